@@ -26,6 +26,7 @@ from draftproof.decoding.mutants import MUTANTS
 from draftproof.records import Comparison, State, Verdict, digest
 from draftproof.report.document import from_json, to_json
 from draftproof.runs import Plan, RunDirectory, collect
+from draftproof.runs.parallel import Workers
 from draftproof.screen.run import run_plan
 
 DRAWN = frozenset({"reused_coin"})
@@ -87,9 +88,11 @@ def run(
     wanted = {dtype: plans(dtype, limit, tokens) for dtype in dtypes}
     every = {name: plan for own in wanted.values() for name, plan in own.items()}
     unjudged = {name: plan for name, plan in every.items() if kept(folder, plan) is None}
-    for name, plan in unjudged.items():
-        with RunDirectory(folder / name) as place:
-            collect(plan, plan.load_battery(), place, progress=reporter(name, plan), jobs=jobs)
+    with Workers(jobs) as workers:
+        for name, plan in unjudged.items():
+            hear, battery = reporter(name, plan), plan.load_battery()
+            with RunDirectory(folder / name) as place:
+                collect(plan, battery, place, progress=hear, workers=workers)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
         for name, seconds in pool.map(judged, [folder] * len(unjudged), unjudged.values()):

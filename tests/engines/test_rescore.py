@@ -10,6 +10,7 @@ from draftproof.engines.calibrate import noise_bound
 from draftproof.engines.opinion import Question
 from draftproof.engines.rescore import LocalRescorer
 from draftproof.records import Cause, Pair
+from draftproof.runs.parallel import Workers
 from draftproof.screen.forensics import explain
 
 
@@ -43,6 +44,60 @@ def leaky(request, prompts):
     ]
     asked = {p.id: p for p in prompts}
     return pairs, LocalRescorer(spec, asked, list(plain.values())), request.param
+
+
+class Inline:
+    """Two helpers that are this process, twice."""
+
+    jobs = 2
+
+    def __init__(self):
+        self.sizes = []
+
+    def spread(self, name, function, arguments):
+        self.sizes += [len(own[1]) for own in arguments]
+        return [function(*own, lambda news: None) for own in arguments]
+
+
+def positions(pairs):
+    """Yield a question about every token of the leaky answers."""
+    for pair in pairs:
+        ids = pair.candidate.token_ids
+        for end in range(len(ids)):
+            yield Question(pair.prompt, ids[:end], (ids[end],))
+
+
+def test_helpers_read_what_one_process_reads(leaky):
+    pairs, rescorer, dtype = leaky
+    asked = list(positions(pairs))[:101]
+    alone, inline = rescorer.opinions(asked), Inline()
+    rescorer._helpers = inline
+    try:
+        together = rescorer.opinions(asked)
+        assert inline.sizes == [51, 50]
+        assert len(rescorer.opinions(asked[:20])) == 20
+        assert inline.sizes == [51, 50], "a few are not worth sending"
+    finally:
+        rescorer._helpers = None
+    if dtype == "float32":  # our kernels: company does not move a bit
+        assert together == alone
+    for one, other in zip(alone, together, strict=True):
+        for token, margins in one.margins.items():
+            assert margins == pytest.approx(other.margins[token], abs=rescorer.noise_bound)
+
+
+def test_workers_of_their_own_read_the_same(leaky):
+    pairs, rescorer, dtype = leaky
+    if dtype != "float32":
+        pytest.skip("once is enough: the processes share no arithmetic")
+    asked = list(positions(pairs))[:80]
+    alone = rescorer.opinions(asked)
+    with Workers(2) as workers:
+        rescorer._helpers = workers
+        try:
+            assert rescorer.opinions(asked) == alone
+        finally:
+            rescorer._helpers = None
 
 
 def test_many_positions_at_once_are_classed_as_one_at_a_time(leaky):

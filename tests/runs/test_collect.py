@@ -6,6 +6,7 @@ from draftproof.battery import Battery, load_battery
 from draftproof.records import Completion, DraftproofError, Message, Prompt
 from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.collect import add_counters
+from draftproof.runs.parallel import Workers
 
 
 class Scripted:
@@ -97,13 +98,13 @@ def test_arms_answer_side_by_side_and_a_worker_s_error_is_heard(tmp_path):
     plan = Plan.model_validate({**shared, "arms": arms})
     given = []
     for jobs in (1, 2):
-        with RunDirectory(tmp_path / str(jobs)) as run:
+        with RunDirectory(tmp_path / str(jobs)) as run, Workers(jobs) as workers:
             heard: set[tuple[str, int, int]] = set()
 
             def hear(*what, heard=heard):
                 heard.add(what)
 
-            answers = collect(plan, battery, run, jobs=jobs, progress=hear)
+            answers = collect(plan, battery, run, workers=workers, progress=hear)
             given.append({a: {k: c.text for k, c in x.items()} for a, x in answers.items()})
             assert {("t", 6, 6), ("d", 6, 6)} <= heard
             assert run.manifest()["arms"]["d"]["generated"] == 6
@@ -113,9 +114,10 @@ def test_arms_answer_side_by_side_and_a_worker_s_error_is_heard(tmp_path):
     plan = Plan.model_validate({**shared, "arms": arms})
     with (
         RunDirectory(tmp_path / "bad") as run,
+        Workers(2) as workers,
         pytest.raises(DraftproofError, match="no such model"),
     ):
-        collect(plan, battery, run, jobs=2)
+        collect(plan, battery, run, workers=workers)
 
 
 def test_counters_of_two_parts_of_a_run_add_up():

@@ -4,6 +4,7 @@ import pytest
 
 from draftproof.records import DraftproofError, Role, State
 from draftproof.runs import Plan, RunDirectory
+from draftproof.runs.parallel import Workers
 from draftproof.screen.run import run_plan
 
 
@@ -55,7 +56,7 @@ def test_a_sequential_plan_refuses_arms_at_the_same_time(tmp_path):
     )  # fmt: skip
     with RunDirectory(tmp_path / "r") as run:
         with pytest.raises(DraftproofError, match="leave out --jobs 2, or take stop out"):
-            run_plan(declared, run, jobs=2)
+            run_plan(declared, run, workers=Workers(2))
         assert not run.manifest()
 
 

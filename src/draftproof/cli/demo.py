@@ -6,13 +6,18 @@ import os
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from draftproof.cli.output import finish, progress_of_arms, reports_errors
 
+if TYPE_CHECKING:
+    from draftproof.records import Verdict
+    from draftproof.runs.parallel import Workers
+
 _JOBS = 5
-"""The demo has five arms, and its models are small enough for a copy each."""
+"""The demo's models are small enough for a copy each, its answers too few for more."""
 
 
 @click.command()
@@ -31,15 +36,23 @@ def demo(out: Path, full: bool, as_json: bool) -> None:
 
     Needs no arguments, no network and a minute or two. Exit code 0 if every arm ended as it must.
     """
-    from draftproof.runs import RunDirectory, read_plan  # noqa: PLC0415 - quick --help
+    from draftproof.runs.parallel import Workers  # noqa: PLC0415 - quick --help
+
+    with Workers(min(os.cpu_count() or 1, _JOBS), ["draftproof.engines.local"]) as workers:
+        verdict = _run(workers, out, full=full, quiet=as_json)
+    finish(verdict, out, as_json=as_json)
+    if not verdict.expected:
+        sys.exit(verdict.exit_code or 3)
+
+
+def _run(workers: Workers, out: Path, *, full: bool, quiet: bool) -> Verdict:
+    # after the workers have started: this takes a second, and so do their imports
+    from draftproof.runs import RunDirectory, read_plan  # noqa: PLC0415
     from draftproof.screen.run import run_plan  # noqa: PLC0415
 
     with as_file(files("draftproof") / "studies" / "demo.yaml") as path:
         plan = read_plan(path)
     if full:
         plan = plan.model_copy(update={"half": "full"})
-    with RunDirectory(out) as run, progress_of_arms(quiet=as_json) as progress:
-        verdict = run_plan(plan, run, progress=progress, jobs=min(os.cpu_count() or 1, _JOBS))
-    finish(verdict, out, as_json=as_json)
-    if not verdict.expected:
-        sys.exit(verdict.exit_code or 3)
+    with RunDirectory(out) as run, progress_of_arms(quiet=quiet) as progress:
+        return run_plan(plan, run, progress=progress, workers=workers)

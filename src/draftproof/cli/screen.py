@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from draftproof.cli.output import finish, progress_of_arms, reports_errors, sign_option
 from draftproof.records import DraftproofError
+
+_WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json"})
+"""Options that do not stand in a plan, or may be given beside it."""
 
 
 @click.command()
@@ -69,7 +73,8 @@ from draftproof.records import DraftproofError
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Arms that answer at the same time, each with its own copy of the models.",
+    help="Processes that answer and explain at the same time, each with its own copy of the "
+    "models.",
 )
 @click.option("--no-noise", is_flag=True, help="Leave out the repeat of the baseline.")
 @click.option("--no-control", is_flag=True, help="Leave out the leaky control arm.")
@@ -104,21 +109,45 @@ def screen(
     control, which must fail).
     """
     from draftproof.runs import RunDirectory, read_plan  # noqa: PLC0415 - quick --help
+    from draftproof.runs.parallel import Workers  # noqa: PLC0415
     from draftproof.screen.run import run_plan  # noqa: PLC0415
 
     if plan is not None:
         if options["target"] or options["draft"]:
             raise click.UsageError("give a PLAN or --target and --draft, not both")
+        _refuse_what_a_plan_says()
         declared = read_plan(plan)
+        if options["limit"] is not None:
+            declared = declared.model_copy(update={"limit": options["limit"]})
     else:
         if not options["target"] or not options["draft"]:
             raise click.UsageError("--target and --draft are both needed, or a PLAN")
         declared = _plan(**options)
     directory = out or Path("runs") / f"{declared.name}-{declared.digest[:8]}"
-    with RunDirectory(directory) as run, progress_of_arms(quiet=as_json) as progress:
-        verdict = run_plan(declared, run, progress=progress, jobs=jobs)
+    with (
+        RunDirectory(directory) as run,
+        Workers(jobs) as workers,
+        progress_of_arms(quiet=as_json) as progress,
+    ):
+        verdict = run_plan(declared, run, progress=progress, workers=workers)
     finish(verdict, directory, as_json=as_json, sign=sign)
     sys.exit(verdict.exit_code)
+
+
+def _refuse_what_a_plan_says() -> None:
+    """Refuse options that a plan has fields for, all but --limit, rather than ignore them.
+
+    Raises:
+        click.UsageError: Naming the first of them.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in _WITH_A_PLAN:
+            raise click.UsageError(
+                f"{parameter.opts[0]} is not for a PLAN, which says it itself; edit {name} there"
+            )
 
 
 def _plan(

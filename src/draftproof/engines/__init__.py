@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from draftproof.engines.engine import Engine
+from draftproof.engines.opinion import Helpers
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt
 
@@ -57,9 +58,18 @@ def make_engine(spec: ArmSpec, logs: Path | None = None) -> Engine:
 
 
 def make_rescorer(
-    spec: ArmSpec, prompts: Mapping[str, Prompt], sample: Sequence[Completion]
+    spec: ArmSpec,
+    prompts: Mapping[str, Prompt],
+    sample: Sequence[Completion],
+    helpers: Helpers | None = None,
 ) -> LocalRescorer | None:
     """Return what scores positions again with the arm's own target and draft.
+
+    Args:
+        spec: The arm under suspicion.
+        prompts: The battery's prompts by id.
+        sample: Answers of the baseline to calibrate the noise bound with.
+        helpers: Take a part of the work, where there are any.
 
     None where the arm names no target that could be loaded here (a served model may not be, nor
     the original of an exported one).
@@ -72,7 +82,7 @@ def make_rescorer(
         from draftproof.engines.rescore import LocalRescorer  # noqa: PLC0415 - needs torch
     except ModuleNotFoundError as error:
         raise _not_installed(spec, "local", error) from error
-    return LocalRescorer(spec, prompts, sample)
+    return LocalRescorer(spec, prompts, sample, helpers)
 
 
 def _of_originals(spec: ArmSpec) -> ArmSpec:

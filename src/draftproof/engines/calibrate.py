@@ -3,8 +3,9 @@
 The same tokens are read three times: one at a time beside others, as plain decoding does; in
 blocks as wide as verification; and in one block, as a prompt is read and as a divergence is
 scored again. The first answer is read once more without company. Exact arithmetic would give
-four times the same numbers. Where our own kernels would (their bits do not depend on shapes), the
-three readings are made by torch as well, since the engines under suspicion are not ours.
+four times the same numbers. Where our own kernels do (their bits do not depend on shapes), they
+read at two widths only, and the three readings are made by torch as well, since the engines under
+suspicion are not ours.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ def _disturbance(model: CausalModel, chosen: _Texts, width: int) -> float:
     eps = torch.finfo(model.dtype).eps
     narrow = _read(model, chosen, 1)
     largest = 0.0
-    passes = [narrow, _read(model, chosen, width), _read(model, chosen, _TOKENS)]
+    passes = [narrow, _read(model, chosen, width)]
     torch_model = model.in_torch()
-    if torch_model is not model:
+    if torch_model is model:
+        passes.append(_read(model, chosen, _TOKENS))
+    else:
         passes += [_read(torch_model, chosen, columns) for columns in (1, width, _TOKENS)]
     best = narrow.topk(min(_RIVALS, narrow.shape[2]), dim=2).indices
     held = torch.tensor([[i < len(a) for i in range(narrow.shape[1])] for _, a in chosen])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Loaded(Pretrained):
     """A model with its tokenizer and what identifies both."""
 
     fingerprint: dict[str, Any]
+    rendered: dict[Prompt, Rendered] = field(default_factory=dict, compare=False, repr=False)
+    """Prompts that it was fed: arms, and what explains them, ask about the same ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,11 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
     return Loaded(name, found.model, found.tokenizer, found.eos, fingerprint)
 
 
-def _fingerprint(name: str, place: str, module: Any, tokenizer: Any) -> dict[str, Any]:
+def files_digest(place: str) -> dict[str, Any]:
+    """Return what identifies a model's directory: digests of its weights and of what is beside.
+
+    Of a hub name nothing is known: None, and no files.
+    """
     weights = None
     files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
     if files:
@@ -86,11 +92,17 @@ def _fingerprint(name: str, place: str, module: Any, tokenizer: Any) -> dict[str
                 whole.update(hashlib.file_digest(stream, "sha256").digest())
         weights = whole.hexdigest()
     beside = sorted(p for p in Path(place).glob("*") if p.suffix in _BESIDE) if files else []
+    return {
+        "weights_sha256": weights,
+        "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
+    }
+
+
+def _fingerprint(name: str, place: str, module: Any, tokenizer: Any) -> dict[str, Any]:
     template = getattr(tokenizer, "chat_template", None)
     return {
         "name": name,
-        "weights_sha256": weights,
-        "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
+        **files_digest(place),
         "revision": getattr(module.config, "_commit_hash", None),
         "architecture": type(module).__name__,
         "parameters": sum(p.numel() for p in module.parameters()),
@@ -107,6 +119,8 @@ def render(loaded: Loaded, prompt: Prompt) -> Rendered:
 
     A tokenizer without a chat template is fed the messages' contents, one a paragraph.
     """
+    if (known := loaded.rendered.get(prompt)) is not None:
+        return known
     messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
     try:
         ids = chat_tokens(loaded.tokenizer, messages, prompt.prefill)
@@ -114,7 +128,7 @@ def render(loaded: Loaded, prompt: Prompt) -> Rendered:
         raise DraftproofError(f"{loaded.name}: prompt {prompt.id!r}: {error}") from error
     if not ids:
         raise DraftproofError(f"{loaded.name}: prompt {prompt.id!r} has no tokens")
-    return Rendered(ids, digest(list(ids)))
+    return loaded.rendered.setdefault(prompt, Rendered(ids, digest(list(ids))))
 
 
 def environment() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from draftproof.records import Completion, Prompt
 
@@ -45,6 +45,24 @@ class Opinion:
     def margin(self, token: int) -> float:
         """Return the favourite's logit minus the token's, nats; the smaller of both shapes."""
         return min(self.margins[token])
+
+
+class Helpers(Protocol):
+    """Processes that take a part of the work."""
+
+    jobs: int
+
+    def spread(
+        self, name: str, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
+    ) -> list[Any]:
+        """Return what `function` returns for each of `arguments`, in their order.
+
+        Args:
+            name: Of what is done, for messages.
+            function: Of a module; its last argument, after the given ones, hears news.
+            arguments: A tuple a call.
+        """
+        ...
 
 
 class Rescorer(Protocol):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.engines.local import LocalEngine
-from draftproof.engines.opinion import Replayer
+from draftproof.engines.opinion import Helpers, Replayer
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Prompt
 
@@ -14,24 +15,38 @@ _DRAWN_ONLY = frozenset({"reused_coin"})
 """Faults that leave greedy answers alone."""
 
 
-def local_replayer(spec: ArmSpec) -> Replayer:
+def local_replayer(spec: ArmSpec, helpers: Helpers | None = None) -> Replayer:
     """Return what answers as an arm does, decoded here and greedily, a fault at a time.
 
     Args:
         spec: An arm that names a target and a draft which can be loaded here.
+        helpers: Take faults of their own, where there are any.
     """
+    faults = sorted(MUTANTS.keys() - _DRAWN_ONLY)
 
     def replay(prompts: Sequence[Prompt], tokens: int) -> dict[str, list[tuple[int, ...]]]:
-        found = {}
-        for name in sorted(MUTANTS.keys() - _DRAWN_ONLY):
-            change = {
-                "engine": "local", "mutant": name, "rule": "exact", "rule_options": {},
-                "temperature": 0.0, "max_new_tokens": min(tokens, spec.max_new_tokens),
-            }  # fmt: skip
-            engine = LocalEngine(spec.model_copy(update=change))
-            engine.open(prompts)
-            said = {c.id: c.token_ids or () for c in engine.answer(prompts)}
-            found[name] = [said[p.id] for p in prompts]
-        return found
+        asked = [(spec, prompts, tokens, name) for name in faults]
+        if helpers is None:
+            return dict(zip(faults, [answer_with_fault(*own) for own in asked], strict=True))
+        said = helpers.spread(f"replaying {spec.name!r}", answer_with_fault, asked)
+        return dict(zip(faults, said, strict=True))
 
     return replay
+
+
+def answer_with_fault(
+    spec: ArmSpec,
+    prompts: Sequence[Prompt],
+    tokens: int,
+    fault: str,
+    _tell: Callable[[Any], None] | None = None,
+) -> list[tuple[int, ...]]:
+    """Return the token ids of an arm's answers with a fault of `MUTANTS` planted."""
+    change = {
+        "engine": "local", "mutant": fault, "rule": "exact", "rule_options": {},
+        "temperature": 0.0, "max_new_tokens": min(tokens, spec.max_new_tokens),
+    }  # fmt: skip
+    engine = LocalEngine(spec.model_copy(update=change))
+    engine.open(prompts)
+    said = {c.id: c.token_ids or () for c in engine.answer(prompts)}
+    return [said[p.id] for p in prompts]

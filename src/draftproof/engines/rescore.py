@@ -8,7 +8,8 @@ the noise bound was measured over such shapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from draftproof.engines import models
 from draftproof.engines.beginnings import Known, blocks, read, read_beginnings
 from draftproof.engines.calibrate import noise_bound
 from draftproof.engines.drafting import Shaper
-from draftproof.engines.opinion import Opinion, Question
+from draftproof.engines.opinion import Helpers, Opinion, Question
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, Prompt
 
@@ -25,6 +26,8 @@ _BEST = 8
 """Best tokens of a position that an opinion lists."""
 _TOGETHER = 512
 """Positions among which beginnings are shared; bounds the memory of what was read."""
+_WORTH_SENDING = 32
+"""Positions that are worth another process's while."""
 
 
 class LocalRescorer:
@@ -34,24 +37,26 @@ class LocalRescorer:
         spec: The arm under suspicion.
         prompts: The battery's prompts by id.
         sample: Answers of the baseline to calibrate the noise bound with.
+        helpers: Read a part of many positions; this process alone if None.
     """
 
     reads_text = False
 
     def __init__(
-        self, spec: ArmSpec, prompts: Mapping[str, Prompt], sample: Sequence[Completion]
+        self,
+        spec: ArmSpec,
+        prompts: Mapping[str, Prompt],
+        sample: Sequence[Completion],
+        helpers: Helpers | None = None,
     ) -> None:
-        options = (spec.dtype, spec.device, spec.trust_remote_code)
-        self._target = models.load(spec.target, *options)
-        self._draft = models.load(spec.draft, *options) if spec.draft else None
-        self._shaper = Shaper(spec, self._target)
-        self._width = spec.gamma + 1
+        self._spec, self._helpers = spec, helpers
+        self._target = _target_of(spec)
         texts = [
             (models.render(self._target, prompts[c.id]).ids, c.token_ids)
             for c in sample
             if c.token_ids and c.id in prompts
         ]
-        self.noise_bound = noise_bound(self._target.model, texts, self._width)
+        self.noise_bound = noise_bound(self._target.model, texts, spec.gamma + 1)
 
     def show(self, token: int) -> str:
         """See `Rescorer.show`."""
@@ -76,6 +81,38 @@ class LocalRescorer:
         """Return the target's end of sequence; nothing where it has none."""
         own = self._target.tokenizer.eos_token_id
         return (own,) if own in self._target.eos else tuple(sorted(self._target.eos)[:1])
+
+    def opinions(self, questions: Sequence[Question]) -> list[Opinion]:
+        """See `Rescorer.opinions`."""
+        jobs = self._helpers.jobs if self._helpers else 1
+        each = -(-len(questions) // jobs)
+        if self._helpers is None or each < _WORTH_SENDING:
+            return read_opinions(self._spec, questions)
+        parts = [(self._spec, questions[i : i + each]) for i in range(0, len(questions), each)]
+        name = f"explaining {self._spec.name!r}"
+        return [o for part in self._helpers.spread(name, read_opinions, parts) for o in part]
+
+
+def read_opinions(
+    spec: ArmSpec, questions: Sequence[Question], _tell: Callable[[Any], None] | None = None
+) -> list[Opinion]:
+    """Return what an arm's models think of positions, in the order given, read in this process."""
+    return _Reader(spec).opinions(questions)
+
+
+def _target_of(spec: ArmSpec) -> models.Loaded:
+    return models.load(spec.target, spec.dtype, spec.device, spec.trust_remote_code)
+
+
+class _Reader:
+    """Reads positions, many side by side, with an arm's models."""
+
+    def __init__(self, spec: ArmSpec) -> None:
+        options = (spec.dtype, spec.device, spec.trust_remote_code)
+        self._target = _target_of(spec)
+        self._draft = models.load(spec.draft, *options) if spec.draft else None
+        self._shaper = Shaper(spec, self._target)
+        self._width = spec.gamma + 1
 
     def opinions(self, questions: Sequence[Question]) -> list[Opinion]:
         """See `Rescorer.opinions`."""

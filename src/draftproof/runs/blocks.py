@@ -142,7 +142,7 @@ class _Desk:
         return self._engine
 
     def record(self) -> dict[str, Any]:
-        """Return what `answer_arm` returns of a whole arm."""
+        """Return what `answer_task` returns of a whole arm."""
         assert self._engine is not None
         fingerprint = self._engine.fingerprint()
         return {

@@ -6,7 +6,10 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from draftproof import __version__
@@ -16,11 +19,24 @@ from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, digest
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.directory import RunDirectory
-from draftproof.runs.parallel import Task, run_tasks
+from draftproof.runs.parallel import Call, Tell, Workers
 from draftproof.runs.plan import Plan
 
 Progress = Callable[[str, int, int], None]
 """Called with the arm's name, the answers there are and the answers there will be."""
+_LEAST = 32
+"""Prompts of a part; fewer are not worth another copy of the models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Prompts that one arm is to answer into a file, all of what it lacks or a part of that."""
+
+    arm: ArmSpec
+    battery: Battery
+    path: Path
+    waiting: tuple[Prompt, ...]
+    """Of the battery, in the order in which they are asked."""
 
 
 def collect(
@@ -29,7 +45,7 @@ def collect(
     run: RunDirectory,
     *,
     progress: Progress | None = None,
-    jobs: int = 1,
+    workers: Workers | None = None,
     engine_of: Callable[[ArmSpec], Engine] | None = None,
 ) -> dict[str, dict[str, Completion]]:
     """Return every arm's answers by prompt id, generating those that the run lacks.
@@ -39,8 +55,9 @@ def collect(
         battery: The prompts, as `Plan.load_battery` returns them.
         run: Where answers are read from and appended to.
         progress: Heard after every answer.
-        jobs: Arms that answer at the same time, each in a process of its own with its own copy
-            of the models; 1 answers in this process.
+        workers: Who answers, side by side, each with its own copy of the models; this process
+            alone if None. An arm of our own decoder is answered by all of them, part by part;
+            another arm by one of them.
         engine_of: Makes an arm's engine, in place of `make_engine`.
 
     Raises:
@@ -48,36 +65,58 @@ def collect(
     """
     manifest = open_manifest(plan, battery, run)
     hear = progress or (lambda arm, done, total: None)
+    workers = workers or Workers()
     total = len(battery.prompts)
-    waiting: list[ArmSpec] = []
+    tasks: list[Task] = []
+    known: dict[str, int] = {}
     for arm in plan.arms:
-        known = run.log(arm.name).read()
-        strange = known.keys() - {p.id for p in battery.prompts}
+        given = run.log(arm.name).read()
+        strange = given.keys() - {p.id for p in battery.prompts}
         if strange:
             raise DraftproofError(
                 f"{run.path}: arm {arm.name!r} has an answer to {sorted(strange)[0]!r}, "
                 "a prompt that the battery does not hold"
             )
-        if len(known) < total:
-            waiting.append(arm)
-        else:
+        known[arm.name] = len(given)
+        if len(given) == total:
             hear(arm.name, total, total)
+        waiting = [p for p in in_order(arm, battery.prompts) if p.id not in given]
+        path = run.log(arm.name).path
+        tasks += [Task(arm, battery, path, part) for part in _parts(arm, waiting, workers.jobs)]
 
-    def finished(arm: str, record: Mapping[str, Any]) -> None:
-        note_arm(manifest, arm, record)
+    done = [0] * len(tasks)
+
+    def answered(number: int, count: int) -> None:
+        arm = tasks[number].arm.name
+        known[arm] += count - done[number]
+        done[number] = count
+        hear(arm, known[arm], total)
+
+    def finished(number: int, record: Mapping[str, Any]) -> None:
+        note_arm(manifest, tasks[number].arm.name, record)
         run.write_manifest(manifest)
 
-    tasks = [Task(spec, battery, run.log(spec.name).path) for spec in waiting]
-    if jobs > 1 and len(tasks) > 1:
-        run_tasks(tasks, answer_arm, jobs=jobs, progress=hear, finished=finished)
-    else:
-        for task in tasks:
-            finished(task.arm.name, answer_arm(task, hear, engine_of))
+    ask = partial(answer_task, engine_of) if engine_of else answer_with_own_engine
+    calls = [Call(f"arm {task.arm.name!r}", ask, (task,)) for task in tasks]
+    workers.do(calls, heard=answered, finished=finished)
     return {arm.name: run.log(arm.name).read() for arm in plan.arms}
 
 
+def _parts(arm: ArmSpec, waiting: Sequence[Prompt], jobs: int) -> list[tuple[Prompt, ...]]:
+    """Divide what an arm has to answer between processes.
+
+    Only our own decoder's answers are divided: how many prompts are under way at once is part of
+    what an arm of a server declares, and other libraries keep state of their own.
+    """
+    parts = min(jobs, len(waiting) // _LEAST) if arm.engine == "local" else 1
+    return [tuple(waiting[n :: max(parts, 1)]) for n in range(max(parts, 1))] if waiting else []
+
+
 def note_arm(manifest: dict[str, Any], arm: str, record: Mapping[str, Any]) -> None:
-    """Add to the manifest what an arm did now: seconds, answers, fingerprint, counters."""
+    """Add to the manifest what an arm did now: seconds, answers, fingerprint, counters.
+
+    The seconds of parts that were answered side by side add up, as if one had followed the other.
+    """
     before = manifest["arms"].get(arm, {"seconds": 0.0, "generated": 0})
     manifest["arms"][arm] = {
         "seconds": before["seconds"] + record["seconds"],
@@ -87,28 +126,33 @@ def note_arm(manifest: dict[str, Any], arm: str, record: Mapping[str, Any]) -> N
     }
 
 
-def answer_arm(
-    task: Task, progress: Progress, engine_of: Callable[[ArmSpec], Engine] | None = None
-) -> dict[str, Any]:
-    """Answer what an arm has not answered, appending every answer as soon as it is there.
+def answer_with_own_engine(task: Task, tell: Tell) -> dict[str, Any]:
+    """Answer the prompts of a task with the engine that its arm names; see `answer_task`."""
+    return answer_task(partial(make_engine, logs=task.path.parents[1] / "logs"), task, tell)
+
+
+def answer_task(engine_of: Callable[[ArmSpec], Engine], task: Task, tell: Tell) -> dict[str, Any]:
+    """Answer the prompts of a task, appending every answer as soon as it is there.
+
+    Args:
+        engine_of: Makes the arm's engine.
+        task: What to answer.
+        tell: Called with the number of answers so far.
 
     Returns:
         Seconds of wall time, answers generated, the engine's fingerprint, and what its server
         counted, for an engine with a server.
     """
-    arm, prompts = task.arm, task.battery.prompts
     log = AnswerLog(task.path)
-    known = set(log.read())
-    logs = task.path.parents[1] / "logs"
-    engine = engine_of(arm) if engine_of else make_engine(arm, logs)
-    progress(arm.name, len(known), len(prompts))
-    engine.open(prompts)
+    engine = engine_of(task.arm)
+    tell(0)
+    engine.open(task.battery.prompts)
     start, generated = time.perf_counter(), 0
     try:
-        for completion in engine.answer([p for p in in_order(arm, prompts) if p.id not in known]):
+        for completion in engine.answer(task.waiting):
             log.append(completion)
             generated += 1
-            progress(arm.name, len(known) + generated, len(prompts))
+            tell(generated)
     finally:
         log.close()
     fingerprint = engine.fingerprint()

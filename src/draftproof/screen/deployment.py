@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from draftproof.battery import Battery
-from draftproof.engines.opinion import Replayer, Rescorer
+from draftproof.engines.opinion import Helpers, Replayer, Rescorer
 from draftproof.engines.rescore_options import RescoreOptions
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, Role
@@ -81,7 +81,7 @@ def server_rescorer(
     return ServerRescorer(options, [(prompts[c.id], c) for c in sample if c.id in prompts])
 
 
-def replayer(plan: Plan, spec: ArmSpec) -> Replayer | None:
+def replayer(plan: Plan, spec: ArmSpec, helpers: Helpers | None = None) -> Replayer | None:
     """Return what answers with known faults planted, None where the models are not at hand."""
     drafts = spec.draft is not None or (spec.drafter is not None and spec.engine == "local")
     if plan.temperature > 0 or not spec.target or not drafts or spec.engine == "openvino":
@@ -90,7 +90,7 @@ def replayer(plan: Plan, spec: ArmSpec) -> Replayer | None:
     def replay(prompts: Sequence[Prompt], tokens: int) -> Mapping[str, Sequence[tuple[int, ...]]]:
         from draftproof.engines.replay import local_replayer  # noqa: PLC0415 - needs torch
 
-        return local_replayer(spec)(prompts, tokens)
+        return local_replayer(spec, helpers)(prompts, tokens)
 
     return replay
 

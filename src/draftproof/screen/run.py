@@ -13,6 +13,7 @@ from draftproof.records import ArmSummary, Completion, DraftproofError, Role, Ve
 from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress
+from draftproof.runs.parallel import Workers
 from draftproof.scoring.degeneracy import degeneracy
 from draftproof.scoring.kept import Labelling, label_sentence
 from draftproof.screen.arms import Arm
@@ -31,7 +32,11 @@ Answers = Mapping[str, Mapping[str, Completion]]
 
 
 def run_plan(
-    plan: Plan, run: RunDirectory, *, progress: Progress | None = None, jobs: int = 1
+    plan: Plan,
+    run: RunDirectory,
+    *,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Verdict:
     """Ask what the run has not asked yet and return the verdict on all of it.
 
@@ -39,21 +44,21 @@ def run_plan(
         plan: What is asked and of whom.
         run: Where answers are kept.
         progress: Heard after every answer.
-        jobs: Arms that answer at the same time; 1 for a sequential plan.
+        workers: Who answers and explains; this process alone if None, as a sequential plan asks.
 
     Raises:
         DraftproofError: With what to mend; answers already given are kept in the run.
     """
-    if plan.stop is not None and jobs > 1:
+    if plan.stop is not None and workers is not None and workers.jobs > 1:
         raise DraftproofError(
             "stop: a sequential plan looks at all arms after every block, so they answer one after "
-            f"the other in one process; leave out --jobs {jobs}, or take stop out of the plan to "
-            f"have {jobs} arms answer the whole battery at the same time"
+            f"the other in one process; leave out --jobs {workers.jobs}, or take stop out of the "
+            f"plan to have {workers.jobs} processes answer the whole battery at the same time"
         )
     battery = plan.load_battery()
     if plan.stop is None:
-        answers = collect(plan, battery, run, progress=progress, jobs=jobs)
-        return judge_run(plan, battery, answers, run.manifest(), run.calibration())
+        answers = collect(plan, battery, run, progress=progress, workers=workers)
+        return judge_run(plan, battery, answers, run.manifest(), run.calibration(), workers=workers)
     watch = Watch(plan, battery, rescorers(plan, battery))
     answers = collect_blocks(plan, battery, run, watch.look, progress=progress)
     return judge_run(plan, battery, answers, run.manifest(), run.calibration())
@@ -66,6 +71,7 @@ def judge_run(
     manifest: Mapping[str, Any],
     calibration: Mapping[str, Any] | None = None,
     labelling: Labelling | None = None,
+    workers: Workers | None = None,
 ) -> Verdict:
     """Judge the answers of a run; nothing is generated.
 
@@ -76,6 +82,7 @@ def judge_run(
         manifest: The run's manifest.
         calibration: What people's labels of a sample said about the scorers, if there is any.
         labelling: Who labels in place of the scorers that the prompts name, if anybody does.
+        workers: Who explains divergences; this process alone if None.
 
     A local target is loaded if there are divergences to explain.
     """
@@ -83,7 +90,7 @@ def judge_run(
     labels = labelling.describe(answers)
     baseline = plan.baseline
     records = manifest.get("arms", {})
-    makers = rescorers(plan, battery)
+    makers = rescorers(plan, battery, workers)
 
     def arm(spec: ArmSpec) -> Arm:
         record = records.get(spec.name, {})
@@ -100,7 +107,7 @@ def judge_run(
             promise=promise,
             lossy=lossy(plan, spec, promise),
             law=law_test(plan, spec, battery),
-            replayer=replayer(plan, spec),
+            replayer=replayer(plan, spec, workers),
             declared=spec.model_dump(mode="json"),
             untested=untested(plan, spec),
         )
@@ -133,7 +140,9 @@ def _repeats_steered(spec: ArmSpec) -> bool:
     return spec.steered and spec.role in {Role.VARIANT, Role.NOISE}
 
 
-def rescorers(plan: Plan, battery: Battery) -> dict[str, Callable[[Answers], Rescorer | None]]:
+def rescorers(
+    plan: Plan, battery: Battery, workers: Workers | None = None
+) -> dict[str, Callable[[Answers], Rescorer | None]]:
     """Return for every arm what makes, of the answers there are, what explains its divergences.
 
     A control may leak through another engine; the target that judges it is its own.
@@ -147,7 +156,7 @@ def rescorers(plan: Plan, battery: Battery) -> dict[str, Callable[[Answers], Res
                 given = answers[plan.baseline.name]
                 sample = [given[p.id] for p in battery.prompts if p.id in given]
                 made[spec.name] = (
-                    make_rescorer(spec, prompts, sample)
+                    make_rescorer(spec, prompts, sample, workers)
                     if plan.rescore is None
                     else server_rescorer(plan.rescore, prompts, sample)
                 )

@@ -65,15 +65,21 @@ def exact_p_value(loss: int, gain: int, n: int, margin: float) -> float:
     """
     b, c, total = discordants(loss, gain, n)
     _check_margin(margin)
-    if total == 0:
+    return _p_value(int(b), int(c), int(total), float(margin))
+
+
+# screens ask about the same tables, above all those without a change, for every task and arm
+@lru_cache(maxsize=4096)
+def _p_value(loss: int, gain: int, n: int, margin: float) -> float:
+    if n == 0:
         return float("nan")
-    if total > _LARGE:
-        apart = margin - (loss - gain) / total
-        left = math.exp(-total * apart**2 / 2)
+    if n > _LARGE:
+        apart = margin - (loss - gain) / n
+        left = math.exp(-n * apart**2 / 2)
         if left < _NOTHING:
             return left if apart > 0 else 1 - left
-    observed = float(score_statistic(b, c, total, margin))
-    return sup_tail(staircase(observed, total, margin), total, margin)
+    observed = float(score_statistic(loss, gain, n, margin))
+    return sup_tail(staircase(observed, n, margin), n, margin)
 
 
 def staircase(z: float, n: int, margin: float) -> IntArray:

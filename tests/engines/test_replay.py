@@ -1,0 +1,32 @@
+"""Planted faults, replayed: by helpers as by this process."""
+
+from draftproof.battery import load_battery
+from draftproof.engines import ArmSpec
+from draftproof.engines.replay import local_replayer
+
+
+class Inline:
+    """Helpers that are this process and note what they were asked."""
+
+    jobs = 3
+
+    def __init__(self):
+        self.asked = []
+
+    def spread(self, name, function, arguments):
+        self.asked += [(name, own[3]) for own in arguments]
+        return [function(*own, lambda news: None) for own in arguments]
+
+
+def test_helpers_replay_what_one_process_replays():
+    prompts = load_battery("lab-core").half("quick").limit(1).prompts[:3]
+    spec = ArmSpec.model_validate({
+        "name": "d", "role": "candidate", "target": "lab:target", "draft": "lab:draft", "batch": 4,
+    })  # fmt: skip
+    helpers = Inline()
+    alone = local_replayer(spec)(prompts, 12)
+    assert local_replayer(spec, helpers)(prompts, 12) == alone
+    assert [fault for _, fault in helpers.asked] == list(alone)
+    assert {name for name, _ in helpers.asked} == {"replaying 'd'"}
+    assert {len(texts) for texts in alone.values()} == {3}
+    assert len({tuple(map(tuple, texts)) for texts in alone.values()}) > 1, "faults tell apart"
