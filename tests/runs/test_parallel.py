@@ -102,6 +102,15 @@ def test_a_worker_that_is_killed_is_named_with_the_mend():
         workers.spread("deaths", die_elsewhere, [(os.getpid(),)] * 40)
 
 
+def test_a_worker_that_was_killed_while_idle_is_named_too():
+    with Workers(2) as workers:
+        (worker,) = workers._crew.values()
+        worker.kill()
+        worker.join()
+        with pytest.raises(DraftproofError, match=r"squares: its process ended .*exit code -9"):
+            workers.spread("squares", slow_square, [(n,) for n in range(4)])
+
+
 def test_an_error_here_stops_the_workers():
     start = time.monotonic()
     with Workers(2) as workers, pytest.raises(ZeroDivisionError):

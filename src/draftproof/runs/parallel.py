@@ -26,6 +26,8 @@ from draftproof.records import DraftproofError
 
 Tell = Callable[[Any], None]
 """Called with news of a call that is under way."""
+_Crew = dict[Connection, BaseProcess]
+"""Workers by the pipes to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Workers:
     def __init__(self, jobs: int = 1, ahead: Sequence[str] = ()) -> None:
         self.jobs, self._ahead = jobs, ahead
         self._threads = max(1, (os.cpu_count() or 1) // jobs)
-        self._crew: dict[Connection, BaseProcess] = {}
+        self._crew: _Crew = {}
 
     def __enter__(self) -> Workers:
         context = multiprocessing.get_context("spawn")
@@ -161,12 +163,12 @@ class _Queue:
         with self._lock:
             self._finished(number, result)
 
-    def lead(self, crew: dict[Connection, BaseProcess]) -> None:
+    def lead(self, crew: _Crew) -> None:
         """Have workers take calls until none is left and none is under way."""
         doing: dict[Connection, int] = {}
         try:
             for connection in crew:
-                self._give(connection, doing)
+                self._give(connection, doing, crew)
             while doing:
                 for ready in wait(list(doing)):
                     assert isinstance(ready, Connection)
@@ -175,33 +177,37 @@ class _Queue:
         except BaseException as error:
             self.failure = error
 
-    def _give(self, connection: Connection, doing: dict[Connection, int]) -> None:
+    def _give(self, connection: Connection, doing: dict[Connection, int], crew: _Crew) -> None:
         doing.pop(connection, None)
-        if (number := self.take()) is not None:
-            doing[connection] = number
+        if (number := self.take()) is None:
+            return
+        doing[connection] = number
+        try:
             connection.send(self._calls[number])
+        except OSError:
+            raise self._ended(number, crew[connection]) from None
 
-    def _receive(
-        self, connection: Connection, doing: dict[Connection, int], crew: dict[Connection, Any]
-    ) -> None:
+    def _receive(self, connection: Connection, doing: dict[Connection, int], crew: _Crew) -> None:
         number = doing[connection]
         try:
             kind, content = connection.recv()
-        except (EOFError, ConnectionResetError):
-            crew[connection].join()
-            raise DraftproofError(
-                f"{self._calls[number].name}: its process ended without a word (exit code "
-                f"{crew[connection].exitcode}); it may have run out of memory. Answers already "
-                "given are kept; run the same command again, with --jobs 1 to keep one copy of "
-                "the models only"
-            ) from None
+        except (EOFError, OSError):
+            raise self._ended(number, crew[connection]) from None
         if kind == "news":
             self.hear(number, content)
         elif kind == "error":
             raise DraftproofError(content)
         else:
             self.note(number, content)
-            self._give(connection, doing)
+            self._give(connection, doing, crew)
+
+    def _ended(self, number: int, worker: BaseProcess) -> DraftproofError:
+        worker.join()
+        return DraftproofError(
+            f"{self._calls[number].name}: its process ended without a word (exit code "
+            f"{worker.exitcode}); it may have run out of memory. Answers already given are kept; "
+            "run the same command again, with --jobs 1 to keep one copy of the models only"
+        )
 
 
 @contextmanager
