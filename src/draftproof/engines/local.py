@@ -52,7 +52,7 @@ class LocalEngine:
         drafter = drafter_of(spec, self._target, self._draft)
         self._gamma = max(spec.gamma, drafter.gamma if drafter else 0)
         self._shaper = Shaper(spec, self._target)
-        self._rendered = {p.id: models.render(self._target, p) for p in prompts}
+        self._rendered = {p.id: models.render_known(self._target, p) for p in prompts}
         # one capacity for every arm of a plan, whichever prompts are left to answer
         fitting = [len(r.ids) for r in self._rendered.values() if not self._too_long(r)]
         self._capacity = max(fitting, default=1) + self._room()
@@ -120,7 +120,7 @@ class LocalEngine:
             return None
         if getattr(self._draft.tokenizer, "chat_template", None) is None:
             return None
-        return models.render(self._draft, prompt).ids
+        return models.render_known(self._draft, prompt).ids
 
     def _completion(self, answer: Answer) -> Completion:
         ids = answer.tokens

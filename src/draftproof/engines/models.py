@@ -34,8 +34,8 @@ class Loaded(Pretrained):
     """A model with its tokenizer and what identifies both."""
 
     fingerprint: dict[str, Any]
-    rendered: dict[Prompt, Rendered] = field(default_factory=dict, compare=False, repr=False)
-    """Prompts that it was fed: arms, and what explains them, ask about the same ones."""
+    known: dict[tuple[str, Prompt], Rendered] = field(default_factory=dict, compare=False)
+    """Prompts of batteries as it is fed them, by chat template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,6 @@ def render(loaded: Loaded, prompt: Prompt) -> Rendered:
 
     A tokenizer without a chat template is fed the messages' contents, one a paragraph.
     """
-    if (known := loaded.rendered.get(prompt)) is not None:
-        return known
     messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
     try:
         ids = chat_tokens(loaded.tokenizer, messages, prompt.prefill)
@@ -128,7 +126,15 @@ def render(loaded: Loaded, prompt: Prompt) -> Rendered:
         raise DraftproofError(f"{loaded.name}: prompt {prompt.id!r}: {error}") from error
     if not ids:
         raise DraftproofError(f"{loaded.name}: prompt {prompt.id!r} has no tokens")
-    return loaded.rendered.setdefault(prompt, Rendered(ids, digest(list(ids))))
+    return Rendered(ids, digest(list(ids)))
+
+
+def render_known(loaded: Loaded, prompt: Prompt) -> Rendered:
+    """Return the same as `render`, kept: arms, and what explains them, ask about one battery."""
+    key = (str(getattr(loaded.tokenizer, "chat_template", None)), prompt)
+    if key not in loaded.known:
+        loaded.known[key] = render(loaded, prompt)
+    return loaded.known[key]
 
 
 def environment() -> dict[str, str]:
@@ -140,4 +146,12 @@ def environment() -> dict[str, str]:
     }
 
 
-__all__ = ["Loaded", "Rendered", "environment", "load", "render", "require_same_vocabulary"]
+__all__ = [
+    "Loaded",
+    "Rendered",
+    "environment",
+    "load",
+    "render",
+    "render_known",
+    "require_same_vocabulary",
+]

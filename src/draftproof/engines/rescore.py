@@ -52,7 +52,7 @@ class LocalRescorer:
         self._spec, self._helpers = spec, helpers
         self._target = _target_of(spec)
         texts = [
-            (models.render(self._target, prompts[c.id]).ids, c.token_ids)
+            (models.render_known(self._target, prompts[c.id]).ids, c.token_ids)
             for c in sample
             if c.token_ids and c.id in prompts
         ]
@@ -116,7 +116,7 @@ class _Reader:
 
     def opinions(self, questions: Sequence[Question]) -> list[Opinion]:
         """See `Rescorer.opinions`."""
-        texts = [[*models.render(self._target, q.prompt).ids, *q.prefix] for q in questions]
+        texts = [[*models.render_known(self._target, q.prompt).ids, *q.prefix] for q in questions]
         found: dict[int, Opinion] = {}
         for start in range(0, len(texts), _TOGETHER):
             some = range(start, min(start + _TOGETHER, len(texts)))

@@ -77,7 +77,7 @@ class TransformersEngine:
             self._draft = models.load(spec.draft, *options)
             models.require_same_vocabulary(self._target, self._draft)
         self._options = _speculative_options(spec, self._target.model.module)
-        self._rendered = {p.id: models.render(self._target, p) for p in prompts}
+        self._rendered = {p.id: models.render_known(self._target, p) for p in prompts}
 
     def prompt_hash(self, prompt: Prompt) -> str:
         """See `Engine.prompt_hash`."""
