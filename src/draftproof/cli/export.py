@@ -18,20 +18,25 @@ def export() -> None:
 @export.command()
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option("--heads-of", help="MODEL is an EAGLE-3 head of this target.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along.")
 @reports_errors
-def openvino(model: str, out: Path, trust_remote_code: bool) -> None:
+def openvino(model: str, out: Path, heads_of: str | None, trust_remote_code: bool) -> None:
     """Write MODEL (directory, hub name or lab:NAME) to the new directory OUT for OpenVINO GenAI.
 
-    The exported model is compared with its original before anything is written.
+    With --heads-of, MODEL is a directory of trained EAGLE-3 heads or lab:eagle3. The exported model
+    is compared with its original before anything is written.
     """
     try:
-        from draftproof.engines.openvino_export import (  # noqa: PLC0415 - needs torch, openvino
-            export as export_model,
-        )
+        # both need torch and openvino
+        from draftproof.engines.openvino_eagle import export_heads  # noqa: PLC0415
+        from draftproof.engines.openvino_export import export as export_model  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise DraftproofError(
             f"exporting needs {error.name}; run: pip install 'draftproof[local,openvino]'"
         ) from error
-    difference = export_model(model, out, trust_remote_code=trust_remote_code)
+    if heads_of is not None:
+        difference = export_heads(model, heads_of, out, trust_remote_code=trust_remote_code)
+    else:
+        difference = export_model(model, out, trust_remote_code=trust_remote_code)
     click.echo(f"{out}: within {difference:.1e} nats of {model}")

@@ -1,4 +1,4 @@
-"""OpenVINO GenAI's continuous-batching pipeline: plain, with a draft model, or prompt lookup.
+"""OpenVINO GenAI's continuous batching: plain, with a draft model, EAGLE-3 trees, prompt lookup.
 
 Needs no torch: a directory made by ``draftproof export openvino`` carries its own tokenizer.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from draftproof.engines.openvino_drafting import Drafting, drafting
 from draftproof.engines.openvino_model import fingerprint, model_directory, quietly, read_json
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
@@ -40,6 +41,7 @@ class OpenVINOEngine:
         self._config: Any = None
         self._limit: int | None = None
         self._totals = [0, 0, 0]
+        self._drafting = Drafting(None)
 
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`."""
@@ -47,18 +49,18 @@ class OpenVINOEngine:
         place = model_directory(spec.target)
         device = "CPU" if spec.device == "auto" else spec.device.upper()
         properties = _properties(spec)
+        self._drafting = drafting(spec)
         # read from the properties, not an argument of its own
         special: dict[str, Any] = {}
-        if spec.draft is not None:
-            special["draft_model"] = self._genai.draft_model(
-                model_directory(spec.draft), device, **properties
-            )
+        if (drafts := self._drafting.directory) is not None:
+            draft_model = self._genai.draft_model
+            special["draft_model"] = draft_model(model_directory(drafts), device, **properties)
         elif spec.drafter is not None:
             special["prompt_lookup"] = True
         try:
             self._tokenizer = self._genai.Tokenizer(place)
-            if spec.draft is not None:
-                self._require_same_vocabulary(spec.draft)
+            if drafts is not None:
+                self._require_same_vocabulary(drafts)
             self._pipeline = self._genai.ContinuousBatchingPipeline(
                 place, self._genai.SchedulerConfig(), device, {**properties, **special}
             )
@@ -90,8 +92,8 @@ class OpenVINOEngine:
             config.temperature = spec.temperature
         if spec.speculative:
             config.num_assistant_tokens = spec.gamma
-        if spec.drafter is not None:
-            config.max_ngram_size = _longest_ngram(spec)
+        for name, value in self._drafting.settings.items():
+            setattr(config, name, value)
         return config
 
     def _render(self, prompt: Prompt) -> tuple[int, ...]:
@@ -190,7 +192,7 @@ class OpenVINOEngine:
             "engine": "openvino",
             "promise": "L2" if spec.speculative else None,
             "target": fingerprint(spec.target),
-            "draft": fingerprint(spec.draft) if spec.draft else None,
+            "draft": fingerprint(drafts) if (drafts := self._drafting.directory) else None,
             "properties": {k: str(v) for k, v in _properties(spec).items()},
             "concurrency": spec.concurrency,
             "openvino": self._openvino.__version__,
@@ -205,21 +207,6 @@ def _properties(spec: ArmSpec) -> dict[str, Any]:
         precision = "f32"
     hint = {"INFERENCE_PRECISION_HINT": precision} if precision else {}
     return {**hint, **spec.properties}
-
-
-def _longest_ngram(spec: ArmSpec) -> int:
-    options = dict(spec.drafter_options)
-    longest = options.pop("max_ngram", 2)
-    if options:
-        raise DraftproofError(
-            f"arm {spec.name!r}: prompt_lookup has no option {min(options)!r}, only 'max_ngram'"
-        )
-    if type(longest) is not int or longest < 1:
-        raise DraftproofError(
-            f"arm {spec.name!r}: drafter_options.max_ngram is a whole number from 1 up, "
-            f"got {longest!r}"
-        )
-    return longest
 
 
 def _speculation(spec: ArmSpec, result: Any, answers: int) -> Speculation:

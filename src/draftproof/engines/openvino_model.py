@@ -44,6 +44,21 @@ def model_directory(name: str) -> Path:
     return place
 
 
+def is_eagle3(place: Path) -> bool:
+    """Say whether a directory holds an EAGLE-3 head, by the mark that the library itself reads.
+
+    Raises:
+        DraftproofError: Its graph cannot be read.
+    """
+    file = place / "openvino_model.xml"
+    try:
+        graph = quietly("openvino").Core().read_model(file)
+    except RuntimeError as error:
+        raise DraftproofError(f"{file}: cannot be read as a graph of OpenVINO") from error
+    mark = "eagle3_mode"
+    return bool(graph.has_rt_info(mark) and graph.get_rt_info(mark).astype(bool))
+
+
 def source_of(name: str) -> str | None:
     """Return the model that a directory was exported from; None where it does not say."""
     record = read_json(Path(name) / RECORD)
