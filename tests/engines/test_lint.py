@@ -1,15 +1,10 @@
-"""What configurations declare: found with the place, graded, and nothing is run."""
-
-import json
+"""What files declare: found with the place, graded, and nothing is run."""
 
 import pytest
-from click.testing import CliRunner
 
-from draftproof.cli.lint import lint as verb
 from draftproof.decoding.rules import RULES
 from draftproof.engines.lint import lint_command, lint_path, rule_promises
 from draftproof.engines.lint_rules import RULES as KNOWN
-from draftproof.engines.lint_sarif import as_sarif
 from draftproof.lab.models import model_path
 from draftproof.records import DraftproofError
 
@@ -19,120 +14,6 @@ def found(judged):
 
 
 VLLM = 'vllm serve m --speculative-config \'{"method": "draft_model", "model": "d"%s}\''
-
-
-@pytest.mark.parametrize(
-    ("command", "promise", "rules"),
-    [
-        ("vllm serve m", None, set()),
-        ("vllm serve m --dtype bfloat16", None, set()),
-        (VLLM % "", "L2", set()),
-        (VLLM % ', "rejection_sample_method": "standard"', "L2", set()),
-        (VLLM % ', "rejection_sample_method": "block"', "L2", set()),
-        (VLLM % ', "rejection_sample_method": "fly"', "L0", {"DP102"}),
-        (VLLM % ', "rejection_sample_method": "synthetic"', "L0", {"DP101"}),
-        (VLLM % ', "rejection_sample_method": "strict"', "L2", {"DP105"}),
-        (VLLM % ', "rejection_sample_method": "new"', "L2", {"DP106"}),
-        (VLLM % ', "num_speculative_tokens_per_batch_size": {"1": 4}', "L2", {"DP110"}),
-        (VLLM % ', "something": 1', "L2", {"DP118"}),
-        (VLLM % "" + " --dtype half", "L2", {"DP604"}),
-        ("VLLM_BATCH_INVARIANT=1 " + VLLM % "", "L2", {"DP116"}),
-        ("vllm serve m --speculative-config.method suffix", "L2", {"DP111"}),
-        (
-            (
-                "python -m vllm.entrypoints.openai.api_server --model m "
-                "--spec-decoding-acceptance-method typical_acceptance_sampler"
-            ),
-            "L0",
-            {"DP103"},
-        ),
-        (
-            (
-                "docker run -e SGLANG_SIMULATE_ACC_LEN=3 lmsysorg/sglang python3 -m "
-                "sglang.launch_server --speculative-algorithm EAGLE"
-            ),
-            "L0",
-            {"DP203"},
-        ),
-        (
-            "sglang serve --speculative-algorithm=EAGLE --speculative-accept-threshold-single=.001",
-            "L0",
-            {"DP201"},
-        ),
-        (
-            (
-                "sglang serve --speculative-algorithm EAGLE "
-                "--speculative-accept-threshold-single 1.0 --speculative-accept-threshold-acc 1.0"
-            ),
-            "L2",
-            set(),
-        ),
-        (
-            "sglang serve --speculative-algorithm EAGLE --speculative-accept-threshold-acc .9",
-            "L0",
-            {"DP202"},
-        ),
-        (
-            "sglang serve --speculative-algorithm NGRAM --enable-deterministic-inference",
-            "L2",
-            {"DP205", "DP207"},
-        ),
-        (
-            (
-                "sglang serve --speculative-algorithm EAGLE3 --speculative-eagle-topk 4 "
-                "--speculative-adaptive"
-            ),
-            "L2",
-            {"DP206", "DP204"},
-        ),
-        ("llama-server -m t.gguf -md d.gguf --spec-type draft-simple", "L2", set()),
-        (
-            "./build/bin/llama-server -m t-Q4_K_M.gguf -md d.gguf --spec-draft-p-min 0.75 -np 4",
-            "L2",
-            {"DP402", "DP403", "DP405"},
-        ),
-        ("llama-server -m t.gguf --spec-type ngram-mod", "L2", {"DP401"}),
-        ("llama-server -m t.gguf -md d.gguf --draft-max 16", "L2", {"DP404"}),
-        ("llama-server -m t-Q4_K_M.gguf -np 4 --spec-type none", None, set()),
-        ("trtllm-serve m --backend pytorch", None, set()),
-        ("draftproof serve --target t --draft d --rule typical", "L0", {"DP701"}),
-        ("draftproof serve --target t --draft d", "L2", set()),
-        ("draftproof serve --target t --draft d --rule wild", "L2", {"DP702"}),
-    ],
-)
-def test_commands(command, promise, rules):
-    judged = lint_command(command)
-    assert [one.promise for one in judged] == [promise]
-    assert found(judged) == rules
-
-
-def test_lines_are_those_of_the_setting(tmp_path):
-    path = tmp_path / "start.sh"
-    path.write_text(
-        "#!/bin/sh\n"
-        "# vllm serve is started with fly\n"
-        "export SGLANG_SIMULATE_ACC_LEN=2.5\n"
-        "python -m sglang.launch_server \\\n"
-        "  --model-path m \\\n"
-        "  --speculative-algorithm EAGLE \\\n"
-        "  --speculative-accept-threshold-single 0.5 &\n"
-        'vllm serve "a model" --speculative-config "{\\"method\\": \\"suffix\\"}"; echo done\n'
-    )
-    places = {f.rule: f.line for one in lint_path(path) for f in one.findings}
-    assert places == {"DP203": 3, "DP201": 7, "DP111": 8}
-
-
-def test_files_that_a_command_names_are_read(tmp_path):
-    (tmp_path / "extra.yaml").write_text(
-        "speculative_config:\n  decoding_type: MTP\n  use_relaxed_acceptance_for_thinking: true\n"
-        "  relaxed_topk: 10\n  relaxed_delta: 0.6\n"
-    )
-    path = tmp_path / "start.sh"
-    path.write_text("trtllm-serve m --extra_llm_api_options extra.yaml\n")
-    (one,) = lint_path(path)
-    assert one.promise == "L0"
-    assert {(f.rule, f.line) for f in one.findings} == {("DP301", 3), ("DP302", 4), ("DP303", 5)}
-    assert one.findings[0].file.endswith("extra.yaml")
 
 
 @pytest.mark.parametrize(
@@ -271,6 +152,35 @@ def test_a_plan_is_judged_arm_by_arm(tmp_path):
     assert lint_path(path)[1].lossy
 
 
+IN_PROCESS = """\
+engine: vllm
+properties: {enable_prefix_caching: true}
+arms:
+  - {name: plain, role: baseline}
+  - name: lossy
+    role: candidate
+    draft: lab:draft
+    rule: synthetic
+    rule_options: {synthetic_acceptance_length: 3.0}
+  - {name: suffix, role: candidate, drafter: suffix, drafter_options: {wrong: 1}}
+  - {name: ngram, role: candidate, drafter: prompt_lookup, drafter_options: {max_ngram: 3}}
+  - {name: fly, role: control, draft: lab:draft, rule: fly}
+"""
+
+
+def test_vllm_in_this_process_is_judged_as_its_server(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(IN_PROCESS)
+    plain, lossy, suffix, ngram, fly = lint_path(path)
+    assert [o.promise for o in (plain, lossy, suffix, ngram, fly)] == [None, "L0", "L2", "L2", "L0"]
+    assert [o.lossy for o in (plain, lossy, suffix, ngram, fly)] == [False, True, *[False] * 3]
+    assert {f.rule for f in plain.findings} == {"DP119"}
+    assert ("DP101", 8) in {(f.rule, f.line) for f in lossy.findings}
+    assert found([suffix]) == {"DP111", "DP118", "DP119"}
+    assert found([ngram]) == {"DP119"}
+    assert {f.severity for f in fly.findings if f.rule == "DP102"} == {"note"}
+
+
 def test_a_server_that_cannot_be_seen_is_unknown(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text(
@@ -340,51 +250,3 @@ def test_what_is_no_text_is_named(tmp_path):
         lint_path(tmp_path)
     with pytest.raises(DraftproofError, match="starts none"):
         lint_command("ls")
-
-
-def run(*arguments):
-    return CliRunner().invoke(verb, list(arguments))
-
-
-def test_exit_codes(tmp_path):
-    assert run("--command", VLLM % "").exit_code == 0
-    lossy = VLLM % ', "rejection_sample_method": "fly"'
-    result = run("--command", lossy)
-    assert result.exit_code == 3
-    assert "DP102" in result.stdout
-    assert "L0, lossy by declaration" in result.stdout
-    assert run(str(tmp_path / "nothing")).exit_code == 2
-    assert run().exit_code == 2
-    assert run("--command", lossy, "--json", "--sarif").exit_code == 2
-
-
-def test_one_json_document():
-    result = run("--json", "--command", VLLM % ', "rejection_sample_method": "fly"')
-    document = json.loads(result.stdout)
-    assert document["lossy"] is True
-    (subject,) = document["subjects"]
-    assert subject["promise"] == "L0"
-    (finding,) = subject["findings"]
-    assert finding["rule"] == "DP102"
-    assert {"file", "line", "severity", "source", "versions"} <= finding.keys()
-
-
-def test_sarif_has_what_readers_need(tmp_path):
-    path = tmp_path / "start.sh"
-    path.write_text(VLLM % ', "rejection_sample_method": "fly", "method": "suffix"')
-    log = as_sarif(lint_path(path))
-    assert log["version"] == "2.1.0"
-    (only,) = log["runs"]
-    rules = only["tool"]["driver"]["rules"]
-    for result in only["results"]:
-        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
-        assert result["level"] in {"error", "warning", "note"}
-        place = result["locations"][0]["physicalLocation"]
-        assert place["artifactLocation"]["uri"] == str(path)
-        assert place["region"]["startLine"] == 1
-    assert json.loads(run("--sarif", str(path)).stdout) == log
-
-
-def test_what_a_terminal_would_obey_is_not_printed():
-    result = run("--command", "vllm serve m --speculative-config.rejection_sample_method '\x1b[2J'")
-    assert "\x1b" not in result.stdout

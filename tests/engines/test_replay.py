@@ -30,3 +30,14 @@ def test_helpers_replay_what_one_process_replays():
     assert {name for name, _ in helpers.asked} == {"replaying 'd'"}
     assert {len(texts) for texts in alone.values()} == {3}
     assert len({tuple(map(tuple, texts)) for texts in alone.values()}) > 1, "faults tell apart"
+
+
+def test_another_stack_s_settings_are_not_told_to_our_drafter():
+    prompts = load_battery("lab-core").half("quick").limit(1).prompts[:2]
+    shared = {"name": "d", "role": "candidate", "target": "lab:target", "draft": "lab:draft"}
+    plain = ArmSpec.model_validate(shared)
+    foreign = ArmSpec.model_validate({
+        **shared, "engine": "vllm", "drafter_options": {"draft_tensor_parallel_size": 1},
+        "properties": {"enforce_eager": True},
+    })  # fmt: skip
+    assert local_replayer(foreign)(prompts, 8) == local_replayer(plain)(prompts, 8)

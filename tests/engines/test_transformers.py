@@ -99,7 +99,7 @@ def test_options_out_of_range_name_the_arm(prompts, options, said):
     ("options", "said"),
     [
         ({"drafter": "medusa"}, "no drafter 'medusa'; it has early_exit, prompt_lookup"),
-        ({"drafter": "early_exit", "engine": "openvino"}, "it has prompt_lookup"),
+        ({"drafter": "early_exit", "engine": "openvino"}, "it has eagle3, prompt_lookup"),
         ({"drafter": "prompt_lookup", "draft": "lab:draft"}, "name one"),
         ({"drafter": "prompt_lookup", "rule": "ensemble"}, "no draft is named"),
         ({"draft": "lab:draft", "rule": "typical"}, "no rule 'typical'"),

@@ -14,13 +14,15 @@ from draftproof.records import Completion, DraftproofError, Prompt
 if TYPE_CHECKING:
     from draftproof.engines.rescore import LocalRescorer
 
-_EXTRAS = {
+_EXTRAS: dict[str, str | None] = {
     "local": "local",
     "transformers": "local",
     "openvino": "openvino",
     "mlx": "mlx",
+    "vllm": None,
     "openai": "http",
 }
+"""What to install for an engine; vLLM is none of our extras, because its pins exclude ours."""
 
 
 def make_engine(spec: ArmSpec, logs: Path | None = None) -> Engine:
@@ -46,6 +48,10 @@ def make_engine(spec: ArmSpec, logs: Path | None = None) -> Engine:
             from draftproof.engines.mlx import MLXEngine  # noqa: PLC0415
 
             return MLXEngine(spec)
+        if spec.engine == "vllm":
+            from draftproof.engines.vllm import VLLMEngine  # noqa: PLC0415
+
+            return VLLMEngine(spec)
         if spec.engine == "transformers":
             from draftproof.engines.transformers import TransformersEngine  # noqa: PLC0415
 
@@ -98,10 +104,16 @@ def _of_originals(spec: ArmSpec) -> ArmSpec:
     return spec.model_copy(update={"target": found["target"] or "", "draft": found["draft"]})
 
 
-def _not_installed(spec: ArmSpec, extra: str, error: ModuleNotFoundError) -> DraftproofError:
+def _not_installed(spec: ArmSpec, extra: str | None, error: ModuleNotFoundError) -> DraftproofError:
+    mend = f"run: pip install 'draftproof[{extra}]'"
+    if extra is None:
+        mend = (
+            f"{spec.engine} has an environment of its own, because its pins exclude ours: install "
+            f"draftproof into it, as stacks/{spec.engine}/make.sh does, and screen with its python"
+        )
     return DraftproofError(
         f"arm {spec.name!r}: the {spec.engine} engine needs {error.name}, which is not "
-        f"installed; run: pip install 'draftproof[{extra}]'"
+        f"installed; {mend}"
     )
 
 

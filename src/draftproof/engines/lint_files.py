@@ -12,6 +12,7 @@ import yaml
 
 from draftproof.engines.lint_command import command_subjects, named_files
 from draftproof.engines.lint_subject import GROUP, Setting, Subject
+from draftproof.engines.vllm_config import METHODS, OUR_OPTIONS, REJECTION
 from draftproof.records import DraftproofError
 
 _MAX_FILE = 4 * 1024 * 1024
@@ -177,7 +178,8 @@ def _plan(text: str, path: Path) -> list[Subject]:
 def _arm(
     arm: dict[str, Any], lines: dict[str, int], where: str, start: int, folder: Path
 ) -> Subject:
-    stack = "transformers" if arm.get("engine") == "transformers" else "draftproof"
+    engine = arm.get("engine")
+    stack = str(engine) if engine in {"transformers", "vllm"} else "draftproof"
     subject = Subject(
         f"arm {arm.get('name', '?')}", stack, where, start, control=arm.get("role") == "control"
     )
@@ -189,7 +191,9 @@ def _arm(
             ]
         held = GROUP if isinstance(value, dict) else value
         subject.settings.append(Setting((str(key),), held, where, line, stack))
-    if arm.get("engine") == "openai":
+    if engine == "vllm":
+        subject.settings += _in_process(arm, lines, where, start)
+    if engine == "openai":
         subject.stack = "unknown"
         for served in command_subjects(str(arm.get("serve", "")), where, subject.name)[:1]:
             subject.stack = served.stack
@@ -198,3 +202,24 @@ def _arm(
                 for s in _with_files(served, folder).settings
             ]
     return subject
+
+
+def _in_process(
+    arm: dict[str, Any], lines: dict[str, int], where: str, start: int
+) -> Iterator[Setting]:
+    """Yield what an arm of the vllm engine hands to vLLM, under vLLM's names."""
+    drafter = str(arm.get("drafter") or "draft_model")
+    named: dict[str, dict[str, Any]] = {
+        "drafter": {"method": METHODS.get(drafter, drafter)},
+        "rule": {"rejection_sample_method": REJECTION.get(str(arm["rule"]), arm["rule"])}
+        if "rule" in arm
+        else {},
+    }
+    for field in ("drafter_options", "rule_options"):
+        given = arm.get(field)
+        own = given.items() if isinstance(given, dict) else ()
+        named[field] = {str(k): v for k, v in own if k not in OUR_OPTIONS}
+    for field in named.keys() & arm.keys():
+        for name, value in named[field].items():
+            line = lines.get(field, start)
+            yield Setting(("speculative_config", name), value, where, line, "vllm")

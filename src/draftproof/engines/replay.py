@@ -46,6 +46,9 @@ def answer_with_fault(
         "engine": "local", "mutant": fault, "rule": "exact", "rule_options": {},
         "temperature": 0.0, "max_new_tokens": min(tokens, spec.max_new_tokens),
     }  # fmt: skip
+    if spec.engine != "local":
+        # what another stack's drafter is told means nothing to ours
+        change |= {"drafter_options": {}, "properties": {}}
     engine = LocalEngine(spec.model_copy(update=change))
     engine.open(prompts)
     said = {c.id: c.token_ids or () for c in engine.answer(prompts)}

@@ -9,7 +9,10 @@ from pydantic import ConfigDict, Field, model_validator
 from draftproof.engines.http_options import HttpOptions
 from draftproof.records import Role
 
-_RULES = {"transformers": frozenset({"exact", "ensemble"})}
+_RULES = {
+    "transformers": frozenset({"exact", "ensemble"}),
+    "vllm": frozenset({"exact", "block", "synthetic", "fly"}),
+}
 """Rules of stacks that have more than the exact one; the local decoder knows its own."""
 STEERING = frozenset({"safe_decoding", "safety_aware"})
 """Rules of the local decoder that choose by the draft's rows as well as by the target's."""
@@ -18,7 +21,8 @@ _DRAFTERS = {
     "local": _WITH_DRAFT
     | {"lookup", "early_exit", "medusa", "eagle", "eagle2", "eagle3", "replay", "synthetic"},
     "transformers": frozenset({"prompt_lookup", "early_exit"}),
-    "openvino": frozenset({"prompt_lookup"}),
+    "openvino": frozenset({"prompt_lookup", "eagle3"}),
+    "vllm": frozenset({"prompt_lookup", "suffix", "medusa", "eagle", "eagle3"}),
 }
 """What proposes tokens in a stack, where that is not simply a draft model."""
 
@@ -35,7 +39,7 @@ class ArmSpec(HttpOptions):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     role: Role
-    engine: Literal["local", "transformers", "openvino", "mlx", "openai"] = "local"
+    engine: Literal["local", "transformers", "openvino", "mlx", "vllm", "openai"] = "local"
     target: str = ""
     """Hugging Face directory or name, or ``lab:NAME`` for a model that ships."""
     draft: str | None = None
@@ -43,11 +47,13 @@ class ArmSpec(HttpOptions):
     """What proposes tokens where it is not simply the draft model, e.g. ``prompt_lookup``."""
     drafter_options: dict[str, Any] = Field(default_factory=dict)
     """The drafter's own; ``heads`` names trained heads (``lab:medusa``, or a
-    directory), ``recordings`` a file of recorded drafts."""
+    directory), ``recordings`` a file of recorded drafts. The ``vllm`` engine hands what it does
+    not know on under vLLM's names."""
     processors: dict[str, Any] = Field(default_factory=dict)
     """Of the local decoder: ``repetition_penalty``, ``min_new_tokens``, ``stop`` and so on."""
     properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Device properties of OpenVINO, e.g. ``KV_CACHE_PRECISION``."""
+    """Device properties of OpenVINO, e.g. ``KV_CACHE_PRECISION``, or engine arguments of vLLM,
+    e.g. ``enforce_eager``."""
     gamma: int = Field(default=4, ge=0, le=64)
     """Most tokens drafted a round; 0 decodes a rule that steers token by token, for a variant."""
     rule: str = "exact"
@@ -70,7 +76,8 @@ class ArmSpec(HttpOptions):
 
     @model_validator(mode="after")
     def _rule_needs_a_draft(self) -> ArmSpec:
-        drafts = self.draft is not None or (self.engine == "local" and self.drafter is not None)
+        own = self.engine in {"local", "vllm"} and self.drafter is not None
+        drafts = self.draft is not None or own
         if not drafts and self.rule != "exact":
             raise ValueError(f"rule {self.rule!r} judges drafted tokens, but no draft is named")
         if self.engine != "local" and self.rule not in _RULES.get(self.engine, {"exact"}):

@@ -20,6 +20,10 @@ _GREEDY_PROMPTS = 24
 _GREEDY_TOKENS = 32
 
 
+_LOADED = frozenset({"openai", "openvino", "vllm"})
+"""Engines that answer `concurrency` prompts at a time; the others one, our own a batch."""
+
+
 def lossy(plan: Plan, spec: ArmSpec, promise: str | None) -> bool:
     """Whether a candidate changes answers on purpose: its rule says so, or the plan does.
 
@@ -113,9 +117,9 @@ def untested(plan: Plan, spec: ArmSpec) -> tuple[str, ...]:
         gaps.append(f"draft lengths other than {spec.gamma}")
     if "dtype" not in varied:
         gaps.append(f"arithmetic other than {spec.dtype}")
-    if spec.engine == "openai":
+    if spec.engine in _LOADED and (spec.engine == "openai" or "concurrency" not in varied):
         gaps.append(f"loads other than {spec.concurrency} requests at a time")
-    elif "batch" not in varied:
+    if spec.engine == "local" and "batch" not in varied:
         gaps.append(f"batches other than {spec.batch}")
     if not any(a.order == "shuffled" for a in own):
         gaps.append("other batch mates")

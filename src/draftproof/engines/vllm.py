@@ -1,0 +1,251 @@
+"""vLLM inside this process: plain, with a draft model, n-grams, suffixes or trained heads."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from draftproof.decoding.pretrained import chat_tokens
+from draftproof.engines import models
+from draftproof.engines.spec import ArmSpec
+from draftproof.engines.vllm_config import engine_arguments
+from draftproof.engines.vllm_counters import EngineCounters
+from draftproof.engines.vllm_process import attended, engine_processes, shut_down, starting
+from draftproof.records import Completion, DraftproofError, Prompt, digest
+
+_FINISHED = {"stop": "stop", "length": "length"}
+_LOSSY = frozenset({"synthetic", "fly"})
+_QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+"""Said to the library before it is imported, where its user has not said otherwise."""
+
+
+class VLLMEngine:
+    """Answers `concurrency` prompts at a time through ``vllm.LLM``, batched by its scheduler.
+
+    Prompts are rendered here with the model's own tokenizer and chat template and handed over as
+    token ids. Drafters: a draft model, ``prompt_lookup`` (vLLM's ngram; options ``max_ngram``, 2,
+    and ``min_ngram``, 1), ``suffix``, and ``medusa``, ``eagle`` and ``eagle3`` (option ``heads``,
+    a checkpoint in vLLM's format). Rules: ``exact`` (vLLM's standard), ``block``, and for
+    controls the lossy ``synthetic`` and ``fly``. Other options go on under vLLM's names;
+    ``properties`` are engine arguments.
+
+    The engine computes in a process of its own, which ends with this object. ``ready_timeout`` is
+    how long it may take to start, ``timeout`` how long one of its steps.
+
+    Activation is read from vLLM's counters of every answer where the version has them, else from
+    its totals, which all engines of a process share: ask one arm after the other.
+    """
+
+    def __init__(self, spec: ArmSpec) -> None:
+        self.spec = spec
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        try:
+            self._vllm = importlib.import_module("vllm")
+        except ModuleNotFoundError:
+            raise
+        except ImportError as error:
+            raise DraftproofError(
+                f"arm {spec.name!r}: vllm is installed but cannot be imported: {error}"
+            ) from error
+        self._llm: Any = None
+        self._config: Any = None
+        self._speculative: dict[str, Any] | None = None
+        self._own: frozenset[Any] = frozenset()
+        self._rendered: dict[str, tuple[int, ...]] = {}
+        self._asked = 0
+        self._counters = EngineCounters()
+
+    def open(self, prompts: Sequence[Prompt]) -> None:
+        """See `Engine.open`."""
+        spec = self.spec
+        arguments = engine_arguments(spec, models.resolve)
+        self._speculative = arguments["speculative_config"]
+        others = engine_processes()
+        with starting(spec.name, spec.ready_timeout, lambda: engine_processes() - others):
+            self._llm = self._vllm.LLM(**self._where_known(arguments))
+        self._own = engine_processes() - others
+        weakref.finalize(self, shut_down, self._llm)
+        self._config = self._llm.llm_engine.vllm_config
+        self._require_what_was_declared()
+        tokenizer = self._llm.get_tokenizer()
+        if spec.draft is not None:
+            self._require_same_vocabulary(tokenizer, spec.draft)
+        self._rendered = {p.id: self._render(tokenizer, p) for p in prompts}
+
+    def _where_known(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Add what not every version takes, where this one does."""
+        known = getattr(self._vllm.EngineArgs, "__dataclass_fields__", {})
+        wanted: dict[str, Any] = {"use_tqdm_on_load": False}
+        if self._speculative is not None:
+            wanted["per_request_spec_decode_metrics"] = "summary"
+        return {**{k: v for k, v in wanted.items() if k in known}, **arguments}
+
+    def _require_what_was_declared(self) -> None:
+        spec = self.spec
+        device = str(self._config.device_config.device_type)
+        if spec.device not in {"auto", device}:
+            raise DraftproofError(
+                f"arm {spec.name!r}: device {spec.device}: this build of vLLM computes on {device}"
+            )
+        if spec.rule == "block" and not self._second_runner:
+            raise DraftproofError(
+                f"arm {spec.name!r}: rule block: vLLM {self._vllm.__version__} takes the setting "
+                "and verifies token by token all the same, because its second model runner is "
+                "not in use here (it needs Triton); leave the rule out, or use a build that has it"
+            )
+
+    @property
+    def _second_runner(self) -> bool:
+        return bool(getattr(self._config, "use_v2_model_runner", False))
+
+    def _require_same_vocabulary(self, tokenizer: Any, draft: str) -> None:
+        if self.spec.drafter_options.get("use_heterogeneous_vocab"):
+            return
+        import transformers  # noqa: PLC0415 - vLLM has it
+
+        try:
+            other = transformers.AutoTokenizer.from_pretrained(models.resolve(draft))
+        except (OSError, ValueError) as error:
+            raise DraftproofError(f"{draft}: no tokenizer can be read from it: {error}") from error
+        first, second = tokenizer.get_vocab(), other.get_vocab()
+        if first != second:
+            strange = sum(1 for token, index in first.items() if second.get(token) != index)
+            raise DraftproofError(
+                f"{self.spec.target} and {draft} have different vocabularies ({len(first)} and "
+                f"{len(second)} tokens, {strange} with another id); choose a draft of the "
+                "target's family"
+            )
+
+    def _render(self, tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
+        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        try:
+            ids = chat_tokens(tokenizer, messages, prompt.prefill)
+        except DraftproofError as error:
+            raise DraftproofError(f"{self.spec.target}: prompt {prompt.id!r}: {error}") from error
+        if not ids:
+            raise DraftproofError(f"{self.spec.target}: prompt {prompt.id!r} has no tokens")
+        return ids
+
+    def prompt_hash(self, prompt: Prompt) -> str:
+        """See `Engine.prompt_hash`."""
+        return digest(list(self._rendered[prompt.id]))
+
+    def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
+        """See `Engine.answer`.
+
+        Raises:
+            DraftproofError: The engine failed, or stood still for longer than ``timeout``.
+        """
+        spec, engine = self.spec, self._llm.llm_engine
+        limit = self._config.model_config.max_model_len
+        fitting = []
+        for prompt in prompts:
+            length = len(self._rendered[prompt.id])
+            if length + spec.max_new_tokens > limit:
+                yield self._refused(prompt, length, limit)
+            else:
+                fitting.append(prompt)
+        waiting: dict[str, Prompt] = {}
+        try:
+            self._attended("reading counters", lambda: self._counters.read(self._llm))
+            for prompt in fitting:
+                # ids of requests are not used twice in the life of an engine
+                self._asked += 1
+                waiting[f"{self._asked}"] = prompt
+            self._attended("taking prompts", lambda: self._hand_over(waiting))
+            while waiting:
+                for output in self._attended("a step", engine.step):
+                    if output.finished:
+                        yield self._completion(waiting.pop(output.request_id), output)
+            self._attended("reading counters", lambda: self._counters.read(self._llm))
+        finally:
+            if waiting:
+                self._forget(list(waiting))
+
+    def _attended(self, doing: str, call: Callable[[], Any]) -> Any:
+        return attended(self.spec.name, doing, self.spec.timeout, self._own, call)
+
+    def _hand_over(self, waiting: Mapping[str, Prompt]) -> None:
+        for name, prompt in waiting.items():
+            ids = {"prompt_token_ids": list(self._rendered[prompt.id])}
+            self._llm.llm_engine.add_request(name, ids, self._sampling(prompt))
+
+    def _forget(self, names: list[str]) -> None:
+        """Tell the engine that nobody waits any more, if it is still there."""
+        if all(process.is_alive() for process in self._own):
+            self._llm.llm_engine.abort_request(names)
+
+    def _sampling(self, prompt: Prompt) -> Any:
+        spec = self.spec
+        only_once = importlib.import_module("vllm.sampling_params").RequestOutputKind.FINAL_ONLY
+        own: dict[str, Any] = {}
+        if spec.temperature > 0:
+            own["seed"] = int(digest([spec.seed, prompt.id])[:8], 16)
+        return self._vllm.SamplingParams(
+            temperature=spec.temperature,
+            max_tokens=spec.max_new_tokens,
+            output_kind=only_once,
+            **own,
+        )
+
+    def _completion(self, prompt: Prompt, output: Any) -> Completion:
+        (answer,) = output.outputs
+        speculation = self._counters.of_answer(answer) if self.spec.speculative else None
+        times = output.metrics
+        return Completion(
+            arm=self.spec.name,
+            id=prompt.id,
+            text=answer.text,
+            finish_reason=_FINISHED.get(answer.finish_reason, "unknown"),
+            token_ids=tuple(answer.token_ids),
+            prompt_hash=self.prompt_hash(prompt),
+            speculation=speculation,
+            # from its first step to its last token; how long it waited its turn is no part of it
+            seconds=times.last_token_ts - times.scheduled_ts if times is not None else None,
+        )
+
+    def _refused(self, prompt: Prompt, tokens: int, limit: int) -> Completion:
+        return Completion(
+            arm=self.spec.name,
+            id=prompt.id,
+            text="",
+            finish_reason="error",
+            prompt_hash=self.prompt_hash(prompt),
+            error=f"the prompt has {tokens} tokens and the answer needs up to "
+            f"{self.spec.max_new_tokens}; {self.spec.target} holds {limit}",
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Engine.fingerprint`."""
+        spec, config = self.spec, self._config
+        heads = spec.drafter_options.get("heads")
+        drafting = spec.draft or (heads if isinstance(heads, str) else None)
+        return {
+            "engine": "vllm",
+            "promise": self._promise(),
+            "version": self._vllm.__version__,
+            "target": {"name": spec.target, **models.files_digest(models.resolve(spec.target))},
+            "draft": {"name": drafting, **models.files_digest(models.resolve(drafting))}
+            if drafting
+            else None,
+            "dtype": str(config.model_config.dtype).removeprefix("torch."),
+            "quantization": config.model_config.quantization,
+            "cache_dtype": str(config.cache_config.cache_dtype),
+            "prefix_caching": bool(config.cache_config.enable_prefix_caching),
+            "runner": "v2" if self._second_runner else "v1",
+            "device": str(config.device_config.device_type),
+            "speculative_config": self._speculative,
+            "properties": {k: str(v) for k, v in spec.properties.items()},
+            "concurrency": spec.concurrency,
+            **models.environment(),
+            "speculation": self._counters.telemetry(),
+        }
+
+    def _promise(self) -> str | None:
+        if not self.spec.speculative:
+            return None
+        return "L0" if self.spec.rule in _LOSSY else "L2"
