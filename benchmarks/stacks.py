@@ -2,10 +2,12 @@
 
     stacks.py --json                                          # float32, 1 and 8 at a time
     stacks.py --stack vllm --plan bfloat16 --concurrency 8
+    stacks.py --stack openvino --speed                        # speeds taken in turns
     stacks.py --collect                                       # the table of finished runs
 
 Stacks are made with stacks/make.sh; transformers and OpenVINO GenAI, which need no environment of
 their own, are made here if they can be imported. Runs are kept under DRAFTPROOF_STACKS and resumed.
+Without --speed the ratio is that of the whole arms, which ran one after the other.
 """
 
 import argparse
@@ -23,6 +25,13 @@ PLACE = Path(os.environ.get("DRAFTPROOF_STACKS", Path.home() / ".cache/draftproo
 STACKS = ("transformers", "openvino", "llama.cpp", "vllm")
 LIBRARIES = {"transformers": "transformers", "openvino": "openvino_genai"}
 ONE_AT_A_TIME = frozenset({"transformers"})
+NOTES = {
+    "weak": "weak pair",
+    "eagle3-f16": "float16 cache",
+    "inprocess-float32": "in process",
+    "inprocess-bfloat16": "in process",
+    "inprocess-sampled": "in process",
+}
 CAUSES = ("tie", "leak", "fault", "truncation", "template", "unexplained")
 
 
@@ -43,6 +52,16 @@ def made(stack: str) -> bool:
 def screen(stack: str, plan: str, concurrency: int, limit: int | None) -> Path:
     """Run one screen to its end and return the run directory."""
     run = run_directory(stack, plan, concurrency, limit)
+    file = declared(stack, plan, concurrency, limit)
+    command = ["-m", "draftproof", "screen", file, "--out", run, "--json"]
+    if run_there(stack, plan, command).returncode == 2:
+        raise SystemExit(f"{stack} {plan}: the screen could not be run; delete {run} to start anew")
+    return run
+
+
+def declared(stack: str, plan: str, concurrency: int, limit: int | None) -> Path:
+    """Write the plan of a run and return where it is."""
+    run = run_directory(stack, plan, concurrency, limit)
     document = yaml.safe_load((RECIPES / stack / f"{plan}.yaml").read_text("utf-8"))
     document["name"] = run.name
     if stack not in ONE_AT_A_TIME:
@@ -52,16 +71,35 @@ def screen(stack: str, plan: str, concurrency: int, limit: int | None) -> Path:
     file = PLACE / stack / "plans" / f"{run.name}.yaml"
     file.parent.mkdir(exist_ok=True)
     file.write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "draftproof", "screen", file, "--out", run, "--json"],
+    return file
+
+
+def run_there(
+    stack: str, plan: str, command: list[str | Path]
+) -> subprocess.CompletedProcess[bytes]:
+    """Run python in a stack's directory: servers are found by name, models beside it."""
+    own = plan.startswith("inprocess-")
+    python = PLACE / stack / "bin" / "inprocess-python" if own else Path(sys.executable)
+    return subprocess.run(
+        [python, *command],
         cwd=PLACE / stack,
         env=os.environ | {"PATH": f"{PLACE / stack / 'bin'}:{os.environ['PATH']}"},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         check=False,
     )
-    if done.returncode == 2:
-        raise SystemExit(f"{stack} {plan}: the screen could not be run")
-    return run
+
+
+def measure(stack: str, plan: str, run: Path, file: Path) -> None:
+    """Take the speeds of a run's arms in turns and keep them beside the runs."""
+    done = run_there(stack, plan, [Path(__file__).with_name("stacks_speed.py"), file])
+    if done.returncode:
+        raise SystemExit(f"{stack} {plan}: the speeds could not be taken")
+    speeds(stack, run).parent.mkdir(exist_ok=True)
+    speeds(stack, run).write_bytes(done.stdout)
+
+
+def speeds(stack: str, run: Path) -> Path:
+    return PLACE / stack / "speeds" / f"{run.name}.json"
 
 
 def run_directory(stack: str, plan: str, concurrency: int, limit: int | None) -> Path:
@@ -69,8 +107,18 @@ def run_directory(stack: str, plan: str, concurrency: int, limit: int | None) ->
     return PLACE / stack / "runs" / f"{stack}-{plan}-c{concurrency}{few}"
 
 
-def rows(stack: str, concurrency: int, verdict: dict) -> list[dict]:
-    """Return one object for every candidate and control of a verdict."""
+def rows(
+    stack: str, plan: str, concurrency: int, verdict: dict, taken: dict[str, dict] | None = None
+) -> list[dict]:
+    """Return one object for every candidate and control of a verdict.
+
+    Args:
+        stack: Its name.
+        plan: The plan's.
+        concurrency: Prompts at a time.
+        verdict: The verdict document.
+        taken: Speeds that were taken in turns, by arm; otherwise those of the whole arms are given.
+    """
     arms = {arm["name"]: arm for arm in verdict["arms"]}
     records = verdict["environment"]["arms"]
     specs = {arm["name"]: arm for arm in verdict["plan"]["arms"]}
@@ -84,6 +132,7 @@ def rows(stack: str, concurrency: int, verdict: dict) -> list[dict]:
         out.append(
             {
                 "stack": stack,
+                "plan": plan,
                 "version": version(stack, records[one["name"]]),
                 "method": one["name"],
                 "role": one["role"],
@@ -105,7 +154,7 @@ def rows(stack: str, concurrency: int, verdict: dict) -> list[dict]:
                 "accepted": proof["accepted"],
                 "verdict": one["state"],
                 "as_it_must": one["expected"],
-                "speed_ratio": speed_ratio(plain, arm),
+                **speed(plain, arm, (taken or {}).get(one["name"])),
             }
         )
     return out
@@ -120,10 +169,12 @@ def share(identity: dict) -> float | None:
     return round(identity["identical"] / identity["n"], 4) if identity["n"] else None
 
 
-def speed_ratio(plain: dict, arm: dict) -> float | None:
+def speed(plain: dict, arm: dict, taken: dict | None) -> dict:
     """Tokens a second of an arm over those of plain decoding, server starts left out."""
-    speeds = [one["tokens"] / one["seconds"] if one["seconds"] else 0 for one in (plain, arm)]
-    return round(speeds[1] / speeds[0], 2) if all(speeds) else None
+    if taken is not None:
+        return {"speed_ratio": taken["ratio"], "speed_range": [taken["from"], taken["to"]]}
+    each = [one["tokens"] / one["seconds"] if one["seconds"] else 0 for one in (plain, arm)]
+    return {"speed_ratio": round(each[1] / each[0], 2) if all(each) else None, "speed_range": None}
 
 
 def markdown(table: list[dict]) -> str:
@@ -136,16 +187,26 @@ def markdown(table: list[dict]) -> str:
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     for r in table:
         state = r["verdict"] + (" (control)" if r["role"] == "control" else "")
+        who = r["stack"] + (f" ({NOTES[r['plan']]})" if r["plan"] in NOTES else "")
         cells = (
-            r["stack"], r["version"], r["method"], r["dtype"], r["concurrency"], r["prompts"],
+            who, r["version"], r["method"], r["dtype"], r["concurrency"], r["prompts"],
             percent(r["identity"]), percent(r["noise_identity"]),
             f"{r['ties']} / {r['leaks']} / {r['faults']} / {r['other']}",
             f"{r['lost']} / {r['gained']}", f"{r['equivalent_tasks']} of {r['gated_tasks']}",
             f"{r['drafted']:,} / {r['accepted']:,}", state,
-            f"{r['speed_ratio']}×" if r["speed_ratio"] else "–",
+            speed_cell(r),
         )  # fmt: skip
         lines.append("| " + " | ".join(str(c) for c in cells) + " |")
     return "\n".join(lines)
+
+
+def speed_cell(row: dict) -> str:
+    if row["speed_ratio"] is None:
+        return "–"
+    if row["speed_range"] is None:
+        return f"({row['speed_ratio']}×)"
+    least, most = row["speed_range"]
+    return f"{row['speed_ratio']}× ({least} to {most})"
 
 
 def percent(value: float | None) -> str:
@@ -155,9 +216,10 @@ def percent(value: float | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stack", action="append", choices=STACKS, help="default: all made")
-    parser.add_argument("--plan", action="append", help="float32 (default) or bfloat16")
+    parser.add_argument("--plan", action="append", help="float32 (default), bfloat16, weak, …")
     parser.add_argument("--concurrency", type=int, action="append", help="default: 1 and 8")
     parser.add_argument("--limit", type=int, help="prompts of every task, for a quick look")
+    parser.add_argument("--speed", action="store_true", help="take speeds in turns as well")
     parser.add_argument("--collect", action="store_true", help="run nothing, read finished runs")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -165,14 +227,21 @@ def main() -> None:
     for stack in options.stack or [s for s in STACKS if made(s)]:
         for plan in options.plan or ["float32"]:
             for width in options.concurrency or [1, 8]:
-                if width > 1 and stack in ONE_AT_A_TIME:
+                if width > 1 and (stack in ONE_AT_A_TIME or plan.startswith("eagle3")):
                     continue
                 run = run_directory(stack, plan, width, options.limit)
+                if not (RECIPES / stack / f"{plan}.yaml").exists():
+                    continue
                 if not options.collect:
-                    run = screen(stack, plan, width, options.limit)
+                    screen(stack, plan, width, options.limit)
+                if options.speed:
+                    file = declared(stack, plan, width, options.limit)
+                    measure(stack, plan, run, file)
                 if (run / "verdict.json").exists():
                     verdict = json.loads((run / "verdict.json").read_text("utf-8"))
-                    table += rows(stack, width, verdict)
+                    kept = speeds(stack, run)
+                    taken = json.loads(kept.read_text("utf-8")) if kept.exists() else None
+                    table += rows(stack, plan, width, verdict, taken)
     print(json.dumps(table, indent=1) if options.json else markdown(table))
 
 

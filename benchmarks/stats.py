@@ -1,6 +1,6 @@
 """Speed and error rates of `draftproof.stats`, beside statsmodels where it has the method.
 
-Usage: python benchmarks/statistics.py [--json]
+Usage: python benchmarks/stats.py [--json]
 """
 
 from __future__ import annotations
