@@ -169,6 +169,14 @@ def share(identity: dict) -> float | None:
     return round(identity["identical"] / identity["n"], 4) if identity["n"] else None
 
 
+def whole_times(verdict: dict, manifest: dict) -> dict:
+    """Return the verdict without the seconds of arms whose last part alone was timed."""
+    for arm in verdict["arms"]:
+        if manifest["arms"].get(arm["name"], {}).get("generated") != arm["answers"]:
+            arm["seconds"] = None
+    return verdict
+
+
 def speed(plain: dict, arm: dict, taken: dict | None) -> dict:
     """Tokens a second of an arm over those of plain decoding, server starts left out."""
     if taken is not None:
@@ -239,6 +247,8 @@ def main() -> None:
                     measure(stack, plan, run, file)
                 if (run / "verdict.json").exists():
                     verdict = json.loads((run / "verdict.json").read_text("utf-8"))
+                    manifest = json.loads((run / "manifest.json").read_text("utf-8"))
+                    verdict = whole_times(verdict, manifest)
                     kept = speeds(stack, run)
                     taken = json.loads(kept.read_text("utf-8")) if kept.exists() else None
                     table += rows(stack, plan, width, verdict, taken)

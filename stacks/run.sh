@@ -8,8 +8,8 @@
 # OPTION  of `draftproof screen`: --limit 20 asks 20 prompts of every task, --jobs, --json, …
 #
 # PYTHON names a python with draftproof and the extras that docs/stacks.md lists; `python3` if unset.
-# Everything lands under $DRAFTPROOF_STACKS (~/.cache/draftproof/stacks), nothing here. A run that was
-# interrupted goes on with the same command, at the answer where it stopped.
+# Everything lands under $DRAFTPROOF_STACKS (~/.cache/draftproof/stacks), nothing here, and a relative
+# --out or --sign means that place's directory of the stack. A run that was interrupted goes on with the same command, at the answer where it stopped.
 #
 # Exits as the screen does: 0 PASS, 3 FAIL, 4 INVALID, 5 INCONCLUSIVE (as with a --limit under 99
 # or so); 2 if something could not be done, 130 if interrupted.
@@ -33,9 +33,13 @@ if [ -d "$here/$stack" ] && [ ! -f "$here/$stack/$plan.yaml" ]; then
   echo "$stack has no plan $plan; it has: $known" >&2
   exit 2
 fi
-export PYTHON=${PYTHON:-$(command -v python3)}
+# told absolutely, because what follows changes its directory
+PYTHON=$(command -v "${PYTHON:-python3}") || { echo "there is no python ${PYTHON:-python3}" >&2; exit 2; }
+[ "${PYTHON#/}" != "$PYTHON" ] || PYTHON=$PWD/$PYTHON
+DRAFTPROOF_STACKS=$(realpath -m -- "${DRAFTPROOF_STACKS:-$HOME/.cache/draftproof/stacks}")
+export PYTHON DRAFTPROOF_STACKS
 bash "$here/make.sh" "$stack"
-place=${DRAFTPROOF_STACKS:-$HOME/.cache/draftproof/stacks}/$stack
+place=$DRAFTPROOF_STACKS/$stack
 cd "$place"
 echo "$stack, $plan: runs are kept in $place/runs" >&2
 # what runs in this process needs the stack's own python

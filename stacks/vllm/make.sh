@@ -1,7 +1,7 @@
 # vLLM's CPU build, in an environment of its own: its pins of torch and transformers exclude ours.
 set -euo pipefail
 
-[ -d venv ] || "$PYTHON" -m venv venv
+[ -x venv/bin/pip ] || "$PYTHON" -m venv --clear venv
 [ -x venv/bin/uv ] || venv/bin/pip install --quiet uv
 install() {
   # pip is told by its own settings where wheels are, uv by another name

@@ -140,13 +140,19 @@ def test_the_printed_list_has_the_declared_keys(verdict, tmp_path, monkeypatch, 
     run = bench.run_directory("openvino", "float32", 1, None)
     run.mkdir(parents=True)
     record = {"draft": {"openvino_genai": "2026.4"}}
-    document = {**verdict, "environment": {"arms": record}}
+    arms = [{**arm, "answers": 5} for arm in verdict["arms"]]
+    document = {**verdict, "environment": {"arms": record}, "arms": arms}
     (run / "verdict.json").write_text(json.dumps(document))
     monkeypatch.setattr(sys, "argv", ["stacks.py", "--collect", "--json", "--stack", "openvino"])
-    bench.main()
-    (row,) = json.loads(capsys.readouterr().out)
-    assert row.keys() >= KEYS
-    assert (row["stack"], row["version"]) == ("openvino", "2026.4")
+    timed = {arm["name"]: {"generated": 5} for arm in arms}
+    for manifest, known in ((timed, True), ({**timed, "draft": {"generated": 1}}, False)):
+        (run / "manifest.json").write_text(json.dumps({"arms": manifest}))
+        bench.main()
+        (row,) = json.loads(capsys.readouterr().out)
+        assert row.keys() >= KEYS
+        assert (row["stack"], row["version"]) == ("openvino", "2026.4")
+        # of an arm that was killed, the seconds of the last part alone are known
+        assert (row["speed_ratio"] is not None) == known
 
 
 def test_a_speed_is_the_median_of_neighbouring_turns():

@@ -111,6 +111,23 @@ def test_a_worker_that_was_killed_while_idle_is_named_too():
             workers.spread("squares", slow_square, [(n,) for n in range(4)])
 
 
+def break_elsewhere(parent, kind, tell):
+    if os.getpid() != parent:
+        if kind == "lambda":
+            return lambda: None
+        raise EOFError("the checkpoint is cut off")
+    time.sleep(0.05)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("eof", "EOFError: the checkpoint"), ("lambda", "pickle")]
+)
+def test_a_defect_in_a_worker_is_told_as_it_is(kind, said):
+    with Workers(2) as workers, pytest.raises(RuntimeError, match=f"(?s)breaks: .*{said}"):
+        workers.spread("breaks", break_elsewhere, [(os.getpid(), kind)] * 200)
+
+
 def test_an_error_here_stops_the_workers():
     start = time.monotonic()
     with Workers(2) as workers, pytest.raises(ZeroDivisionError):

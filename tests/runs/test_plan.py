@@ -1,9 +1,10 @@
 """Plans: what is inherited, and what each mistake is told."""
 
 import pytest
+from pydantic import ValidationError
 
 from draftproof.records import DraftproofError
-from draftproof.runs import read_plan
+from draftproof.runs import Plan, read_plan
 
 ARMS = """
 arms:
@@ -61,3 +62,10 @@ def test_paths_are_relative_to_the_plan(tmp_path):
 def test_mistakes_are_told_with_their_place(tmp_path, text, message):
     with pytest.raises(DraftproofError, match=message):
         plan(tmp_path, text)
+
+
+def test_vllm_s_engines_in_one_process_are_not_asked_in_turns():
+    arms = [{"name": "t", "role": "baseline"}, {"name": "d", "role": "candidate", "draft": "D"}]
+    with pytest.raises(ValidationError, match="share their counters; use engine openai"):
+        Plan.model_validate({"target": "T", "engine": "vllm", "stop": {}, "arms": arms})
+    Plan.model_validate({"target": "T", "stop": {}, "arms": arms})

@@ -14,6 +14,7 @@ from draftproof.cli.output import finish, progress_of_arms, reports_errors
 
 if TYPE_CHECKING:
     from draftproof.records import Verdict
+    from draftproof.runs import Plan
     from draftproof.runs.parallel import Workers
 
 _JOBS = 5
@@ -47,12 +48,18 @@ def demo(out: Path, full: bool, as_json: bool) -> None:
 
 def _run(workers: Workers, out: Path, *, full: bool, quiet: bool) -> Verdict:
     # after the workers have started: this takes a second, and so do their imports
-    from draftproof.runs import RunDirectory, read_plan  # noqa: PLC0415
+    from draftproof.runs import RunDirectory  # noqa: PLC0415
     from draftproof.screen.run import run_plan  # noqa: PLC0415
+
+    plan = demo_plan(full=full)
+    with RunDirectory(out) as run, progress_of_arms(quiet=quiet) as progress:
+        return run_plan(plan, run, progress=progress, workers=workers)
+
+
+def demo_plan(*, full: bool) -> Plan:
+    """Return the plan of the demo, with its whole battery if `full`."""
+    from draftproof.runs import read_plan  # noqa: PLC0415 - quick --help
 
     with as_file(files("draftproof") / "studies" / "demo.yaml") as path:
         plan = read_plan(path)
-    if full:
-        plan = plan.model_copy(update={"half": "full"})
-    with RunDirectory(out) as run, progress_of_arms(quiet=quiet) as progress:
-        return run_plan(plan, run, progress=progress, workers=workers)
+    return plan.model_copy(update={"half": "full", "limit": None}) if full else plan

@@ -14,6 +14,13 @@ from draftproof.records import DraftproofError
 
 _WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json"})
 """Options that do not stand in a plan, or may be given beside it."""
+_IN_A_PLAN = {
+    "batteries": "edit battery",
+    "margin": "edit decision.margin",
+    "no_noise": "leave the noise arm out",
+    "no_control": "leave the control arm out",
+}
+"""What to do in a plan in place of an option whose field has another name."""
 
 
 @click.command()
@@ -146,7 +153,8 @@ def _refuse_what_a_plan_says() -> None:
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if given and name not in _WITH_A_PLAN:
             raise click.UsageError(
-                f"{parameter.opts[0]} is not for a PLAN, which says it itself; edit {name} there"
+                f"{parameter.opts[0]} is not for a PLAN, which says it itself; "
+                f"{_IN_A_PLAN.get(name, f'edit {name}')} there"
             )
 
 

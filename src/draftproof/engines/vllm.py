@@ -108,7 +108,9 @@ class VLLMEngine:
         import transformers  # noqa: PLC0415 - vLLM has it
 
         try:
-            other = transformers.AutoTokenizer.from_pretrained(models.resolve(draft))
+            other = transformers.AutoTokenizer.from_pretrained(
+                models.resolve(draft), trust_remote_code=self.spec.trust_remote_code
+            )
         except (OSError, ValueError) as error:
             raise DraftproofError(f"{draft}: no tokenizer can be read from it: {error}") from error
         first, second = tokenizer.get_vocab(), other.get_vocab()

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -197,6 +198,8 @@ class _Queue:
             self.hear(number, content)
         elif kind == "error":
             raise DraftproofError(content)
+        elif kind == "defect":
+            raise RuntimeError(content)
         else:
             self.note(number, content)
             self._give(connection, doing, crew)
@@ -259,11 +262,15 @@ def _worker(connection: Connection, ahead: Sequence[str], collecting: tuple[int,
             news = partial(_send, connection, "news")
             try:
                 result = call.function(*call.arguments, news)
+                _send(connection, "done", result)
             except DraftproofError as error:
                 _send(connection, "error", str(error))
-            else:
-                _send(connection, "done", result)
-    except (EOFError, BrokenPipeError):
+            # a defect of ours or of a library: told as it is, not taken for a lack of memory
+            except Exception as error:
+                told = f"{call.name}: {type(error).__name__}: {error}"
+                _send(connection, "defect", f"{told}\n{traceback.format_exc()}")
+    except (EOFError, OSError):
+        # nobody is at the other end any more
         os._exit(0)
     except KeyboardInterrupt:
         # the parent hears the same signal and says so

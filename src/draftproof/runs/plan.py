@@ -127,6 +127,11 @@ class Plan(BaseModel):
         temperatures = {a.temperature for a in self.arms}
         if len(temperatures) > 1:
             raise ValueError("the arms decode at different temperatures; a screen compares at one")
+        if self.stop is not None and any(a.engine == "vllm" for a in self.arms):
+            raise ValueError(
+                "stop: a sequential plan keeps all arms open and asks them in turns, and the "
+                "engines of vLLM in one process share their counters; use engine openai and serve"
+            )
         self._check_sampling()
         return self
 
