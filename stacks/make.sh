@@ -15,7 +15,8 @@ if [ -z "$stack" ] || [ ! -f "$recipe/make.sh" ]; then
 fi
 place=$(realpath -m -- "${DRAFTPROOF_STACKS:-$HOME/.cache/draftproof/stacks}")/$stack
 # a python that has draftproof[local]: models are taken from it
-PYTHON=$(command -v "${PYTHON:-python3}") || { echo "there is no such python; name one as PYTHON" >&2; exit 2; }
+asked=${PYTHON:-python3}
+PYTHON=$(command -v "$asked") || { echo "there is no $asked; name a python as PYTHON" >&2; exit 2; }
 [ "${PYTHON#/}" != "$PYTHON" ] || PYTHON=$PWD/$PYTHON
 if ! reason=$("$PYTHON" -c 'import draftproof.engines.models' 2>&1); then
   echo "$PYTHON cannot import draftproof[local] (${reason##*$'\n'}); name one that can as PYTHON" >&2

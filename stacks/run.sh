@@ -34,7 +34,8 @@ if [ -d "$here/$stack" ] && [ ! -f "$here/$stack/$plan.yaml" ]; then
   exit 2
 fi
 # told absolutely, because what follows changes its directory
-PYTHON=$(command -v "${PYTHON:-python3}") || { echo "there is no python ${PYTHON:-python3}" >&2; exit 2; }
+asked=${PYTHON:-python3}
+PYTHON=$(command -v "$asked") || { echo "there is no $asked; name a python as PYTHON" >&2; exit 2; }
 [ "${PYTHON#/}" != "$PYTHON" ] || PYTHON=$PWD/$PYTHON
 DRAFTPROOF_STACKS=$(realpath -m -- "${DRAFTPROOF_STACKS:-$HOME/.cache/draftproof/stacks}")
 export PYTHON DRAFTPROOF_STACKS
