@@ -97,7 +97,9 @@ class Workers:
             finished: Called with a call's number and what it returned; never while `heard` runs.
 
         Raises:
-            DraftproofError: A call failed; the others are stopped.
+            DraftproofError: A call failed or a worker ended; the others are stopped.
+            RuntimeError: A worker met a defect, told with its traceback. One that this process
+                meets is raised as it is.
         """
         queue = _Queue(calls, heard, finished)
         foreman = threading.Thread(target=queue.lead, args=(self._crew,), daemon=True)
