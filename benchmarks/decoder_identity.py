@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from draftproof.decoding import Answer, CausalModel, Request, decode
 from draftproof.decoding.drafters import DraftModel
-from draftproof.engines.calibrate import noise_bound
+from draftproof.decoding.noise_bound import noise_bound
 
 GAMMA = 4
 BATCH = 8

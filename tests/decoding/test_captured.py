@@ -7,9 +7,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from draftproof.decoding import CausalModel, Request, decode
-from draftproof.decoding.captured import CapturedForward
 from draftproof.decoding.drafters.draft_model import DraftModel
 from draftproof.decoding.drafters.draft_tree import DraftTree
+from draftproof.decoding.forward.captured import CapturedForward
 
 CONFIG = LlamaConfig(
     vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=3,

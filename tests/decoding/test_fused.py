@@ -26,7 +26,7 @@ from draftproof.decoding.trees.level import Level
 
 pytest.importorskip("numba")
 
-from draftproof.decoding.kernels import FLOAT32, exponentials, products
+from draftproof.decoding.forward.kernels import FLOAT32, exponentials, products
 
 SHAPE = {
     "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
@@ -232,7 +232,7 @@ def test_what_it_does_not_suit_it_leaves_alone(monkeypatch):
         built().train(),
     ):
         assert not CausalModel(module, "other").is_fused
-    monkeypatch.setattr("draftproof.decoding.fused._SMALL", 1000)
+    monkeypatch.setattr("draftproof.decoding.forward.fused._SMALL", 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     assert not CausalModel(built(), "large, many threads").is_fused
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)

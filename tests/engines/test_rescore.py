@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from draftproof.battery import load_battery
+from draftproof.decoding.noise_bound import noise_bound
 from draftproof.engines import ArmSpec, make_engine
-from draftproof.engines.calibrate import noise_bound
 from draftproof.engines.opinion import Question
 from draftproof.engines.rescore import LocalRescorer
 from draftproof.records import Cause, Pair

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 
 from draftproof.decoding.drafters.drafter import Ask, Drafter, Proposal
+from draftproof.decoding.forward.prefill import prefill
 from draftproof.decoding.judging import Judged, first_doubtful, judge, logprobs
 from draftproof.decoding.model import CausalModel
-from draftproof.decoding.prefill import prefill
 from draftproof.decoding.requests import Answer, Request
 from draftproof.decoding.rows import Outcome, Row
 from draftproof.decoding.rules.rule import Rule

@@ -9,9 +9,9 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.captured import MOST_COLUMNS, CapturedForward
-from draftproof.decoding.fused import FusedForward, pays, suits
-from draftproof.decoding.lean import LeanForward, plain_parts
+from draftproof.decoding.forward.captured import MOST_COLUMNS, CapturedForward
+from draftproof.decoding.forward.fused import FusedForward, pays, suits
+from draftproof.decoding.forward.lean import LeanForward, plain_parts
 from draftproof.decoding.trees.tree import Tree
 from draftproof.records import DraftproofError
 

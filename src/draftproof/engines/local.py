@@ -9,9 +9,9 @@ from typing import Any
 from draftproof.decoding import Answer, Request, decode
 from draftproof.decoding.batch import Batch
 from draftproof.decoding.mutants import MUTANTS
+from draftproof.decoding.noise_bound import noise_bound
 from draftproof.decoding.rules import Promise, make_rule
 from draftproof.engines import models
-from draftproof.engines.calibrate import noise_bound
 from draftproof.engines.drafting import Shaper, drafter_of
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding.noise_bound import noise_bound
 from draftproof.engines import models
-from draftproof.engines.calibrate import noise_bound
 from draftproof.records import Prompt
 
 _BATCH = 8

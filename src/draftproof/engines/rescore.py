@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from draftproof.decoding import CausalModel
+from draftproof.decoding.noise_bound import noise_bound
 from draftproof.engines import models
 from draftproof.engines.beginnings import Known, blocks, read, read_beginnings
-from draftproof.engines.calibrate import noise_bound
 from draftproof.engines.drafting import Shaper
 from draftproof.engines.opinion import Helpers, Opinion, Question
 from draftproof.engines.spec import ArmSpec

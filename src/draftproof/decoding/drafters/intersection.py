@@ -9,8 +9,8 @@ import torch
 
 from draftproof.decoding.cache import RowCache
 from draftproof.decoding.drafters.drafter import Ask, Kind, Proposal
+from draftproof.decoding.forward.prefill import prefill
 from draftproof.decoding.model import CausalModel
-from draftproof.decoding.prefill import prefill
 from draftproof.decoding.sampling import draw, probabilities
 from draftproof.records import DraftproofError
 

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from draftproof.decoding.fused_attention import Block, Sizes, attend
-from draftproof.decoding.kernels import (
+from draftproof.decoding.forward.fused_attention import Block, Sizes, attend
+from draftproof.decoding.forward.kernels import (
     Floats,
     Ints,
     Kind,

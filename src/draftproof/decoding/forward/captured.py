@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.lean import LeanForward
+from draftproof.decoding.forward.lean import LeanForward
 
 MOST_COLUMNS = 64
 """Wider blocks (prompts) are run as they come."""

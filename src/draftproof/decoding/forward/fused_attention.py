@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from draftproof.decoding.kernels import (
+from draftproof.decoding.forward.kernels import (
     Flags,
     Floats,
     Ints,

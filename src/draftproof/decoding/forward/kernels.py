@@ -17,7 +17,7 @@ import numpy as np
 from numba import carray, njit
 from numpy.typing import NDArray
 
-from draftproof.decoding.vector_code import LANES, blend_of, pointer, tile_of
+from draftproof.decoding.forward.vector_code import LANES, blend_of, pointer, tile_of
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -18,7 +18,7 @@ import torch
 
 from draftproof.decoding import CausalModel
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.prefill import prefill
+from draftproof.decoding.forward.prefill import prefill
 
 _SAFETY = 3.0
 """The bound is this many times the largest disturbance seen."""

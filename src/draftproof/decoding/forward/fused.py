@@ -2,8 +2,8 @@
 
 A step of a small model spends more time between its operations than in them, and a product of a
 few rows in a library costs several times that of one row. Both are gone here
-(`draftproof.decoding.fused_step`), and as every row's arithmetic is its own
-(`draftproof.decoding.kernels`), plain decoding, verification, trees and batches of any
+(`draftproof.decoding.forward.fused_step`), and as every row's arithmetic is its own
+(`draftproof.decoding.forward.kernels`), plain decoding, verification, trees and batches of any
 shape agree bit for bit. Everything is computed in float32, by one thread.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.lean import plain_parts
+from draftproof.decoding.forward.lean import plain_parts
 from draftproof.decoding.trees.level import Level
 from draftproof.decoding.trees.tree import Tree
 
@@ -37,7 +37,7 @@ class FusedForward:
     """
 
     def __init__(self, module: Any, *, owned: bool = False) -> None:
-        from draftproof.decoding.fused_attention import Sizes  # noqa: PLC0415 - numba takes half a second
+        from draftproof.decoding.forward.fused_attention import Sizes  # noqa: PLC0415 - numba takes half a second
 
         body, config = module.model, module.config
         attention = body.layers[0].self_attn
@@ -87,8 +87,8 @@ class FusedForward:
         Raises:
             IndexError: A token that the model does not know or a slot beyond the cache.
         """
-        from draftproof.decoding.fused_attention import Block  # noqa: PLC0415 - see above
-        from draftproof.decoding.fused_step import step  # noqa: PLC0415 - see above
+        from draftproof.decoding.forward.fused_attention import Block  # noqa: PLC0415 - see above
+        from draftproof.decoding.forward.fused_step import step  # noqa: PLC0415 - see above
 
         rows, columns = ids.shape
         sizes = self._sizes
@@ -184,7 +184,7 @@ def _compiles() -> bool:
         import numba  # noqa: PLC0415 - may be absent
         from llvmlite import binding  # noqa: PLC0415
 
-        from draftproof.decoding import fused_step  # noqa: F401, PLC0415 - takes half a second
+        from draftproof.decoding.forward import fused_step  # noqa: F401, PLC0415 - takes half a second
     except (ImportError, RuntimeError):  # numba finds no place for what it compiles
         return False
     if numba.config.DISABLE_JIT:

@@ -1,0 +1,1 @@
+"""How a block of tokens becomes logits: torch modules, and our own leaner forms of them."""
