@@ -3,9 +3,9 @@
 import pytest
 
 from draftproof.decoding.rules import RULES
-from draftproof.engines.lint import lint_command, lint_path, rule_promises
-from draftproof.engines.lint_rules import RULES as KNOWN
 from draftproof.lab.models import model_path
+from draftproof.lint.lint import lint_command, lint_path, rule_promises
+from draftproof.lint.rules import RULES as KNOWN
 from draftproof.records import DraftproofError
 
 

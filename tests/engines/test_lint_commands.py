@@ -2,7 +2,7 @@
 
 import pytest
 
-from draftproof.engines.lint import lint_command, lint_path
+from draftproof.lint.lint import lint_command, lint_path
 
 
 def found(judged):

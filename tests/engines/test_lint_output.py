@@ -5,8 +5,8 @@ import json
 from click.testing import CliRunner
 
 from draftproof.cli.lint import lint as verb
-from draftproof.engines.lint import lint_path
-from draftproof.engines.lint_sarif import as_sarif
+from draftproof.lint.lint import lint_path
+from draftproof.lint.sarif import as_sarif
 
 VLLM = 'vllm serve m --speculative-config \'{"method": "draft_model", "model": "d"%s}\''
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from draftproof.cli.lint import lint as verb
-from draftproof.engines.lint import lint_server
 from draftproof.engines.server import Server, free_port
+from draftproof.lint.lint import lint_server
 from draftproof.records import DraftproofError
 
 _spec = importlib.util.spec_from_file_location(

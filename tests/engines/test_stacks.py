@@ -12,7 +12,7 @@ import pytest
 
 from draftproof.battery import load_battery
 from draftproof.engines import ArmSpec, make_engine
-from draftproof.engines.lint import lint_path
+from draftproof.lint.lint import lint_path
 from draftproof.records import Role
 from draftproof.runs.plan import read_plan
 

@@ -37,13 +37,13 @@ def lint(path: str | None, command: str | None, as_json: bool, sarif: bool) -> N
     Exit codes:
       0 nothing is lossy   3 something is lossy by declaration   2 it could not be read
     """
-    from draftproof.engines.lint import (  # noqa: PLC0415 - quick --help
+    from draftproof.lint.lint import (  # noqa: PLC0415 - quick --help
         as_document,
         lint_command,
         lint_path,
         lint_server,
     )
-    from draftproof.engines.lint_sarif import as_sarif  # noqa: PLC0415
+    from draftproof.lint.sarif import as_sarif  # noqa: PLC0415
 
     if (path is None) == (command is None):
         raise click.UsageError("give a PATH or --command, one of both")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from draftproof.engines.lint_subject import GROUP, Setting, Subject
+from draftproof.lint.subject import GROUP, Setting, Subject
 from draftproof.records import DraftproofError
 
 _PROGRAMS = {

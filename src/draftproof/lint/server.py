@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from draftproof.engines.http_options import HttpOptions
-from draftproof.engines.lint_subject import GROUP, Setting, Subject
 from draftproof.engines.telemetry import UnknownCountersError, prometheus_counters
+from draftproof.lint.subject import GROUP, Setting, Subject
 from draftproof.records import DraftproofError
 
 SPECULATES = "speculates"

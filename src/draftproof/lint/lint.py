@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from draftproof.engines.lint_command import command_subjects
-from draftproof.engines.lint_files import read_subjects
-from draftproof.engines.lint_rules import RULES, SPECULATIVE_KEYS
-from draftproof.engines.lint_subject import Finding, Rule, Setting, Subject
+from draftproof.lint.command import command_subjects
+from draftproof.lint.files import read_subjects
+from draftproof.lint.rules import RULES, SPECULATIVE_KEYS
+from draftproof.lint.subject import Finding, Rule, Setting, Subject
 from draftproof.records import DraftproofError
 
 _SWITCHES = frozenset(
@@ -120,7 +120,7 @@ def lint_server(url: str) -> list[Subjected]:
             asks servers is not installed.
     """
     try:
-        from draftproof.engines.lint_server import server_subject  # noqa: PLC0415 - needs an extra
+        from draftproof.lint.server import server_subject  # noqa: PLC0415 - needs an extra
     except ModuleNotFoundError as error:
         raise DraftproofError(
             f"asking a server needs {error.name}; run: pip install 'draftproof[http]'"

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from draftproof.engines.lint_command import command_subjects, named_files
-from draftproof.engines.lint_subject import GROUP, Setting, Subject
 from draftproof.engines.vllm_config import METHODS, OUR_OPTIONS, REJECTION
+from draftproof.lint.command import command_subjects, named_files
+from draftproof.lint.subject import GROUP, Setting, Subject
 from draftproof.records import DraftproofError
 
 _MAX_FILE = 4 * 1024 * 1024

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from draftproof import __version__
-from draftproof.engines.lint import Subjected
-from draftproof.engines.lint_subject import Finding
+from draftproof.lint.lint import Subjected
+from draftproof.lint.subject import Finding
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 

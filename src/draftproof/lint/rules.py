@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from draftproof.engines.lint_subject import Rule, Setting, Subject
+from draftproof.lint.subject import Rule, Setting, Subject
 
 _HALF = frozenset({"bfloat16", "float16", "half", "bf16", "fp16", "torch.bfloat16",
                    "torch.float16"})  # fmt: skip

@@ -1,0 +1,1 @@
+"""What a configuration promises about its answers, without running it."""
