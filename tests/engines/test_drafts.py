@@ -2,7 +2,7 @@
 
 import pytest
 
-from draftproof.engines.drafts import read_drafts, write_drafts
+from draftproof.recorded.drafts import read_drafts, write_drafts
 from draftproof.records import DraftproofError
 
 

@@ -205,7 +205,7 @@ def test_the_engine_needs_no_torch():
         "        if name.split('.')[0] in {'torch', 'transformers'}:\n"
         "            raise ModuleNotFoundError(name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
-        "import draftproof.engines.openai, draftproof.engines.recorded\n"
+        "import draftproof.engines.openai, draftproof.recorded.recorded\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

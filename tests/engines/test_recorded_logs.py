@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from draftproof.engines import archive
-from draftproof.engines.recorded import read_answers
+from draftproof.recorded import archive
+from draftproof.recorded.recorded import read_answers
 from draftproof.records import DraftproofError
 from draftproof.runs.plan import Decision
 from draftproof.screen.recorded import compare_files

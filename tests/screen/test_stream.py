@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from draftproof.engines import pairs
+from draftproof.recorded import pairs
 from draftproof.records import DraftproofError
 from draftproof.runs.plan import Decision
 from draftproof.screen import stream

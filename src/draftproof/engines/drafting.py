@@ -11,10 +11,10 @@ from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.grammar import Vocabulary
 from draftproof.decoding.options import Options
 from draftproof.decoding.shaping import Shaping
-from draftproof.engines.drafts import read_drafts
 from draftproof.engines.models import Loaded
 from draftproof.engines.spec import ArmSpec
 from draftproof.lab import heads
+from draftproof.recorded.drafts import read_drafts
 from draftproof.records import DraftproofError
 
 _OWN = frozenset({"stop", "json_schema", "regex", "presence_penalty", "frequency_penalty"})

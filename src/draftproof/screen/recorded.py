@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from draftproof.battery import Battery
-from draftproof.engines.parquet import readable
-from draftproof.engines.recorded import Recorded, read_answers
+from draftproof.recorded.parquet import readable
+from draftproof.recorded.recorded import Recorded, read_answers
 from draftproof.records import (
     ArmSummary,
     DraftproofError,

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from draftproof.engines.pairs import (
+from draftproof.recorded.pairs import (
     PairFiles,
     Split,
     open_pair,
@@ -25,7 +25,7 @@ from draftproof.engines.pairs import (
     read_part,
     split_piece,
 )
-from draftproof.engines.parquet import label_counts, require_unique
+from draftproof.recorded.parquet import label_counts, require_unique
 from draftproof.records import ArmSummary, DraftproofError, Role, Verdict
 from draftproof.runs.collect import environment
 from draftproof.runs.plan import Decision

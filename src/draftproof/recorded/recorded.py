@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.battery.rows import iter_rows
-from draftproof.engines.inspect_log import is_inspect_log, read_inspect_log
-from draftproof.engines.lm_eval import is_lm_eval_row, read_lm_eval_log
-from draftproof.engines.recording import Recorded
+from draftproof.recorded.inspect_log import is_inspect_log, read_inspect_log
+from draftproof.recorded.lm_eval import is_lm_eval_row, read_lm_eval_log
+from draftproof.recorded.recording import Recorded
 from draftproof.records import Completion, DraftproofError, Speculation, digest
 
 _USUAL = {

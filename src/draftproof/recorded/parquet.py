@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from draftproof.engines.recorded import find_columns
+from draftproof.recorded.recorded import find_columns
 from draftproof.records import DraftproofError, digest
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from draftproof.engines.recording import Recorded, label_column
+from draftproof.recorded.recording import Recorded, label_column
 from draftproof.records import Completion, DraftproofError
 
 _NAME = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d{2}-\d{2}T[\d.:-]+)?\.jsonl")

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from draftproof.engines.archive import Archive
-from draftproof.engines.recording import Recorded, label_column
+from draftproof.recorded.archive import Archive
+from draftproof.recorded.recording import Recorded, label_column
 from draftproof.records import Completion, DraftproofError, digest
 
 _FINISHED = {"stop": "stop", "max_tokens": "length", "model_length": "length"}

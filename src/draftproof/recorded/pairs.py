@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from draftproof.engines.parquet import open_table, read_answers_piece, require_unique
+from draftproof.recorded.parquet import open_table, read_answers_piece, require_unique
 from draftproof.records import DraftproofError
 
 if TYPE_CHECKING:

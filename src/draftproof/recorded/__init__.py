@@ -1,0 +1,1 @@
+"""Answers that others recorded, read from their own formats."""
