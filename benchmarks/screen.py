@@ -25,8 +25,8 @@ import torch
 import screen_mutants
 import screen_scale
 from draftproof.engines import ArmSpec, make_engine
-from draftproof.engines.rescore import LocalRescorer
 from draftproof.records import Pair
+from draftproof.rescoring.rescore import LocalRescorer
 from draftproof.runs import Plan
 from draftproof.runs.plan import Decision
 from draftproof.screen.forensics import explain

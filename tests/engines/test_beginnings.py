@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from draftproof.decoding import CausalModel
-from draftproof.engines.beginnings import blocks, groups, read_beginnings
-from draftproof.engines.rescore import last_rows
+from draftproof.rescoring.beginnings import blocks, groups, read_beginnings
+from draftproof.rescoring.rescore import last_rows
 
 TOKENS = st.lists(st.integers(1, 2), min_size=1, max_size=12)
 

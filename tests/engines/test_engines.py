@@ -8,8 +8,8 @@ import pytest
 from draftproof.battery import load_battery
 from draftproof.engines import ArmSpec, make_engine, make_rescorer
 from draftproof.engines.models import resolve
-from draftproof.engines.opinion import Question
 from draftproof.records import DraftproofError, Message, Prompt, Role
+from draftproof.rescoring.opinion import Question
 
 
 def spec(name, **options):

@@ -4,7 +4,7 @@ import pytest
 
 from draftproof.battery import load_battery
 from draftproof.engines import ArmSpec
-from draftproof.engines.law import draw_tokens, greedy_clean
+from draftproof.rescoring.law import draw_tokens, greedy_clean
 from draftproof.stats import g_test
 from draftproof.stats.token_tests import combine_tests
 

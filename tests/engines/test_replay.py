@@ -2,7 +2,7 @@
 
 from draftproof.battery import load_battery
 from draftproof.engines import ArmSpec
-from draftproof.engines.replay import local_replayer
+from draftproof.rescoring.replay import local_replayer
 
 
 class Inline:

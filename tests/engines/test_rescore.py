@@ -7,9 +7,9 @@ import pytest
 from draftproof.battery import load_battery
 from draftproof.decoding.noise_bound import noise_bound
 from draftproof.engines import ArmSpec, make_engine
-from draftproof.engines.opinion import Question
-from draftproof.engines.rescore import LocalRescorer
 from draftproof.records import Cause, Pair
+from draftproof.rescoring.opinion import Question
+from draftproof.rescoring.rescore import LocalRescorer
 from draftproof.runs.parallel import Workers
 from draftproof.screen.forensics import explain
 

@@ -9,10 +9,10 @@ import torch
 
 from draftproof.battery import load_battery
 from draftproof.engines import ArmSpec, make_engine, models
-from draftproof.engines.prompt_logprobs import read_spoken, request_body
-from draftproof.engines.rescore_options import RescoreOptions
-from draftproof.engines.rescore_server import ServerRescorer
 from draftproof.records import Cause, DraftproofError, Message, Pair, Prompt
+from draftproof.rescoring.prompt_logprobs import read_spoken, request_body
+from draftproof.rescoring.rescore_options import RescoreOptions
+from draftproof.rescoring.rescore_server import ServerRescorer
 from draftproof.screen.forensics import explain
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from draftproof.battery import Battery
-from draftproof.engines.opinion import Opinion
 from draftproof.records import Completion, Message, Prompt, Role, Speculation
+from draftproof.rescoring.opinion import Opinion
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.screen import Arm, Setting, judge

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from draftproof.engines.engine import Engine
-from draftproof.engines.opinion import Helpers
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt
+from draftproof.rescoring.opinion import Helpers
 
 if TYPE_CHECKING:
-    from draftproof.engines.rescore import LocalRescorer
+    from draftproof.rescoring.rescore import LocalRescorer
 
 _EXTRAS: dict[str, str | None] = {
     "local": "local",
@@ -85,7 +85,7 @@ def make_rescorer(
     if not spec.target:
         return None
     try:
-        from draftproof.engines.rescore import LocalRescorer  # noqa: PLC0415 - needs torch
+        from draftproof.rescoring.rescore import LocalRescorer  # noqa: PLC0415 - needs torch
     except ModuleNotFoundError as error:
         raise _not_installed(spec, "local", error) from error
     return LocalRescorer(spec, prompts, sample, helpers)

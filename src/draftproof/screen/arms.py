@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from draftproof.engines.opinion import Replayer, Rescorer
 from draftproof.records import Comparison, Completion, Pair, Role
+from draftproof.rescoring.opinion import Replayer, Rescorer
 from draftproof.runs.plan import Decision
 from draftproof.screen.evidence import TaskNoise
 from draftproof.screen.pairing import Labeller

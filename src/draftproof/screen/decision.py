@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from draftproof.battery import Battery
-from draftproof.engines.opinion import Rescorer
 from draftproof.records import (
     Cause,
     Comparison,
@@ -20,6 +19,7 @@ from draftproof.records import (
     Sensitivity,
     State,
 )
+from draftproof.rescoring.opinion import Rescorer
 from draftproof.runs.plan import Decision
 from draftproof.screen.activation import activation
 from draftproof.screen.arms import Arm, Compared, Conditions

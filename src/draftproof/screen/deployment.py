@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from draftproof.battery import Battery
-from draftproof.engines.opinion import Helpers, Replayer, Rescorer
-from draftproof.engines.rescore_options import RescoreOptions
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, Role
+from draftproof.rescoring.opinion import Helpers, Replayer, Rescorer
+from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.runs.plan import Plan
 from draftproof.screen.sampled import Drawn, Law, LawTest
 
@@ -52,7 +52,7 @@ def law_test(plan: Plan, spec: ArmSpec, battery: Battery) -> LawTest | None:
 
     def draw() -> Law:
         try:
-            from draftproof.engines.law import draw_tokens, greedy_clean  # noqa: PLC0415 - needs torch
+            from draftproof.rescoring.law import draw_tokens, greedy_clean  # noqa: PLC0415 - needs torch
         except ModuleNotFoundError as error:
             raise DraftproofError(
                 f"arm {spec.name!r}: the test of its law needs {error.name}, which is not "
@@ -76,7 +76,7 @@ def server_rescorer(
         DraftproofError: What it needs is not installed, or the server returns no such scores.
     """
     try:
-        from draftproof.engines.rescore_server import ServerRescorer  # noqa: PLC0415 - needs httpx
+        from draftproof.rescoring.rescore_server import ServerRescorer  # noqa: PLC0415 - needs httpx
     except ModuleNotFoundError as error:
         raise DraftproofError(
             f"rescore: needs {error.name}, which is not installed; "
@@ -92,7 +92,7 @@ def replayer(plan: Plan, spec: ArmSpec, helpers: Helpers | None = None) -> Repla
         return None
 
     def replay(prompts: Sequence[Prompt], tokens: int) -> Mapping[str, Sequence[tuple[int, ...]]]:
-        from draftproof.engines.replay import local_replayer  # noqa: PLC0415 - needs torch
+        from draftproof.rescoring.replay import local_replayer  # noqa: PLC0415 - needs torch
 
         return local_replayer(spec, helpers)(prompts, tokens)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from draftproof.engines.opinion import Opinion, Question, Rescorer
 from draftproof.records import Cause, Divergence, Pair
+from draftproof.rescoring.opinion import Opinion, Question, Rescorer
 from draftproof.screen.locate import Parting, Settled, first_difference, locate
 
 

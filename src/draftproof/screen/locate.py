@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from draftproof.engines.opinion import Rescorer
 from draftproof.records import Cause, Completion, Pair
+from draftproof.rescoring.opinion import Rescorer
 
 _RUN = 8
 """Tokens that one token spelled otherwise can take the place of."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from draftproof.battery import Battery
-from draftproof.engines.opinion import Rescorer
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Cause, Completion, Role, State
+from draftproof.rescoring.opinion import Rescorer
 from draftproof.runs.blocks import Open
 from draftproof.runs.plan import Plan
 from draftproof.scoring import score

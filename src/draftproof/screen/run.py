@@ -7,9 +7,9 @@ from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.engines import make_rescorer
-from draftproof.engines.opinion import Rescorer
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import ArmSummary, Completion, DraftproofError, Role, Verdict
+from draftproof.rescoring.opinion import Rescorer
 from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress

@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from draftproof.engines.opinion import Opinion, Question, Rescorer
 from draftproof.records import Pair, Sensitivity, TaskEvidence
+from draftproof.rescoring.opinion import Opinion, Question, Rescorer
 from draftproof.runs.plan import Decision
 from draftproof.stats import canned_leak, clopper_pearson, minimum_detectable_leak
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from draftproof.engines.rescore_options import RescoreOptions
 from draftproof.records import DraftproofError, Prompt
+from draftproof.rescoring.rescore_options import RescoreOptions
 
 
 @dataclass(frozen=True, slots=True)

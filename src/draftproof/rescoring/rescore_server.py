@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx
 
-from draftproof.engines.opinion import Opinion, Question
-from draftproof.engines.prompt_logprobs import Spoken, read_spoken, request_body
-from draftproof.engines.rescore_options import RescoreOptions
 from draftproof.records import Completion, DraftproofError, Prompt
+from draftproof.rescoring.opinion import Opinion, Question
+from draftproof.rescoring.prompt_logprobs import Spoken, read_spoken, request_body
+from draftproof.rescoring.rescore_options import RescoreOptions
 
 _TOP = 8
 _SAFETY = 3.0

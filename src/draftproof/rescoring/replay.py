@@ -7,9 +7,9 @@ from typing import Any
 
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.engines.local import LocalEngine
-from draftproof.engines.opinion import Helpers, Replayer
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Prompt
+from draftproof.rescoring.opinion import Helpers, Replayer
 
 _DRAWN_ONLY = frozenset({"reused_coin"})
 """Faults that leave greedy answers alone."""

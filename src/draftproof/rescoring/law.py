@@ -18,9 +18,9 @@ import torch
 from draftproof.decoding.sampling import probabilities
 from draftproof.engines import models
 from draftproof.engines.local import LocalEngine
-from draftproof.engines.rescore import last_rows
 from draftproof.engines.spec import ArmSpec
 from draftproof.records import Prompt
+from draftproof.rescoring.rescore import last_rows
 
 _LEAST = 50
 """Draws below which a prefix is left out."""

@@ -1,0 +1,1 @@
+"""What the target says about one position of an answer: local, over HTTP, in batches."""
