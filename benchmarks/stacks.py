@@ -5,7 +5,7 @@
     stacks.py --stack openvino --speed                        # speeds taken in turns
     stacks.py --collect                                       # the table of finished runs
 
-Stacks are made with stacks/make.sh; transformers and OpenVINO GenAI, which need no environment of
+Stacks are made with recipes/make.sh; transformers and OpenVINO GenAI, which need no environment of
 their own, are made here if they can be imported. Runs are kept under DRAFTPROOF_STACKS and resumed.
 Without --speed the ratio is that of the whole arms, which ran one after the other.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-RECIPES = Path(__file__).parents[1] / "stacks"
+RECIPES = Path(__file__).parents[1] / "recipes"
 PLACE = Path(os.environ.get("DRAFTPROOF_STACKS", Path.home() / ".cache/draftproof/stacks"))
 STACKS = ("transformers", "openvino", "llama.cpp", "vllm")
 LIBRARIES = {"transformers": "transformers", "openvino": "openvino_genai"}

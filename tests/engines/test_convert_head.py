@@ -1,4 +1,4 @@
-"""stacks/vllm/convert_head.py: heads in vLLM's format compute what ours compute."""
+"""recipes/vllm/convert_head.py: heads in vLLM's format compute what ours compute."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ from draftproof.lab import heads
 from draftproof.lab.models import heads_path, model_path
 from draftproof.records import DraftproofError
 
-SCRIPT = Path(__file__).parents[2] / "stacks/vllm/convert_head.py"
+SCRIPT = Path(__file__).parents[2] / "recipes/vllm/convert_head.py"
 _PLACE = importlib.util.spec_from_file_location("convert_head", SCRIPT)
 convert_head = importlib.util.module_from_spec(_PLACE)
 _PLACE.loader.exec_module(convert_head)

@@ -1,4 +1,4 @@
-"""The recipes of stacks/: plans that hold, scripts that parse, controls that lint knows."""
+"""The recipes of stacks: plans that hold, scripts that parse, controls that lint knows."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ from draftproof.records import Role
 from draftproof.runs.plan import read_plan
 
 ROOT = Path(__file__).parents[2]
-PLANS = sorted((ROOT / "stacks").glob("*/*.yaml"))
+PLANS = sorted((ROOT / "recipes").glob("*/*.yaml"))
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda p: f"{p.parent.name}-{p.stem}")
@@ -47,7 +47,7 @@ def test_lint_finds_no_candidate_lossy_and_every_lossy_control(path):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-@pytest.mark.parametrize("path", sorted((ROOT / "stacks").rglob("*.sh")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.sh")), ids=lambda p: p.name)
 def test_scripts_parse(path):
     subprocess.run(["bash", "-n", path], check=True)
 
@@ -56,7 +56,7 @@ def test_scripts_parse(path):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["run.sh"], 2, "stacks/run.sh STACK"),
+        (["run.sh"], 2, "recipes/run.sh STACK"),
         (["run.sh", "--help"], 0, "5 INCONCLUSIVE"),
         (["run.sh", "openvino", "float64"], 2, "openvino has no plan float64; it has: bfloat16"),
         (["make.sh"], 2, "name one of: llama.cpp openvino"),
@@ -66,7 +66,7 @@ def test_scripts_parse(path):
 )
 def test_scripts_say_what_they_want(arguments, code, said, tmp_path):
     name, *rest = arguments
-    file = ROOT / "stacks" / name
+    file = ROOT / "recipes" / name
     assert os.access(file, os.X_OK), "it is called by its name"
     done = subprocess.run(
         [file, *rest],

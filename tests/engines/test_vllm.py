@@ -285,11 +285,11 @@ def test_divergences_are_explained_with_the_target_and_its_draft(vllm, prompts):
 
 @pytest.mark.skipif(REAL, reason="vllm is installed")
 def test_without_the_library_its_own_environment_is_named():
-    with pytest.raises(DraftproofError, match=r"stacks/vllm/make\.sh"):
+    with pytest.raises(DraftproofError, match=r"recipes/vllm/make\.sh"):
         make_engine(spec())
 
 
-@pytest.mark.skipif(not REAL, reason="needs vllm, in its own environment (stacks/vllm)")
+@pytest.mark.skipif(not REAL, reason="needs vllm, in its own environment (recipes/vllm)")
 def test_the_library_itself(prompts):
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     small = {"enforce_eager": True, "max_model_len": 512}

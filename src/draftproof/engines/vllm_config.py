@@ -81,7 +81,7 @@ def _heads(spec: ArmSpec, heads: Any) -> str:
         what = "names no heads" if not heads else f"{heads} is not in vLLM's format"
         raise DraftproofError(
             f"arm {spec.name!r}: drafter {spec.drafter}: {what}; drafter_options.heads is a "
-            "checkpoint that vLLM loads (stacks/vllm/convert_head.py makes one of the lab's)"
+            "checkpoint that vLLM loads (recipes/vllm/convert_head.py makes one of the lab's)"
         )
     return heads
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Make a stack's environment and screen the lab pair on it.
 #
-#   stacks/run.sh STACK [PLAN] [OPTION…]
+#   recipes/run.sh STACK [PLAN] [OPTION…]
 #
 # STACK   transformers, openvino, llama.cpp or vllm
-# PLAN    a file of stacks/STACK without its ending: float32 (the default), bfloat16 or weak
+# PLAN    a file of recipes/STACK without its ending: float32 (the default), bfloat16 or weak
 # OPTION  of `draftproof screen`: --limit 20 asks 20 prompts of every task, --jobs, --json, …
 #
 # PYTHON names a python with draftproof and the extras that docs/stacks.md lists; `python3` if unset.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the environment of one stack: stacks/make.sh STACK. Everything lands in
+# Make the environment of one stack: recipes/make.sh STACK. Everything lands in
 # ${DRAFTPROOF_STACKS:-~/.cache/draftproof/stacks}/STACK, nothing here. Run again, it goes on.
 # Exits with 0, with 2 if something is missing, with 130 if interrupted.
 set -euo pipefail
