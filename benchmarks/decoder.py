@@ -26,7 +26,7 @@ from draftproof.decoding import selftest
 from draftproof.decoding.batch import Batch
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.engines import ArmSpec, make_engine
-from draftproof.engines.models import load
+from draftproof.stacks.models import load
 
 NEW_TOKENS = 96
 BATCH = 32

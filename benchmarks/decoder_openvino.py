@@ -27,7 +27,7 @@ def openvino_pair(
     """
     if find_spec("openvino_genai") is None:
         return None
-    from draftproof.engines.openvino_export import export  # noqa: PLC0415 - needs openvino
+    from draftproof.stacks.openvino.export import export  # noqa: PLC0415 - needs openvino
 
     with tempfile.TemporaryDirectory() as folder:
         for name in ("target", "draft"):

@@ -20,12 +20,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from draftproof.engines.server import Server
 from draftproof.records import Prompt
 from draftproof.runs import Plan, RunDirectory
 from draftproof.runs.collect import answer_arm
 from draftproof.runs.parallel import Task
 from draftproof.screen.run import run_plan
+from draftproof.stacks.http.server import Server
 
 SERVE = f'{sys.executable} -c "from draftproof.cli.serve import serve; serve()"'
 NEW_TOKENS = 96

@@ -29,7 +29,7 @@ import torch
 from draftproof.decoding import CausalModel, Request, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.rules import SafetyAware
-from draftproof.engines import models
+from draftproof.stacks import models
 from ssd_pair import VOCABULARY, Shape, break_even, costs, follow, llama, median, size
 from ssd_reference import literal_ssd
 from ssd_sizes import PAIRS, SHAPES, sizes

@@ -18,7 +18,7 @@ place=$(realpath -m -- "${DRAFTPROOF_STACKS:-$HOME/.cache/draftproof/stacks}")/$
 asked=${PYTHON:-python3}
 PYTHON=$(command -v "$asked") || { echo "there is no $asked; name a python as PYTHON" >&2; exit 2; }
 [ "${PYTHON#/}" != "$PYTHON" ] || PYTHON=$PWD/$PYTHON
-if ! reason=$("$PYTHON" -c 'import draftproof.engines.models' 2>&1); then
+if ! reason=$("$PYTHON" -c 'import draftproof.stacks.models' 2>&1); then
   echo "$PYTHON cannot import draftproof[local] (${reason##*$'\n'}); name one that can as PYTHON" >&2
   exit 2
 fi

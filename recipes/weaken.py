@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from draftproof.engines.models import resolve
+from draftproof.stacks.models import resolve
 
 
 def main() -> None:

@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 
 from draftproof.engines import ArmSpec
-from draftproof.engines.counter_store import CounterStore
-from draftproof.engines.openai import OpenAIEngine
-from draftproof.engines.server import Server
-from draftproof.engines.telemetry import Counters
 from draftproof.records import Message, Prompt
+from draftproof.stacks.http.counter_store import CounterStore
+from draftproof.stacks.http.engine import OpenAIEngine
+from draftproof.stacks.http.server import Server
+from draftproof.stacks.http.telemetry import Counters
 
 SCRIPT = Path(__file__).with_name("faulty_server.py")
 # an arm that answers slowly and keeps its counts often, to be killed in the middle
 PART = """
 import sys
 from pathlib import Path
-from draftproof.engines import ArmSpec, openai
+from draftproof.engines import ArmSpec
+from draftproof.stacks.http import engine as openai
 from draftproof.records import Message, Prompt
 openai._METRICS_EVERY = 0.05
 arm = ArmSpec(name="arm", role="candidate", engine="openai", url=sys.argv[1], rate=200)

@@ -7,9 +7,9 @@ import pytest
 
 from draftproof.battery import load_battery
 from draftproof.engines import ArmSpec, make_engine, make_rescorer
-from draftproof.engines.models import resolve
 from draftproof.records import DraftproofError, Message, Prompt, Role
 from draftproof.rescoring.opinion import Question
+from draftproof.stacks.models import resolve
 
 
 def spec(name, **options):

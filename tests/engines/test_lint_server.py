@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from draftproof.cli.lint import lint as verb
-from draftproof.engines.server import Server, free_port
 from draftproof.lint.lint import lint_server
 from draftproof.records import DraftproofError
+from draftproof.stacks.http.server import Server, free_port
 
 _spec = importlib.util.spec_from_file_location(
     "stack_server", Path(__file__).with_name("stack_server.py")

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from draftproof.engines import ArmSpec
-from draftproof.engines.openai import OpenAIEngine
-from draftproof.engines.server import Server
 from draftproof.records import DraftproofError, Message, Prompt
+from draftproof.stacks.http.engine import OpenAIEngine
+from draftproof.stacks.http.server import Server
 
 SCRIPT = Path(__file__).with_name("faulty_server.py")
 SHARE = 0.2

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from draftproof.engines import ArmSpec
-from draftproof.engines.openai_server_info import server_info
+from draftproof.stacks.http.server_info import server_info
 
 _spec = importlib.util.spec_from_file_location(
     "stack_server", Path(__file__).with_name("stack_server.py")

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from draftproof.engines.telemetry import (
+from draftproof.records import Speculation
+from draftproof.stacks.http.telemetry import (
     Counters,
     CounterWatch,
     UnknownCountersError,
@@ -12,7 +13,6 @@ from draftproof.engines.telemetry import (
     prometheus_counters,
     speculation_of,
 )
-from draftproof.records import Speculation
 
 VLLM = {
     "mean_acceptance_length": 2.5, "draft_acceptance_rate": 0.375, "num_spec_steps": 4,

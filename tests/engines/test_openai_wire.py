@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from draftproof.engines import ArmSpec, make_rescorer
-from draftproof.engines.openai import OpenAIEngine
-from draftproof.engines.openai_client import _retry_after
-from draftproof.engines.openai_wire import FaultError, error_text, read_reply, request_body
 from draftproof.records import DraftproofError, Message, Prompt
+from draftproof.stacks.http.client import _retry_after
+from draftproof.stacks.http.engine import OpenAIEngine
+from draftproof.stacks.http.wire import FaultError, error_text, read_reply, request_body
 
 
 def spec(**options):
@@ -205,7 +205,7 @@ def test_the_engine_needs_no_torch():
         "        if name.split('.')[0] in {'torch', 'transformers'}:\n"
         "            raise ModuleNotFoundError(name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
-        "import draftproof.engines.openai, draftproof.recorded.recorded\n"
+        "import draftproof.stacks.http.engine, draftproof.recorded.recorded\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from draftproof.battery import load_battery
 from draftproof.cli import main
 from draftproof.engines import ArmSpec, make_engine, make_rescorer
-from draftproof.engines.models import resolve
-from draftproof.engines.openvino_model import quietly
 from draftproof.records import DraftproofError, Message, Prompt
+from draftproof.stacks.models import resolve
+from draftproof.stacks.openvino.model import quietly
 
 if importlib.util.find_spec("openvino_genai") is None:
     pytest.skip("needs the extra 'openvino'", allow_module_level=True)
@@ -26,7 +26,7 @@ FEW = {"properties": {"INFERENCE_NUM_THREADS": 1}}
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """Folder with the directories target and draft."""
-    from draftproof.engines.openvino_export import export  # noqa: PLC0415 - optional
+    from draftproof.stacks.openvino.export import export  # noqa: PLC0415 - optional
 
     folder = tmp_path_factory.mktemp("openvino")
     for name in ("target", "draft"):
@@ -176,7 +176,7 @@ def test_answering_needs_no_torch():
         "        if name.split('.')[0] in {'torch', 'transformers'}:\n"
         "            raise ModuleNotFoundError(name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
-        "import draftproof.engines.openvino\n"
+        "import draftproof.stacks.openvino.engine\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -186,9 +186,9 @@ def test_neither_importing_nor_exporting_reports_to_anybody(tmp_path):
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from draftproof.engines.openvino_export import export\n"
+        "from draftproof.stacks.openvino.export import export\n"
         f"export('lab:draft', Path({str(tmp_path / 'out')!r}))\n"
-        "import draftproof.engines.openvino_model as m; m.quietly('openvino_genai')\n"
+        "import draftproof.stacks.openvino.model as m; m.quietly('openvino_genai')\n"
         "from openvino.tools.ovc import telemetry\n"
         "assert type(telemetry).__module__ == 'openvino.tools.ovc.telemetry_stub', telemetry\n"
         "assert not [n for n in sys.modules if n.startswith('openvino_telemetry.')]\n"

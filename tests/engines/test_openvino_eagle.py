@@ -10,13 +10,13 @@ from draftproof.battery import load_battery
 from draftproof.cli import main
 from draftproof.decoding.drafters.eagle_run import EagleRun
 from draftproof.engines import ArmSpec, make_engine
-from draftproof.engines.openvino_drafting import drafting
 from draftproof.records import DraftproofError
+from draftproof.stacks.openvino.drafting import drafting
 
 if importlib.util.find_spec("openvino_genai") is None:
     pytest.skip("needs the extra 'openvino'", allow_module_level=True)
-from draftproof.engines.openvino_eagle import export_heads
-from draftproof.engines.openvino_export import export
+from draftproof.stacks.openvino.eagle import export_heads
+from draftproof.stacks.openvino.export import export
 
 EXACT = {"INFERENCE_NUM_THREADS": 1, "KV_CACHE_PRECISION": "f32"}
 

@@ -17,11 +17,11 @@ from pydantic import ValidationError
 
 from draftproof.battery import load_battery
 from draftproof.engines import ArmSpec, make_engine, make_rescorer
-from draftproof.engines.telemetry import UnknownCountersError
-from draftproof.engines.vllm_config import engine_arguments, speculative_config
-from draftproof.engines.vllm_counters import EngineCounters, answer_counters, metrics_page
-from draftproof.engines.vllm_process import attended, engine_processes, starting
 from draftproof.records import DraftproofError, Message, Prompt
+from draftproof.stacks.http.telemetry import UnknownCountersError
+from draftproof.stacks.vllm.config import engine_arguments, speculative_config
+from draftproof.stacks.vllm.counters import EngineCounters, answer_counters, metrics_page
+from draftproof.stacks.vllm.process import attended, engine_processes, starting
 
 _PLACE = importlib.util.spec_from_file_location(
     "vllm_stand_in", Path(__file__).with_name("vllm_stand_in.py")

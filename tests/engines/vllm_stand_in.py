@@ -15,7 +15,7 @@ from typing import Any
 
 from draftproof.decoding import Request, decode
 from draftproof.decoding.drafters import DraftModel
-from draftproof.engines import models
+from draftproof.stacks import models
 
 LABELS = {"model_name": "lab:target", "engine": "0"}
 COUNTERS = ("num_drafts", "num_draft_tokens", "num_accepted_tokens")

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import ValidationError
 
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import DraftproofError
 from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.receipt import file_digests, secrets_of
+from draftproof.stacks.spec import ArmSpec
 
 pytest.importorskip("httpx", reason="the extra 'http' is not installed")
 

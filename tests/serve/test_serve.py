@@ -6,8 +6,8 @@ import pytest
 
 from asking import CHAT, TEXT, question
 from draftproof.engines import ArmSpec
-from draftproof.engines.openai_wire import read_reply
-from draftproof.engines.telemetry import prometheus_counters
+from draftproof.stacks.http.telemetry import prometheus_counters
+from draftproof.stacks.http.wire import read_reply
 
 
 def test_it_writes_what_the_local_decoder_writes(ask, prompts, local, plain):

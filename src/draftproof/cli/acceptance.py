@@ -17,8 +17,8 @@ from draftproof.records import DraftproofError
 if TYPE_CHECKING:
     from draftproof.decoding import Request
     from draftproof.decoding.trees import Choice
-    from draftproof.engines.models import Loaded
     from draftproof.records import Prompt
+    from draftproof.stacks.models import Loaded
 
 _WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _BUDGETS = (4, 8, 16, 32, 63)
@@ -73,7 +73,7 @@ def acceptance(
         )
         from draftproof.decoding.trees.costs import measure_widths  # noqa: PLC0415
         from draftproof.decoding.trees.sequoia import between, choose  # noqa: PLC0415
-        from draftproof.engines import models  # noqa: PLC0415
+        from draftproof.stacks import models  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise DraftproofError(
             f"the decoder needs {error.name}; run: pip install 'draftproof[local]'"
@@ -144,7 +144,7 @@ def _requests(
 ) -> list[Request]:
     """Return the prompts that fit into both models with their answers and a block's scratch."""
     from draftproof.decoding import Request  # noqa: PLC0415 - needs torch
-    from draftproof.engines import models  # noqa: PLC0415
+    from draftproof.stacks import models  # noqa: PLC0415
 
     most = min(m.model.max_positions or sys.maxsize for m in (target, draft))
     requests = []

@@ -39,7 +39,7 @@ def demo(out: Path, full: bool, as_json: bool) -> None:
     """
     from draftproof.runs.parallel import Workers  # noqa: PLC0415 - quick --help
 
-    with Workers(min(os.cpu_count() or 1, _JOBS), ["draftproof.engines.local"]) as workers:
+    with Workers(min(os.cpu_count() or 1, _JOBS), ["draftproof.stacks.local"]) as workers:
         verdict = _run(workers, out, full=full, quiet=as_json)
     finish(verdict, out, as_json=as_json)
     if not verdict.expected:

@@ -29,8 +29,8 @@ def openvino(model: str, out: Path, heads_of: str | None, trust_remote_code: boo
     """
     try:
         # both need torch and openvino
-        from draftproof.engines.openvino_eagle import export_heads  # noqa: PLC0415
-        from draftproof.engines.openvino_export import export as export_model  # noqa: PLC0415
+        from draftproof.stacks.openvino.eagle import export_heads  # noqa: PLC0415
+        from draftproof.stacks.openvino.export import export as export_model  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise DraftproofError(
             f"exporting needs {error.name}; run: pip install 'draftproof[local,openvino]'"

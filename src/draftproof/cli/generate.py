@@ -80,7 +80,7 @@ def generate(prompt: str, raw: bool, as_json: bool, no_color: bool, **options: A
 def _decoder(options: dict[str, Any]) -> SpeculativeDecoder:
     try:
         from draftproof.decoding import SpeculativeDecoder  # noqa: PLC0415 - quick --help
-        from draftproof.engines import models  # noqa: PLC0415
+        from draftproof.stacks import models  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise DraftproofError(
             f"the decoder needs {error.name}; run: pip install 'draftproof[local]'"

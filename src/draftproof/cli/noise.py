@@ -55,8 +55,8 @@ def noise(
         import torch  # noqa: PLC0415 - an extra
 
         from draftproof.battery import load_battery  # noqa: PLC0415
-        from draftproof.engines.models import load  # noqa: PLC0415
         from draftproof.rescoring.noise import noise_of  # noqa: PLC0415
+        from draftproof.stacks.models import load  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise DraftproofError(
             f"the decoder needs {error.name}; run: pip install 'draftproof[local]'"

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from draftproof.engines.engine import Engine
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.rescoring.opinion import Helpers
+from draftproof.stacks.engine import Engine
+from draftproof.stacks.spec import ArmSpec
 
 if TYPE_CHECKING:
     from draftproof.rescoring.rescore import LocalRescorer
@@ -37,26 +37,26 @@ def make_engine(spec: ArmSpec, logs: Path | None = None) -> Engine:
     """
     try:
         if spec.engine == "openai":
-            from draftproof.engines.openai import OpenAIEngine  # noqa: PLC0415
+            from draftproof.stacks.http.engine import OpenAIEngine  # noqa: PLC0415
 
             return OpenAIEngine(spec, logs)
         if spec.engine == "openvino":
-            from draftproof.engines.openvino import OpenVINOEngine  # noqa: PLC0415
+            from draftproof.stacks.openvino.engine import OpenVINOEngine  # noqa: PLC0415
 
             return OpenVINOEngine(spec)
         if spec.engine == "mlx":
-            from draftproof.engines.mlx import MLXEngine  # noqa: PLC0415
+            from draftproof.stacks.mlx import MLXEngine  # noqa: PLC0415
 
             return MLXEngine(spec)
         if spec.engine == "vllm":
-            from draftproof.engines.vllm import VLLMEngine  # noqa: PLC0415
+            from draftproof.stacks.vllm.engine import VLLMEngine  # noqa: PLC0415
 
             return VLLMEngine(spec)
         if spec.engine == "transformers":
-            from draftproof.engines.transformers import TransformersEngine  # noqa: PLC0415
+            from draftproof.stacks.transformers import TransformersEngine  # noqa: PLC0415
 
             return TransformersEngine(spec)
-        from draftproof.engines.local import LocalEngine  # noqa: PLC0415
+        from draftproof.stacks.local import LocalEngine  # noqa: PLC0415
 
         return LocalEngine(spec)
     except ModuleNotFoundError as error:
@@ -93,7 +93,7 @@ def make_rescorer(
 
 def _of_originals(spec: ArmSpec) -> ArmSpec:
     """Return the arm with the models that its exported ones were made from, none if unknown."""
-    from draftproof.engines.openvino_model import source_of  # noqa: PLC0415 - for this engine
+    from draftproof.stacks.openvino.model import source_of  # noqa: PLC0415 - for this engine
 
     found = {}
     for part in ("target", "draft"):

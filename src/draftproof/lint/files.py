@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from draftproof.engines.vllm_config import METHODS, OUR_OPTIONS, REJECTION
 from draftproof.lint.command import command_subjects, named_files
 from draftproof.lint.subject import GROUP, Setting, Subject
 from draftproof.records import DraftproofError
+from draftproof.stacks.vllm.config import METHODS, OUR_OPTIONS, REJECTION
 
 _MAX_FILE = 4 * 1024 * 1024
 _MAX_SETTINGS = 20_000

@@ -13,10 +13,10 @@ from typing import Any
 
 import httpx
 
-from draftproof.engines.http_options import HttpOptions
-from draftproof.engines.telemetry import UnknownCountersError, prometheus_counters
 from draftproof.lint.subject import GROUP, Setting, Subject
 from draftproof.records import DraftproofError
+from draftproof.stacks.http.options import HttpOptions
+from draftproof.stacks.http.telemetry import UnknownCountersError, prometheus_counters
 
 SPECULATES = "speculates"
 """Setting that stands for a server's word that it speculates, where it does not tell how."""

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from draftproof.decoding.sampling import probabilities
-from draftproof.engines import models
-from draftproof.engines.local import LocalEngine
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Prompt
 from draftproof.rescoring.rescore import last_rows
+from draftproof.stacks import models
+from draftproof.stacks.local import LocalEngine
+from draftproof.stacks.spec import ArmSpec
 
 _LEAST = 50
 """Draws below which a prefix is left out."""

@@ -9,8 +9,8 @@ import torch
 
 from draftproof.decoding import CausalModel, Request, decode
 from draftproof.decoding.noise_bound import noise_bound
-from draftproof.engines import models
 from draftproof.records import Prompt
+from draftproof.stacks import models
 
 _BATCH = 8
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from draftproof.decoding.mutants import MUTANTS
-from draftproof.engines.local import LocalEngine
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Prompt
 from draftproof.rescoring.opinion import Helpers, Replayer
+from draftproof.stacks.local import LocalEngine
+from draftproof.stacks.spec import ArmSpec
 
 _DRAWN_ONLY = frozenset({"reused_coin"})
 """Faults that leave greedy answers alone."""

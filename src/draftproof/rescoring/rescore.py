@@ -15,12 +15,12 @@ import torch
 
 from draftproof.decoding import CausalModel
 from draftproof.decoding.noise_bound import noise_bound
-from draftproof.engines import models
-from draftproof.engines.drafting import Shaper
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, Prompt
 from draftproof.rescoring.beginnings import Known, blocks, read, read_beginnings
 from draftproof.rescoring.opinion import Helpers, Opinion, Question
+from draftproof.stacks import models
+from draftproof.stacks.drafting import Shaper
+from draftproof.stacks.spec import ArmSpec
 
 _BEST = 8
 """Best tokens of a position that an opinion lists."""

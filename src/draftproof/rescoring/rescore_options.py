@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from draftproof.engines.http_options import HttpOptions
+from draftproof.stacks.http.options import HttpOptions
 
 
 class RescoreOptions(BaseModel):

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from draftproof.engines.spec import STEERING
+from draftproof.stacks.spec import STEERING
 
 Declared = Mapping[str, Any]
 

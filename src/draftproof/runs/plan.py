@@ -13,10 +13,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from draftproof.battery import Battery, load_battery, merge
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import DraftproofError, Role, digest
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.runs.generated import NoiseOptions, with_repeats, with_variants
+from draftproof.stacks.spec import ArmSpec
 
 _SHARED = (
     "target", "engine", "dtype", "device", "batch", "max_new_tokens", "temperature", "seed",

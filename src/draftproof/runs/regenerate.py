@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from draftproof.battery import Battery
 from draftproof.engines import Engine, make_engine
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan, explain
 from draftproof.runs.receipt import read_document
 from draftproof.runs.verify import Finding
+from draftproof.stacks.spec import ArmSpec
 
 _ELSEWHERE = ("openai",)
 """Engines whose answers come from another process; nothing that a run names is started."""

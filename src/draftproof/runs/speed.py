@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from draftproof.battery import Battery
 from draftproof.engines import make_engine
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan
 from draftproof.runs.receipt import read_document
+from draftproof.stacks.spec import ArmSpec
 
 _SAME_SPEED = frozenset({"name", "role", "of", "order", "seed"})
 """What an arm may differ in and still be as fast."""

@@ -94,7 +94,7 @@ def _attacks(
 
 
 def _cutter(study: Study) -> Callable[[str, int], str]:
-    from draftproof.engines import models  # noqa: PLC0415 - needs torch
+    from draftproof.stacks import models  # noqa: PLC0415 - needs torch
 
     tokenizer = models.load(study.target, study.dtype, study.device).tokenizer
 
@@ -115,8 +115,8 @@ def _suffix(
             return str(json.loads(path.read_text("utf-8"))["text"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DraftproofError(f"{path}: not a suffix; delete the file: {error}") from error
-    from draftproof.engines import models  # noqa: PLC0415 - needs torch
     from draftproof.lab.suffix import find_suffix  # noqa: PLC0415
+    from draftproof.stacks import models  # noqa: PLC0415 - needs torch
 
     loaded = models.load(study.target, study.dtype, study.device)
     options = study.suffix.model_dump(exclude={"fitted_on"})

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from draftproof.battery import Battery
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, Role
 from draftproof.rescoring.opinion import Helpers, Replayer, Rescorer
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.runs.plan import Plan
 from draftproof.screen.sampled import Drawn, Law, LawTest
+from draftproof.stacks.spec import ArmSpec
 
 _LOSSY = "L0"
 _LOSSLESS_RULES = frozenset({"exact", "block"})

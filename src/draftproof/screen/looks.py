@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from draftproof.battery import Battery
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Cause, Completion, Role, State
 from draftproof.rescoring.opinion import Rescorer
 from draftproof.runs.blocks import Open
@@ -18,6 +17,7 @@ from draftproof.screen.forensics import explain
 from draftproof.screen.pairing import Pairing, pair
 from draftproof.screen.sequential import Standing, standing
 from draftproof.screen.verdict import remember
+from draftproof.stacks.spec import ArmSpec
 from draftproof.stats.evidence import PROFILES
 
 Answers = Mapping[str, Mapping[str, Completion]]

@@ -7,7 +7,6 @@ from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.engines import make_rescorer
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import ArmSummary, Completion, DraftproofError, Role, Verdict
 from draftproof.rescoring.opinion import Rescorer
 from draftproof.runs import Plan, RunDirectory, collect
@@ -27,6 +26,7 @@ from draftproof.screen.deployment import (
 )
 from draftproof.screen.looks import Watch
 from draftproof.screen.verdict import Setting, judge
+from draftproof.stacks.spec import ArmSpec
 
 Answers = Mapping[str, Mapping[str, Completion]]
 

@@ -16,10 +16,10 @@ from draftproof.decoding.grammar import Vocabulary
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.options import Options
 from draftproof.decoding.rules import make_rule
-from draftproof.engines import models
 from draftproof.records import DraftproofError, Message, Prompt, Speculation
 from draftproof.serve.errors import RequestError
 from draftproof.serve.jobs import Finished, Job, Piece, piece_of, speculation_of
+from draftproof.stacks import models
 
 _RETRY_AFTER = 1
 

@@ -70,7 +70,7 @@ class LocalModel:
 
     Attributes:
         name: Directory, hub name or ``lab:NAME``.
-        dtype: As `draftproof.engines.models.load` takes it.
+        dtype: As `draftproof.stacks.models.load` takes it.
         device: ``auto``, ``cpu``, ``cuda`` and so on.
     """
 
@@ -131,7 +131,7 @@ class LocalModel:
     def _load(self) -> tuple[Any, Any]:
         if self._loaded is None:
             try:
-                from draftproof.engines.models import load  # noqa: PLC0415 - needs torch
+                from draftproof.stacks.models import load  # noqa: PLC0415 - needs torch
             except ModuleNotFoundError as error:
                 raise DraftproofError(
                     f"a local judge needs {error.name}; run: pip install 'draftproof[local]'"

@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 
-from draftproof.engines.openai_client import read_bounded
-from draftproof.engines.openai_wire import FaultError
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import DraftproofError
+from draftproof.stacks.http.client import read_bounded
+from draftproof.stacks.http.wire import FaultError
+from draftproof.stacks.spec import ArmSpec
 
 _ECHO = frozenset({"vllm", "draftproof"})
 """Servers whose response ids hold the X-Request-Id that they were sent."""

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from draftproof.decoding.pretrained import chat_tokens
-from draftproof.engines import models
-from draftproof.engines.spec import ArmSpec
-from draftproof.engines.vllm_config import engine_arguments
-from draftproof.engines.vllm_counters import EngineCounters
-from draftproof.engines.vllm_process import attended, engine_processes, shut_down, starting
 from draftproof.records import Completion, DraftproofError, Prompt, digest
+from draftproof.stacks import models
+from draftproof.stacks.spec import ArmSpec
+from draftproof.stacks.vllm.config import engine_arguments
+from draftproof.stacks.vllm.counters import EngineCounters
+from draftproof.stacks.vllm.process import attended, engine_processes, shut_down, starting
 
 _FINISHED = {"stop": "stop", "length": "length"}
 _LOSSY = frozenset({"synthetic", "fly"})

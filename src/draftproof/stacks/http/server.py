@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from draftproof.engines import watchdog
 from draftproof.records import DraftproofError
+from draftproof.stacks.http import watchdog
 
 GRACE = 10.0
 """Seconds between asking a server to end and making it."""

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.stacks.spec import ArmSpec
 
 
 class MLXEngine:

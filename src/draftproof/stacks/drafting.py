@@ -11,11 +11,11 @@ from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.grammar import Vocabulary
 from draftproof.decoding.options import Options
 from draftproof.decoding.shaping import Shaping
-from draftproof.engines.models import Loaded
-from draftproof.engines.spec import ArmSpec
 from draftproof.lab import heads
 from draftproof.recorded.drafts import read_drafts
 from draftproof.records import DraftproofError
+from draftproof.stacks.models import Loaded
+from draftproof.stacks.spec import ArmSpec
 
 _OWN = frozenset({"stop", "json_schema", "regex", "presence_penalty", "frequency_penalty"})
 _DECLARED = frozenset({"max_new_tokens", "temperature", "seed"})

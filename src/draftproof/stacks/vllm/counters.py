@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from draftproof.engines.telemetry import CounterWatch, UnknownCountersError, speculation_of
 from draftproof.records import Speculation
+from draftproof.stacks.http.telemetry import CounterWatch, UnknownCountersError, speculation_of
 
 
 def metrics_page(metrics: Iterable[Any]) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from draftproof.engines import models
-from draftproof.engines.openvino_graph import answers, causal_mask, stateful, write
 from draftproof.records import DraftproofError
+from draftproof.stacks import models
+from draftproof.stacks.openvino.graph import answers, causal_mask, stateful, write
 
 _INPUTS = {"input_ids": (-1, -1), "attention_mask": (-1, -1), "position_ids": (-1, -1)}
 _HALVES = {"torch.float16", "float16"}

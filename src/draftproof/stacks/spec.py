@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from draftproof.engines.http_options import HttpOptions
 from draftproof.records import Role
+from draftproof.stacks.http.options import HttpOptions
 
 _RULES = {
     "transformers": frozenset({"exact", "ensemble"}),

@@ -11,10 +11,10 @@ from draftproof.decoding.batch import Batch
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.decoding.noise_bound import noise_bound
 from draftproof.decoding.rules import Promise, make_rule
-from draftproof.engines import models
-from draftproof.engines.drafting import Shaper, drafter_of
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.stacks import models
+from draftproof.stacks.drafting import Shaper, drafter_of
+from draftproof.stacks.spec import ArmSpec
 
 _SAMPLE = 8
 _SAMPLE_TOKENS = 32

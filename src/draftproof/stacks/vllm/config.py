@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import DraftproofError
+from draftproof.stacks.spec import ArmSpec
 
 METHODS = {
     "draft_model": "draft_model",
@@ -88,7 +88,7 @@ def _heads(spec: ArmSpec, heads: Any) -> str:
 
 def _names(heads: Any) -> set[str]:
     """Return the names in a head's configuration, as far as it can be read."""
-    from draftproof.engines.openvino_model import read_json  # noqa: PLC0415 - rarely needed
+    from draftproof.stacks.openvino.model import read_json  # noqa: PLC0415 - rarely needed
 
     if not isinstance(heads, str) or heads.startswith("lab:"):
         return set()

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from draftproof.engines.openvino_model import is_eagle3, model_directory
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import DraftproofError
+from draftproof.stacks.openvino.model import is_eagle3, model_directory
+from draftproof.stacks.spec import ArmSpec
 
 _DEPTH, _BREADTH = 5, 4
 

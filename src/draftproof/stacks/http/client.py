@@ -14,10 +14,10 @@ from uuid import uuid4
 import httpx
 import tenacity
 
-from draftproof.engines import openai_wire as wire
-from draftproof.engines.openai_wire import FaultError, Reply
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, digest
+from draftproof.stacks.http import wire
+from draftproof.stacks.http.wire import FaultError, Reply
+from draftproof.stacks.spec import ArmSpec
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of one response; an answer is text, not a file."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from draftproof.engines.spec import ArmSpec
-from draftproof.engines.telemetry import UnknownCountersError, speculation_of
 from draftproof.records import Prompt, Speculation, digest
+from draftproof.stacks.http.telemetry import UnknownCountersError, speculation_of
+from draftproof.stacks.spec import ArmSpec
 
 _FINISHED = {"stop": "stop", "length": "length", "eos": "stop"}
 _BROKEN_OFF = frozenset({"abort", "error", "cancelled"})

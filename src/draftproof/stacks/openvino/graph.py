@@ -11,8 +11,8 @@ import numpy as np
 import torch
 import transformers
 
-from draftproof.engines.models import Loaded
-from draftproof.engines.openvino_model import RECORD, quietly
+from draftproof.stacks.models import Loaded
+from draftproof.stacks.openvino.model import RECORD, quietly
 
 openvino = quietly("openvino")
 openvino_tokenizers = quietly("openvino_tokenizers")

@@ -20,11 +20,11 @@ from torch.nn import functional
 
 from draftproof.decoding.drafters.eagle_head import EagleHead
 from draftproof.decoding.drafters.heads import Bound
-from draftproof.engines import models
-from draftproof.engines.openvino_export import TOLERANCE, require_new, stored_half, whereabouts
-from draftproof.engines.openvino_graph import answers, causal_mask, stateful, write
 from draftproof.lab import heads as trained
 from draftproof.records import DraftproofError
+from draftproof.stacks import models
+from draftproof.stacks.openvino.export import TOLERANCE, require_new, stored_half, whereabouts
+from draftproof.stacks.openvino.graph import answers, causal_mask, stateful, write
 
 _TAPS = 3
 """Layers that the library takes states from, no more and no fewer."""

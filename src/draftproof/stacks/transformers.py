@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from draftproof.engines import models
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.stacks import models
+from draftproof.stacks.spec import ArmSpec
 
 # a draft length that is the same in every round and remembers nothing between answers
 _CONSTANT_LENGTH: dict[str, Any] = {

@@ -18,14 +18,14 @@ from typing import Any
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from draftproof.engines import openai_wire as wire
-from draftproof.engines.counter_store import CounterStore
-from draftproof.engines.openai_client import Client, http_client
-from draftproof.engines.openai_server_info import ServerInfo, metrics_page, server_info
-from draftproof.engines.server import Server
-from draftproof.engines.spec import ArmSpec
-from draftproof.engines.telemetry import CounterWatch
 from draftproof.records import Completion, DraftproofError, Prompt, digest
+from draftproof.stacks.http import wire
+from draftproof.stacks.http.client import Client, http_client
+from draftproof.stacks.http.counter_store import CounterStore
+from draftproof.stacks.http.server import Server
+from draftproof.stacks.http.server_info import ServerInfo, metrics_page, server_info
+from draftproof.stacks.http.telemetry import CounterWatch
+from draftproof.stacks.spec import ArmSpec
 
 _WATCH_EVERY = 0.5
 _METRICS_EVERY = 5.0

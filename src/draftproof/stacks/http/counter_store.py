@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from draftproof.engines.telemetry import Counters
+from draftproof.stacks.http.telemetry import Counters
 
 
 class CounterStore:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from draftproof.engines.openvino_drafting import Drafting, drafting
-from draftproof.engines.openvino_model import fingerprint, model_directory, quietly, read_json
-from draftproof.engines.spec import ArmSpec
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.stacks.openvino.drafting import Drafting, drafting
+from draftproof.stacks.openvino.model import fingerprint, model_directory, quietly, read_json
+from draftproof.stacks.spec import ArmSpec
 
 _PRECISION = {"auto": None, "float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _FINISHED = {"STOP": "stop", "LENGTH": "length"}

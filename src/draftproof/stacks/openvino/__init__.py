@@ -1,0 +1,1 @@
+"""OpenVINO GenAI: its models, drafters and answers."""
