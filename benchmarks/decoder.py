@@ -25,7 +25,7 @@ from draftproof.battery import load_battery
 from draftproof.decoding import selftest
 from draftproof.decoding.batch import Batch
 from draftproof.decoding.mutants import MUTANTS
-from draftproof.engines import ArmSpec, make_engine
+from draftproof.stacks import ArmSpec, make_engine
 from draftproof.stacks.models import load
 
 NEW_TOKENS = 96

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.records import Prompt
+from draftproof.stacks import ArmSpec, make_engine
 
 ONE_THREAD = {"INFERENCE_NUM_THREADS": 1, "KV_CACHE_PRECISION": "f32"}
 

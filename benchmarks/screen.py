@@ -24,12 +24,12 @@ import torch
 
 import screen_mutants
 import screen_scale
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.records import Pair
 from draftproof.rescoring.rescore import LocalRescorer
 from draftproof.runs import Plan
 from draftproof.runs.plan import Decision
 from draftproof.screen.forensics import explain
+from draftproof.stacks import ArmSpec, make_engine
 from draftproof.stats.sequential import log_e_loss, log_e_margin
 
 TASKS, BLOCK, AVAILABLE = 6, 19, 320

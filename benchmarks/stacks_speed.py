@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from draftproof.engines import ArmSpec, Engine, make_engine
 from draftproof.records import Prompt, Role
 from draftproof.runs import read_plan
+from draftproof.stacks import ArmSpec, Engine, make_engine
 
 
 def tokens_a_second(engine: Engine, spec: ArmSpec, prompts: Sequence[Prompt]) -> float:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from draftproof.engines import ArmSpec
 from draftproof.records import Message, Prompt
+from draftproof.stacks import ArmSpec
 from draftproof.stacks.http.counter_store import CounterStore
 from draftproof.stacks.http.engine import OpenAIEngine
 from draftproof.stacks.http.server import Server
@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).with_name("faulty_server.py")
 PART = """
 import sys
 from pathlib import Path
-from draftproof.engines import ArmSpec
+from draftproof.stacks import ArmSpec
 from draftproof.stacks.http import engine as openai
 from draftproof.records import Message, Prompt
 openai._METRICS_EVERY = 0.05

@@ -6,9 +6,10 @@ import shutil
 import pytest
 
 from draftproof.battery import load_battery
-from draftproof.engines import ArmSpec, make_engine, make_rescorer
 from draftproof.records import DraftproofError, Message, Prompt, Role
+from draftproof.rescoring import make_rescorer
 from draftproof.rescoring.opinion import Question
+from draftproof.stacks import ArmSpec, make_engine
 from draftproof.stacks.models import resolve
 
 

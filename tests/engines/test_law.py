@@ -3,8 +3,8 @@
 import pytest
 
 from draftproof.battery import load_battery
-from draftproof.engines import ArmSpec
 from draftproof.rescoring.law import draw_tokens, greedy_clean
+from draftproof.stacks import ArmSpec
 from draftproof.stats import g_test
 from draftproof.stats.token_tests import combine_tests
 

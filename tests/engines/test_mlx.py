@@ -10,9 +10,8 @@ import torch
 from draftproof.battery import load_battery
 from draftproof.decoding import Request, decode
 from draftproof.decoding.drafters import DraftModel
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.records import DraftproofError
-from draftproof.stacks import models
+from draftproof.stacks import ArmSpec, make_engine, models
 
 
 @dataclass

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from draftproof.engines import ArmSpec
 from draftproof.records import DraftproofError, Message, Prompt
+from draftproof.stacks import ArmSpec
 from draftproof.stacks.http.engine import OpenAIEngine
 from draftproof.stacks.http.server import Server
 

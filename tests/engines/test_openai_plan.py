@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from draftproof.engines import make_engine
 from draftproof.runs import RunDirectory, collect, read_plan
+from draftproof.stacks import make_engine
 
 SCRIPT = Path(__file__).with_name("faulty_server.py")
 

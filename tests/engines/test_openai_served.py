@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from draftproof.battery import load_battery
-from draftproof.engines import ArmSpec, make_engine
+from draftproof.stacks import ArmSpec, make_engine
 
 SERVE = f'{sys.executable} -c "from draftproof.cli.serve import serve; serve()"'
 TARGET = "--target lab:target --port {port}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from draftproof.engines import ArmSpec
+from draftproof.stacks import ArmSpec
 from draftproof.stacks.http.server_info import server_info
 
 _spec = importlib.util.spec_from_file_location(

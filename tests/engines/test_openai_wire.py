@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from draftproof.engines import ArmSpec, make_rescorer
 from draftproof.records import DraftproofError, Message, Prompt
+from draftproof.rescoring import make_rescorer
+from draftproof.stacks import ArmSpec
 from draftproof.stacks.http.client import _retry_after
 from draftproof.stacks.http.engine import OpenAIEngine
 from draftproof.stacks.http.wire import FaultError, error_text, read_reply, request_body

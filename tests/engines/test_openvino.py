@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 from draftproof.battery import load_battery
 from draftproof.cli import main
-from draftproof.engines import ArmSpec, make_engine, make_rescorer
 from draftproof.records import DraftproofError, Message, Prompt
+from draftproof.rescoring import make_rescorer
+from draftproof.stacks import ArmSpec, make_engine
 from draftproof.stacks.models import resolve
 from draftproof.stacks.openvino.model import quietly
 

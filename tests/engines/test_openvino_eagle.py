@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from draftproof.battery import load_battery
 from draftproof.cli import main
 from draftproof.decoding.drafters.eagle_run import EagleRun
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.records import DraftproofError
+from draftproof.stacks import ArmSpec, make_engine
 from draftproof.stacks.openvino.drafting import drafting
 
 if importlib.util.find_spec("openvino_genai") is None:

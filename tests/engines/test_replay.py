@@ -1,8 +1,8 @@
 """Planted faults, replayed: by helpers as by this process."""
 
 from draftproof.battery import load_battery
-from draftproof.engines import ArmSpec
 from draftproof.rescoring.replay import local_replayer
+from draftproof.stacks import ArmSpec
 
 
 class Inline:

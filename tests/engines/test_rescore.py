@@ -6,12 +6,12 @@ import pytest
 
 from draftproof.battery import load_battery
 from draftproof.decoding.noise_bound import noise_bound
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.records import Cause, Pair
 from draftproof.rescoring.opinion import Question
 from draftproof.rescoring.rescore import LocalRescorer
 from draftproof.runs.parallel import Workers
 from draftproof.screen.forensics import explain
+from draftproof.stacks import ArmSpec, make_engine
 
 
 def arm(name, **options):

@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from draftproof.battery import load_battery
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.records import Cause, DraftproofError, Message, Pair, Prompt
 from draftproof.rescoring.prompt_logprobs import read_spoken, request_body
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.rescoring.rescore_server import ServerRescorer
 from draftproof.screen.forensics import explain
-from draftproof.stacks import models
+from draftproof.stacks import ArmSpec, make_engine, models
 
 
 class Echo(BaseHTTPRequestHandler):

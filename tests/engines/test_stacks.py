@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from draftproof.battery import load_battery
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.lint.lint import lint_path
 from draftproof.records import Role
 from draftproof.runs.plan import read_plan
+from draftproof.stacks import ArmSpec, make_engine
 
 ROOT = Path(__file__).parents[2]
 PLANS = sorted((ROOT / "recipes").glob("*/*.yaml"))

@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from draftproof.battery import load_battery
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.records import DraftproofError
+from draftproof.stacks import ArmSpec, make_engine
 
 
 def spec(name, **options):

@@ -16,8 +16,9 @@ import torch
 from pydantic import ValidationError
 
 from draftproof.battery import load_battery
-from draftproof.engines import ArmSpec, make_engine, make_rescorer
 from draftproof.records import DraftproofError, Message, Prompt
+from draftproof.rescoring import make_rescorer
+from draftproof.stacks import ArmSpec, make_engine
 from draftproof.stacks.http.telemetry import UnknownCountersError
 from draftproof.stacks.vllm.config import engine_arguments, speculative_config
 from draftproof.stacks.vllm.counters import EngineCounters, answer_counters, metrics_page

@@ -3,9 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from draftproof.engines import ArmSpec
 from draftproof.runs import Plan, RunDirectory
 from draftproof.screen.run import run_plan
+from draftproof.stacks import ArmSpec
 
 STEERED = {
     "safety_aware": {"preset": "llama2", "window": 4, "compat": "fixed"},

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from draftproof.battery import load_battery
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.serve import Service, create_app
+from draftproof.stacks import ArmSpec, make_engine
 
 
 @pytest.fixture(scope="module")

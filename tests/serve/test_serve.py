@@ -5,7 +5,7 @@ import json
 import pytest
 
 from asking import CHAT, TEXT, question
-from draftproof.engines import ArmSpec
+from draftproof.stacks import ArmSpec
 from draftproof.stacks.http.telemetry import prometheus_counters
 from draftproof.stacks.http.wire import read_reply
 

@@ -11,10 +11,9 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.lab.attacks import direct
 from draftproof.serve import Service, create_app
-from draftproof.stacks import models
+from draftproof.stacks import ArmSpec, make_engine, models
 
 CHAT = "/v1/chat/completions"
 RULE = {"rule": "safety_aware", "rule_options": {"preset": "llama2", "compat": "fixed"}}

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from draftproof.battery import Battery
-from draftproof.engines import Engine, make_engine
 from draftproof.records import Completion, Prompt, digest
 from draftproof.runs.collect import Progress, in_order, note_arm, open_manifest
 from draftproof.runs.directory import RunDirectory
 from draftproof.runs.plan import Plan, StopRule
+from draftproof.stacks import Engine, make_engine
 from draftproof.stacks.spec import ArmSpec
 
 Answers = Mapping[str, Mapping[str, Completion]]

@@ -14,12 +14,12 @@ from typing import Any
 
 from draftproof import __version__
 from draftproof.battery import Battery
-from draftproof.engines import Engine, make_engine
 from draftproof.records import Completion, DraftproofError, Prompt, digest
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.directory import RunDirectory
 from draftproof.runs.parallel import Call, Tell, Workers
 from draftproof.runs.plan import Plan
+from draftproof.stacks import Engine, make_engine
 from draftproof.stacks.spec import ArmSpec
 
 Progress = Callable[[str, int, int], None]

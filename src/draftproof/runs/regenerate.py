@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from draftproof.battery import Battery
-from draftproof.engines import Engine, make_engine
 from draftproof.records import Completion, DraftproofError
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan, explain
 from draftproof.runs.receipt import read_document
 from draftproof.runs.verify import Finding
+from draftproof.stacks import Engine, make_engine
 from draftproof.stacks.spec import ArmSpec
 
 _ELSEWHERE = ("openai",)

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from draftproof.battery import Battery
-from draftproof.engines import make_engine
 from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan
 from draftproof.runs.receipt import read_document
+from draftproof.stacks import make_engine
 from draftproof.stacks.spec import ArmSpec
 
 _SAME_SPEED = frozenset({"name", "role", "of", "order", "seed"})

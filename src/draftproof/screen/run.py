@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from draftproof.battery import Battery
-from draftproof.engines import make_rescorer
 from draftproof.records import ArmSummary, Completion, DraftproofError, Role, Verdict
+from draftproof.rescoring import make_rescorer
 from draftproof.rescoring.opinion import Rescorer
 from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.blocks import collect_blocks

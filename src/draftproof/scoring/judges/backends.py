@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from draftproof.engines import ArmSpec, make_engine
 from draftproof.records import Completion, DraftproofError, Message, Prompt, Role
 from draftproof.scoring.judges.formats import Format
+from draftproof.stacks import ArmSpec, make_engine
 
 
 class Backend(Protocol):
