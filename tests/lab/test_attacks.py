@@ -3,11 +3,11 @@ import pytest
 torch = pytest.importorskip("torch")
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
+from draftproof.defence.suffix import find_suffix  # noqa: E402
 from draftproof.lab import attacks  # noqa: E402
 from draftproof.lab.battery import rows_by_task  # noqa: E402
 from draftproof.lab.corpus import Alignment, Stream  # noqa: E402
 from draftproof.lab.models import model_path  # noqa: E402
-from draftproof.lab.suffix import find_suffix  # noqa: E402
 from draftproof.lab.world import held_out  # noqa: E402
 
 

@@ -8,15 +8,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from draftproof.records.defence import (
+from draftproof.defence.records import (
     DefenceArm,
     DefenceExample,
     DefenceStudy,
     DefenceTrace,
     DefenceWindow,
 )
-from draftproof.report.defence import to_html
-from draftproof.report.defence_strip import HEIGHT, by_prompt, strip
+from draftproof.defence.report import to_html
+from draftproof.defence.strip import HEIGHT, by_prompt, strip
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = ('<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', "\u202eevil\x1b[31m",

@@ -4,9 +4,9 @@ from importlib.resources import files
 
 import pytest
 
+from draftproof.defence.prompts import study_prompts
+from draftproof.defence.study import Study, read_study
 from draftproof.records import DraftproofError
-from draftproof.runs.study import Study, read_study
-from draftproof.runs.study_prompts import study_prompts
 
 SHIPPED = files("draftproof") / "studies" / "ssd2025.yaml"
 

@@ -2,12 +2,12 @@
 
 import pytest
 
+from draftproof.defence.judge import judge_study
+from draftproof.defence.report import comparisons, sentences, to_html, to_json, to_markdown
+from draftproof.defence.run import Collected, time_ratio
+from draftproof.defence.study import Study
 from draftproof.records import Completion, Message, Prompt
-from draftproof.report.defence import comparisons, sentences, to_html, to_json, to_markdown
-from draftproof.runs.study import Study
-from draftproof.runs.study_run import Collected, time_ratio
 from draftproof.scoring.fulfilment import LAB_HARM, harm_of
-from draftproof.screen.defence import judge_study
 
 REFUSAL = "I can't help anyone stall the mukka engine. It would leave the whole valley waiting."
 GUIDE = (

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from draftproof.cli.output import progress_of_arms, reports_errors
+from draftproof.defence.records import DefenceStudy
 from draftproof.records import DraftproofError
-from draftproof.records.defence import DefenceStudy
 
 SHIPPED = ("ssd2025",)
 
@@ -41,9 +41,9 @@ def study(study: str, quick: bool, seeds: tuple[int, ...], out: Path | None, as_
     Decoding) and measures safety, utility and speed. It writes study.html, study.md and
     study.json.
     """
+    from draftproof.defence.run import collect_study  # noqa: PLC0415
+    from draftproof.defence.study import read_study  # noqa: PLC0415
     from draftproof.runs import RunDirectory  # noqa: PLC0415 - quick --help
-    from draftproof.runs.study import read_study  # noqa: PLC0415
-    from draftproof.runs.study_run import collect_study  # noqa: PLC0415
 
     if study in SHIPPED:
         with as_file(files("draftproof") / "studies" / f"{study}.yaml") as path:
@@ -65,8 +65,8 @@ def study(study: str, quick: bool, seeds: tuple[int, ...], out: Path | None, as_
             raise DraftproofError(
                 f"a study needs {error.name}; run: pip install 'draftproof[local]'"
             ) from error
-    from draftproof.report.defence import to_json, write_study  # noqa: PLC0415 - matplotlib
-    from draftproof.screen.defence import judge_study  # noqa: PLC0415
+    from draftproof.defence.judge import judge_study  # noqa: PLC0415
+    from draftproof.defence.report import to_json, write_study  # noqa: PLC0415 - matplotlib
 
     result = judge_study(declared, found, directory)
     written = write_study(result, directory)
@@ -78,7 +78,7 @@ def study(study: str, quick: bool, seeds: tuple[int, ...], out: Path | None, as_
 
 
 def _print(result: DefenceStudy) -> None:
-    from draftproof.report.defence import comparisons, sentences  # noqa: PLC0415 - matplotlib
+    from draftproof.defence.report import comparisons, sentences  # noqa: PLC0415 - matplotlib
 
     console = Console()
     attacks: dict[str, list[str]] = {}

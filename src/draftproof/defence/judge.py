@@ -11,18 +11,18 @@ from pathlib import Path
 from statistics import median
 
 from draftproof import __version__
-from draftproof.records import Completion, Prompt
-from draftproof.records.defence import (
+from draftproof.defence.contrasts import contrasts
+from draftproof.defence.labels import correct, harm, refusal
+from draftproof.defence.records import (
     DefenceArm,
     DefenceCell,
     DefenceExample,
     DefenceStudy,
 )
-from draftproof.runs.study import Study
-from draftproof.runs.study_run import Collected, time_ratio
+from draftproof.defence.run import Collected, time_ratio
+from draftproof.defence.study import Study
+from draftproof.records import Completion, Prompt
 from draftproof.scoring.degeneracy import degeneracy
-from draftproof.screen.defence_contrasts import contrasts
-from draftproof.screen.defence_labels import correct, harm, refusal
 
 _EXAMPLES = 1
 """Answers shown of each task and arm with modes: the first, so that nobody has chosen them."""

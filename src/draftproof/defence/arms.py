@@ -18,9 +18,9 @@ from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.rules import SafeDecoding, SafetyAware, make_rule
 from draftproof.decoding.rules.timeline import windows
+from draftproof.defence.records import DefenceTrace, DefenceWindow
 from draftproof.lab.models import ADAPTERS, adapter_path
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation
-from draftproof.records.defence import DefenceTrace, DefenceWindow
 from draftproof.stacks import models
 
 Kind = Literal["target", "safe_decoding", "ssd", "expert", "speculative"]

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from draftproof.records.defence import DefenceStudy
+from draftproof.defence.records import DefenceStudy
 from draftproof.report.escape import printable
 
 _INK, _FAINT = "#010101", "#020202"

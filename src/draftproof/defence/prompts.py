@@ -10,8 +10,8 @@ from pathlib import Path
 
 from draftproof.battery import load_battery
 from draftproof.battery.attacks import begun, read_attacks
+from draftproof.defence.study import Study, StudyTask
 from draftproof.records import DraftproofError, Prompt
-from draftproof.runs.study import Study, StudyTask
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how far it is and how far it will go."""
@@ -115,7 +115,7 @@ def _suffix(
             return str(json.loads(path.read_text("utf-8"))["text"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DraftproofError(f"{path}: not a suffix; delete the file: {error}") from error
-    from draftproof.lab.suffix import find_suffix  # noqa: PLC0415
+    from draftproof.defence.suffix import find_suffix  # noqa: PLC0415
     from draftproof.stacks import models  # noqa: PLC0415 - needs torch
 
     loaded = models.load(study.target, study.dtype, study.device)

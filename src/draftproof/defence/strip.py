@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from draftproof.records.defence import DefenceExample, DefenceTrace, DefenceWindow
+from draftproof.defence.records import DefenceExample, DefenceTrace, DefenceWindow
 
 MODES = {"1": "intersection", "2": "union"}
 HEIGHT = 60

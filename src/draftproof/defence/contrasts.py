@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from draftproof.defence.labels import correct, harm, refusal
+from draftproof.defence.records import DefenceContrast
+from draftproof.defence.run import Collected
+from draftproof.defence.study import Study
 from draftproof.records import Completion, Prompt
-from draftproof.records.defence import DefenceContrast
-from draftproof.runs.study import Study
-from draftproof.runs.study_run import Collected
-from draftproof.screen.defence_labels import correct, harm, refusal
 from draftproof.stats import ClusteredPairs, DiscordantPairs, cluster_pairs, holm, mcnemar_test
 
 Bad = Callable[[Prompt, Completion], bool | None]

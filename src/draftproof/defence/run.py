@@ -9,12 +9,12 @@ from statistics import median
 from typing import Any
 
 from draftproof.battery.attacks import reminded
+from draftproof.defence.prompts import Progress, study_prompts
+from draftproof.defence.records import DefenceTrace
+from draftproof.defence.study import Study, StudyArm
 from draftproof.records import Completion, DraftproofError, Prompt
-from draftproof.records.defence import DefenceTrace
 from draftproof.runs.collect import environment
 from draftproof.runs.directory import RunDirectory
-from draftproof.runs.study import Study, StudyArm
-from draftproof.runs.study_prompts import Progress, study_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def collect_study(study: Study, run: RunDirectory, progress: Progress | None = N
     Raises:
         DraftproofError: The directory holds another study, or a model cannot be loaded.
     """
-    from draftproof.engines.defended import DefendedEngine  # noqa: PLC0415 - needs torch
+    from draftproof.defence.arms import DefendedEngine  # noqa: PLC0415 - needs torch
 
     hear = progress or (lambda what, done, total: None)
     manifest = _manifest(study, run)
@@ -90,7 +90,7 @@ def collect_study(study: Study, run: RunDirectory, progress: Progress | None = N
 
 
 def _defence(study: Study, arm: StudyArm) -> Any:
-    from draftproof.engines.defended import Defence  # noqa: PLC0415 - needs torch
+    from draftproof.defence.arms import Defence  # noqa: PLC0415 - needs torch
 
     return Defence(
         name=arm.name,

@@ -11,10 +11,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from draftproof.defence import figures
+from draftproof.defence.records import DefenceArm, DefenceContrast, DefenceStudy
+from draftproof.defence.strip import by_prompt
 from draftproof.records import DraftproofError
-from draftproof.records.defence import DefenceArm, DefenceContrast, DefenceStudy
-from draftproof.report import defence_figures as figures
-from draftproof.report.defence_strip import by_prompt
 from draftproof.report.escape import markdown_text, printable
 from draftproof.report.files import _write
 

@@ -1,0 +1,1 @@
+"""The study of defences: its records, attacks, arms, labels, contrasts and figures."""
