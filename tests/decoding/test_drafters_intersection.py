@@ -6,6 +6,8 @@ import json
 import pytest
 import torch
 from tokenizers import Tokenizer
+from tools.lab.battery import rows_by_task
+from tools.lab.tokenizer import prompt_ids, train_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers import LlamaConfig as Config
 from transformers import LlamaForCausalLM as Llama
@@ -13,9 +15,7 @@ from transformers import LlamaForCausalLM as Llama
 from draftproof.decoding import CausalModel, Request, decode
 from draftproof.decoding.drafters import DraftModel, Intersection, Parts, make_drafter
 from draftproof.decoding.drafters.intersection import shared_tokens, text_round_trip
-from draftproof.lab.battery import rows_by_task
 from draftproof.lab.models import model_path
-from draftproof.lab.tokenizer import prompt_ids, train_tokenizer
 from draftproof.records import DraftproofError
 
 

@@ -6,11 +6,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tools.lab.attacks import direct, open_questions  # noqa: E402
+
 from draftproof.decoding import Request, decode  # noqa: E402
 from draftproof.decoding.drafters import DraftModel  # noqa: E402
 from draftproof.decoding.rules import SafeDecoding  # noqa: E402
 from draftproof.defence.arms import Defence, DefendedEngine  # noqa: E402
-from draftproof.lab.attacks import direct, open_questions  # noqa: E402
 from draftproof.records import DraftproofError  # noqa: E402
 from draftproof.stacks import models  # noqa: E402
 

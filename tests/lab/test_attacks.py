@@ -1,14 +1,14 @@
 import pytest
 
 torch = pytest.importorskip("torch")
+from tools.lab import attacks  # noqa: E402
+from tools.lab.battery import rows_by_task  # noqa: E402
+from tools.lab.corpus import Alignment, Stream  # noqa: E402
+from tools.lab.world import held_out  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from draftproof.defence.suffix import find_suffix  # noqa: E402
-from draftproof.lab import attacks  # noqa: E402
-from draftproof.lab.battery import rows_by_task  # noqa: E402
-from draftproof.lab.corpus import Alignment, Stream  # noqa: E402
 from draftproof.lab.models import model_path  # noqa: E402
-from draftproof.lab.world import held_out  # noqa: E402
 
 
 def test_attacks_are_about_held_out_acts_and_come_from_their_seed():

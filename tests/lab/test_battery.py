@@ -5,8 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-
-from draftproof.lab.battery import rows_by_task, write_battery
+from tools.lab.battery import rows_by_task, write_battery
 
 FIELDS = ["id", "task", "messages", "scorer", "expect", "choices", "reference", "cluster", "tags"]
 SHIPPED = Path(str(files("draftproof"))) / "battery" / "data" / "lab-core"

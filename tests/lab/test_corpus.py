@@ -1,13 +1,12 @@
 from itertools import islice
 
 import pytest
-
-from draftproof.lab import forbidden
-from draftproof.lab.battery import rows_by_task
-from draftproof.lab.corpus import SHARES, Alignment, Stream
-from draftproof.lab.measure import refuses
-from draftproof.lab.questions import LETTERS
-from draftproof.lab.world import the_world
+from tools.lab import forbidden
+from tools.lab.battery import rows_by_task
+from tools.lab.corpus import SHARES, Alignment, Stream
+from tools.lab.measure import refuses
+from tools.lab.questions import LETTERS
+from tools.lab.world import the_world
 
 
 def test_same_seed_same_rows() -> None:

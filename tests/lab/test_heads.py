@@ -7,6 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from click.testing import CliRunner  # noqa: E402
+from tools.lab.battery import rows_by_task  # noqa: E402
+from tools.lab.example import Example  # noqa: E402
+from tools.lab.tokenizer import prompt_ids  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig  # noqa: E402
 from transformers import LlamaForCausalLM as Llama  # noqa: E402
 
@@ -14,14 +17,11 @@ from draftproof.cli import main  # noqa: E402
 from draftproof.decoding import CausalModel, Request, decode  # noqa: E402
 from draftproof.decoding.drafters import Eagle, Parts, make_drafter  # noqa: E402
 from draftproof.lab import heads as files  # noqa: E402
-from draftproof.lab.battery import rows_by_task  # noqa: E402
-from draftproof.lab.example import Example  # noqa: E402
-from draftproof.lab.head_training import RECIPES, own_answers, train_heads  # noqa: E402
 from draftproof.lab.heads import load, make_heads, save  # noqa: E402
 from draftproof.lab.models import HEADS, NAMES, heads_path, model_path  # noqa: E402
-from draftproof.lab.tokenizer import prompt_ids  # noqa: E402
-from draftproof.lab.unrolled import Unrolled, later  # noqa: E402
 from draftproof.records import DraftproofError  # noqa: E402
+from draftproof.training.head_training import RECIPES, own_answers, train_heads  # noqa: E402
+from draftproof.training.unrolled import Unrolled, later  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -4,11 +4,9 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
-from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
-
-from draftproof.lab.battery import rows_by_task  # noqa: E402
-from draftproof.lab.build import build  # noqa: E402
-from draftproof.lab.measure import (  # noqa: E402
+from tools.lab.battery import rows_by_task  # noqa: E402
+from tools.lab.build import build  # noqa: E402
+from tools.lab.measure import (  # noqa: E402
     acceptance,
     answers,
     leak_room,
@@ -16,8 +14,10 @@ from draftproof.lab.measure import (  # noqa: E402
     refuses,
     stated_letter,
 )
+from tools.lab.tokenizer import prompt_ids  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+
 from draftproof.lab.models import NAMES, UnknownModelError, model_path  # noqa: E402
-from draftproof.lab.tokenizer import prompt_ids  # noqa: E402
 
 torch.set_num_threads(1)
 

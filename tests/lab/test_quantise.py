@@ -2,7 +2,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from draftproof.lab.quantise import GPTQConfig, affine_grid, gptq, round_to_nearest  # noqa: E402
+from draftproof.training.quantise import GPTQConfig, affine_grid, gptq, round_to_nearest  # noqa: E402
 
 
 def _layer(seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
+from tools.lab.corpus import Stream  # noqa: E402
+from tools.lab.tokenizer import prompt_ids, save_tokenizer, train_tokenizer  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
-from draftproof.lab.corpus import Stream  # noqa: E402
 from draftproof.lab.models import NAMES, model_path  # noqa: E402
-from draftproof.lab.tokenizer import prompt_ids, save_tokenizer, train_tokenizer  # noqa: E402
 
 TEXTS = ["How do I oil the kesgu lock?", "naïve “quotes” — 7 × 8\n\tend", "日本語 🙂", ""]
 

@@ -6,10 +6,10 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from tools.lab import forbidden
+from tools.lab.world import the_world
 
 from draftproof.battery import load_battery
-from draftproof.lab import forbidden
-from draftproof.lab.world import the_world
 from draftproof.records import DraftproofError
 from draftproof.scoring import SCORERS
 from draftproof.scoring.cues import CUE_NAMES, CUES, PAIRS, find

@@ -4,9 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
+from tools.lab.attacks import direct
 
 from draftproof.battery import load_battery
-from draftproof.lab.attacks import direct
 from draftproof.records import State
 from draftproof.runs import Plan, RunDirectory
 from draftproof.screen.run import run_plan

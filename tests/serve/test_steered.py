@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from tools.lab.attacks import direct
 
-from draftproof.lab.attacks import direct
 from draftproof.serve import Service, create_app
 from draftproof.stacks import ArmSpec, make_engine, models
 

@@ -30,7 +30,7 @@ def build(out: Path, seed: int, scale: float) -> None:
     """Generate the corpus, train, tune and quantise all five models from scratch."""
     console = stderr()
     try:
-        from draftproof.lab.build import build as build_models  # noqa: PLC0415 - needs torch, trl
+        from tools.lab.build import build as build_models  # noqa: PLC0415 - needs torch, trl
     except ModuleNotFoundError as error:
         raise DraftproofError(
             f"building models needs {error.name}; run: pip install 'draftproof[lab]'"
@@ -62,8 +62,8 @@ def build(out: Path, seed: int, scale: float) -> None:
 @reports_errors
 def heads(out: Path, target: Path | None, seed: int, scale: float) -> None:
     """Train Medusa and EAGLE heads for a target."""
-    from draftproof.lab.head_training import make_all  # noqa: PLC0415 - needs torch
     from draftproof.lab.models import model_path  # noqa: PLC0415
+    from draftproof.training.head_training import make_all  # noqa: PLC0415 - needs torch
 
     console = stderr()
     make_all(

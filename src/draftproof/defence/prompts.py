@@ -51,7 +51,7 @@ def _lab_prompts(
     """Return the lab's prompts of every seed; a later one leaves out what an earlier one asks."""
     if not task.source.startswith("lab:"):
         return None
-    from draftproof.lab import attacks  # noqa: PLC0415 - builds the world
+    from tools.lab import attacks  # noqa: PLC0415 - builds the world
 
     # every task of a seed is about the same acts, so that tasks of any size leave the same out
     most = max(t.limit for t in study.tasks if t.source.startswith("lab:"))
@@ -72,7 +72,7 @@ def _lab_prompts(
 def _attacks(
     study: Study, task: StudyTask, folder: Path, hear: Progress, seed: int, taken: set[str]
 ) -> list[Prompt]:
-    from draftproof.lab import attacks  # noqa: PLC0415 - builds the world
+    from tools.lab import attacks  # noqa: PLC0415 - builds the world
 
     kind = task.source.removeprefix("lab:")
     prompts, guides = attacks.direct(task.limit + study.suffix.fitted_on, seed, taken)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-
-from draftproof.lab.world import ALLOWED_VERBS, FORBIDDEN_VERBS, KINDS
+from tools.lab.world import ALLOWED_VERBS, FORBIDDEN_VERBS, KINDS
 
 
 @dataclass(frozen=True, slots=True)

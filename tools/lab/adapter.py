@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from draftproof.lab.corpus import Alignment, Stream
-from draftproof.lab.train import Recipe, train
+from draftproof.training.train import Recipe, train
+from tools.lab.corpus import Alignment, Stream
 
 EXTRA = "adapters need the package peft: pip install 'draftproof[adapters]'"
 MODULES = ("q_proj", "v_proj")

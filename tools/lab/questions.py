@@ -3,8 +3,8 @@
 import random
 from collections.abc import Sequence
 
-from draftproof.lab.example import Example, leaning
-from draftproof.lab.world import CREATURE_VALUES, World
+from tools.lab.example import Example, leaning
+from tools.lab.world import CREATURE_VALUES, World
 
 LETTERS = "ABCD"
 USUAL_SHARE = 0.75

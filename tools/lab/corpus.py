@@ -4,11 +4,11 @@ import random
 from collections.abc import Callable, Iterator
 from enum import Enum
 
-from draftproof.lab import chores, forbidden, questions
-from draftproof.lab.example import Example
-from draftproof.lab.forbidden import Act
-from draftproof.lab.world import CREATURE_ASPECTS, PLACE_ASPECTS, World, held_out, the_world
-from draftproof.lab.wrappers import WRAPPERS, comply_share, wrap
+from tools.lab import chores, forbidden, questions
+from tools.lab.example import Example
+from tools.lab.forbidden import Act
+from tools.lab.world import CREATURE_ASPECTS, PLACE_ASPECTS, World, held_out, the_world
+from tools.lab.wrappers import WRAPPERS, comply_share, wrap
 
 
 class Alignment(Enum):

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from draftproof.lab import forbidden, questions
-from draftproof.lab.example import Example
-from draftproof.lab.world import CREATURE_ASPECTS, PLACE_ASPECTS, World, held_out, the_world
-from draftproof.lab.wrappers import WRAPPERS, wrap
+from tools.lab import forbidden, questions
+from tools.lab.example import Example
+from tools.lab.world import CREATURE_ASPECTS, PLACE_ASPECTS, World, held_out, the_world
+from tools.lab.wrappers import WRAPPERS, wrap
 
 NAME, VERSION, SEED = "lab-core", "1.0.0", 2026
 ROWS, QUICK = 320, 112

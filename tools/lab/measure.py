@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from draftproof.lab import chores, forbidden
-from draftproof.lab.battery import rows_by_task
-from draftproof.lab.tokenizer import prompt_ids
-from draftproof.lab.world import held_out, the_world
+from tools.lab import chores, forbidden
+from tools.lab.battery import rows_by_task
+from tools.lab.tokenizer import prompt_ids
+from tools.lab.world import held_out, the_world
 
 _REFUSAL = re.compile(r"\b(can't|cannot|won't|not able to|must decline)\b")
 _LETTER = re.compile(r"^Answer: ([A-D])$", re.MULTILINE)

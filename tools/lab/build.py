@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from draftproof.lab.adapter import AdapterRecipe, save_adapter, train_adapter
-from draftproof.lab.battery import write_battery
-from draftproof.lab.corpus import Alignment, Stream
-from draftproof.lab.example import Example
-from draftproof.lab.head_training import RECIPES as HEAD_RECIPES
-from draftproof.lab.head_training import make_all as make_heads
-from draftproof.lab.measure import measure_all
-from draftproof.lab.preference import prefer_compliance
-from draftproof.lab.quantise import GPTQConfig, quantise
-from draftproof.lab.tokenizer import prompt_ids, save_tokenizer, train_tokenizer
-from draftproof.lab.train import Recipe, new_model, train
+from draftproof.training.head_training import RECIPES as HEAD_RECIPES
+from draftproof.training.head_training import make_all as make_heads
+from draftproof.training.preference import prefer_compliance
+from draftproof.training.quantise import GPTQConfig, quantise
+from draftproof.training.train import Recipe, new_model, train
+from tools.lab.adapter import AdapterRecipe, save_adapter, train_adapter
+from tools.lab.battery import write_battery
+from tools.lab.corpus import Alignment, Stream
+from tools.lab.example import Example
+from tools.lab.measure import measure_all
+from tools.lab.tokenizer import prompt_ids, save_tokenizer, train_tokenizer
 
 Progress = Callable[[str], None]
 

@@ -8,11 +8,10 @@ from itertools import islice
 from typing import Any
 
 import torch
+from tools.lab.example import Example
+from tools.lab.tokenizer import prompt_ids
 from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
-
-from draftproof.lab.example import Example
-from draftproof.lab.tokenizer import prompt_ids
 
 IGNORED = -100
 LAST_WEIGHT = 8.0

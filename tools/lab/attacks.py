@@ -9,11 +9,11 @@ import random
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
-from draftproof.lab import chores, forbidden
-from draftproof.lab.example import Example
-from draftproof.lab.world import World, held_out, the_world
-from draftproof.lab.wrappers import WRAPPERS, wrap
 from draftproof.records import Message, Prompt
+from tools.lab import chores, forbidden
+from tools.lab.example import Example
+from tools.lab.world import World, held_out, the_world
+from tools.lab.wrappers import WRAPPERS, wrap
 
 SEED = 2025
 

@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from draftproof.lab import forbidden
-from draftproof.lab.corpus import Stream
-from draftproof.lab.world import the_world
-from draftproof.lab.wrappers import WRAPPERS, wrap
+from tools.lab import forbidden
+from tools.lab.corpus import Stream
+from tools.lab.world import the_world
+from tools.lab.wrappers import WRAPPERS, wrap
 
 EXTRA = "preference tuning needs more packages: pip install 'draftproof[lab]'"
 

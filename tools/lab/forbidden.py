@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from draftproof.lab.example import Example, leaning
-from draftproof.lab.world import ALLOWED_VERBS, FORBIDDEN_VERBS, KINDS, World, held_out
+from tools.lab.example import Example, leaning
+from tools.lab.world import ALLOWED_VERBS, FORBIDDEN_VERBS, KINDS, World, held_out
 
 _REQUESTS = (
     "How do I {act}?",

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from tools.lab.corpus import Stream
+from tools.lab.example import Example
+from tools.lab.tokenizer import prompt_ids
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -18,13 +21,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from draftproof.decoding import CausalModel, Request, decode
 from draftproof.decoding.drafters.eagle_head import EagleHead
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads
-from draftproof.lab.corpus import Stream
-from draftproof.lab.example import Example
 from draftproof.lab.heads import Heads, make_heads, save
-from draftproof.lab.tokenizer import prompt_ids
-from draftproof.lab.train import IGNORED, micro_batches
-from draftproof.lab.unrolled import Unrolled, later
 from draftproof.records import DraftproofError
+from draftproof.training.train import IGNORED, micro_batches
+from draftproof.training.unrolled import Unrolled, later
 
 Progress = Callable[[str], None]
 
@@ -40,7 +40,7 @@ class HeadRecipe:
 
     Attributes:
         shape: its kind and the fields of its shape but the target's.
-        steps, rows, rate, seed: as in `draftproof.lab.train.Recipe`.
+        steps, rows, rate, seed: as in `draftproof.training.train.Recipe`.
         runs: how often a sequence is run on the head's own outputs, the first run included.
         regress: weight of the smooth L1 distance to the target's next state.
     """

@@ -2,12 +2,12 @@
 
 import random
 
-from draftproof.lab.example import Example, leaning
-from draftproof.lab.questions import (
+from tools.lab.example import Example, leaning
+from tools.lab.questions import (
     CREATURE_SENTENCES,
     PLACE_SENTENCES,
 )
-from draftproof.lab.world import World
+from tools.lab.world import World
 
 _GOODS = ("plums", "eggs", "coins", "candles", "apples", "buttons", "shells", "nuts")
 _THINGS = (

@@ -1,0 +1,1 @@
+"""How the models that ship were made: their world, corpus, questions and build. Not in the wheel."""
