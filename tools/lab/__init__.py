@@ -1,1 +1,1 @@
-"""How the models that ship were made: their world, corpus, questions and build. Not in the wheel."""
+"""How the models that ship were made: world, corpus, questions, build. Not in the wheel."""

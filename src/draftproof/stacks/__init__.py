@@ -58,11 +58,12 @@ def make_engine(spec: ArmSpec, logs: Path | None = None) -> Engine:
 
 
 def not_installed(spec: ArmSpec, extra: str | None, error: ModuleNotFoundError) -> DraftproofError:
+    """Return the error that says which library an arm's engine lacks, and how to install it."""
     mend = f"run: pip install 'draftproof[{extra}]'"
     if extra is None:
         mend = (
             f"{spec.engine} has an environment of its own, because its pins exclude ours: install "
-            f"draftproof into it, as stacks/{spec.engine}/make.sh does, and screen with its python"
+            f"draftproof into it, as recipes/{spec.engine}/make.sh does, and screen with its python"
         )
     return DraftproofError(
         f"arm {spec.name!r}: the {spec.engine} engine needs {error.name}, which is not "

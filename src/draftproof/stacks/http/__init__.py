@@ -1,1 +1,1 @@
-"""Answers over HTTP: any OpenAI-compatible server, somebody else's or one that draftproof starts."""
+"""Answers over HTTP: any OpenAI-compatible server, ours to start or not."""

@@ -75,7 +75,8 @@ def test_stop_ends_the_server_and_all_that_it_started(tmp_path, family):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_server_does_not_outlive_a_parent_that_is_killed(tmp_path, family, number):
     code = (
-        "import sys, time; from pathlib import Path; from draftproof.stacks.http.server import Server;"
+        "import sys, time; from pathlib import Path;"
+        "from draftproof.stacks.http.server import Server;"
         "s = Server('a', sys.argv[1], None, Path(sys.argv[2])); s.wait_until_ready(30);"
         "print(s._watchdog.pid, flush=True); time.sleep(600)"
     )

@@ -14,7 +14,7 @@ from draftproof.records import DraftproofError
 from draftproof.stacks.http.server import Server, free_port
 
 _spec = importlib.util.spec_from_file_location(
-    "stack_server", Path(__file__).with_name("stack_server.py")
+    "stack_server", Path(__file__).parents[1] / "stacks" / "stack_server.py"
 )
 stacks = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(stacks)
