@@ -1,1 +1,1 @@
-"""Drafts, heads and experts for a target of the user's: training and quantisation."""
+"""Drafts, heads, adapters and quantised drafts for a target of the user's; the refusal classifier."""

@@ -1,8 +1,8 @@
 """Making the shipped refusal points and classifier from labelled XSTest completions.
 
-``python -m draftproof.scoring.train FOLDER`` reads ``completions_*.csv``, fits to three models'
-files, writes ``refusal_points.json`` and ``refusal_classifier.npz`` beside this file, and
-measures what it wrote on all five. Needs scikit-learn.
+``python -m draftproof.training.refusal_train FOLDER`` reads ``completions_*.csv``, fits to three
+models' files, writes ``refusal_points.json`` and ``refusal_classifier.npz`` into the data of the
+scoring package, and measures what it wrote on all five. Needs the extra ``scorers``.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from draftproof.records import DraftproofError, Prompt
-from draftproof.scoring import fitting
 from draftproof.scoring.hashed import BUCKETS, TRAINED, Weights, features, shipped_weights
 from draftproof.scoring.refusal import REFUSAL, Points, points_of, shipped_points
 from draftproof.scoring.scorer import Scorer
 from draftproof.scoring.xstest import MODELS, TEST, TRAIN, Labelled, read_labelled
+from draftproof.training import refusal_fitting as fitting
 
 KINDS = ("refusal", "partial", "compliance")
 _SHARE = 0.5
@@ -91,7 +92,8 @@ def _regression(rows: Sequence[Any], target: fitting.Bools) -> Any:
         linear: Any = import_module("sklearn.linear_model")
     except ModuleNotFoundError as error:
         raise DraftproofError(
-            "training needs scikit-learn; run: pip install 'draftproof[train]'"
+            f"training the refusal classifier needs {error.name}; "
+            "run: pip install 'draftproof[scorers]'"
         ) from error
     return linear.LogisticRegression(C=_STRENGTH, max_iter=2000).fit(vstack(rows).tocsr(), target)
 
@@ -157,4 +159,4 @@ def main(folder: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(__file__).parent / "data")
+    main(Path(sys.argv[1]), Path(str(files("draftproof.scoring"))) / "data")

@@ -49,7 +49,7 @@ def supplement() -> tuple[list[str], Bools]:
 
     They are added to every training set: a file of long answers says nothing about short ones.
     """
-    source = files("draftproof.scoring") / "data" / "supplement.json"
+    source = files("draftproof.training") / "data" / "supplement.json"
     held = json.loads(source.read_text("utf-8"))
     texts = [*held["refusal"], *held["compliance"]]
     return texts, np.arange(len(texts)) < len(held["refusal"])
