@@ -47,6 +47,7 @@ def test_imports_run_in_the_direction_of_the_data(path):
         return
     for module, _ in imports(path):
         parts = module.split(".")
+        assert parts[0] != "tools", "the wheel holds no tools"
         if parts[0] != "draftproof" or len(parts) == 1:
             continue
         other = parts[1]

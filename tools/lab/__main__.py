@@ -1,4 +1,4 @@
-"""``python -m tools.lab``: make the models that ship and their heads."""
+"""``python -m tools.lab``: make the models that ship, their heads and the study's prompts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCALE = click.option(
 
 @click.group()
 def lab() -> None:
-    """Make what ships: models and heads."""
+    """Make what ships: models, heads and the prompts of the study."""
 
 
 @lab.command()
@@ -69,6 +69,21 @@ def heads(out: Path, target: Path | None, seed: int, scale: float) -> None:
         target or model_path("target"), out, seed=seed, steps_scale=scale, progress=_progress
     )
     click.echo(f"heads: {out}")
+
+
+@lab.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Directory that receives them; the data of draftproof.defence if left out.",
+)
+@reports_errors
+def prompts(out: Path | None) -> None:
+    """Write the prompts of the study of defences."""
+    from tools.lab.study_prompts import DATA, write_prompts  # noqa: PLC0415 - builds the world
+
+    for path in write_prompts(out or DATA):
+        click.echo(path)
 
 
 def _progress(line: str) -> None:

@@ -1,1 +1,1 @@
-"""Drafts, heads, adapters and quantised drafts for a target of the user's; the refusal classifier."""
+"""Training for a target of the user's: drafts, heads, adapters, quantised drafts."""
