@@ -13,7 +13,7 @@ import torch
 from draftproof.training.adapter import AdapterRecipe, save_adapter, train_adapter
 from draftproof.training.preference import prefer
 from draftproof.training.quantise import GPTQConfig, quantise
-from draftproof.training.train import Progress, Schedule, Shape, new_model, train
+from draftproof.training.train import LlamaShape, Progress, Schedule, new_model, train
 from tools.lab.battery import write_battery
 from tools.lab.corpus import Alignment, Stream
 from tools.lab.example import Example
@@ -29,16 +29,16 @@ VOCAB = 2048
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Shape of one model, and how long and how fast it learns."""
+    """LlamaShape of one model, and how long and how fast it learns."""
 
-    shape: Shape
+    shape: LlamaShape
     schedule: Schedule
 
 
 RECIPES: dict[str, Recipe] = {
-    "target": Recipe(Shape(256, 4, 4, 704), Schedule(steps=1000, rows=24, rate=2e-3, seed=11)),
-    "draft": Recipe(Shape(128, 2, 2, 352), Schedule(steps=500, rows=24, rate=3e-3, seed=12)),
-    "expert": Recipe(Shape(144, 4, 4, 384), Schedule(steps=1600, rows=24, rate=3e-3, seed=13)),
+    "target": Recipe(LlamaShape(256, 4, 4, 704), Schedule(steps=1000, rows=24, rate=2e-3, seed=11)),
+    "draft": Recipe(LlamaShape(128, 2, 2, 352), Schedule(steps=500, rows=24, rate=3e-3, seed=12)),
+    "expert": Recipe(LlamaShape(144, 4, 4, 384), Schedule(steps=1600, rows=24, rate=3e-3, seed=13)),
 }
 REFUSER = AdapterRecipe(rank=8, schedule=Schedule(steps=120, rows=16, rate=4e-3, seed=16))
 DPO_STEPS, DPO_ROWS = 120, 16

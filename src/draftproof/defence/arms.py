@@ -7,11 +7,11 @@ arm decodes in two parts, as published: the steered beginning, then the target a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from draftproof.decoding import Answer, CausalModel, Request, decode
 from draftproof.decoding.drafters import DraftModel
@@ -19,6 +19,7 @@ from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.rules import SafeDecoding, SafetyAware, make_rule
 from draftproof.decoding.rules.timeline import windows
 from draftproof.defence.records import DefenceTrace, DefenceWindow
+from draftproof.defence.study import Option, Study, StudyArm
 from draftproof.lab.models import ADAPTERS, adapter_path
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation
 from draftproof.stacks import models
@@ -49,7 +50,7 @@ class Defence:
     kind: Kind
     target: str
     expert: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
     gamma: int = 3
     max_new_tokens: int = 160
     batch: int = 16
@@ -107,6 +108,24 @@ class DefendedEngine:
             self._rule = make_rule(rule, arm.options)
         except ValueError as error:
             raise DraftproofError(f"arm {arm.name!r}: {error}") from error
+
+    @classmethod
+    def of_study(cls, study: Study, arm: StudyArm) -> Self:
+        """Return what answers as an arm of a study."""
+        return cls(
+            Defence(
+                name=arm.name,
+                kind=arm.kind,
+                target=study.target,
+                expert=arm.expert or study.expert,
+                options=arm.options,
+                gamma=study.gamma,
+                max_new_tokens=study.max_new_tokens,
+                batch=study.batch,
+                dtype=study.dtype,
+                device=study.device,
+            )
+        )
 
     def _load_expert(self, options: tuple[str, str]) -> tuple[CausalModel, models.Loaded]:
         arm = self.arm

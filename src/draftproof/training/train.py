@@ -37,7 +37,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class LlamaShape:
     """Shape of a Llama model: hidden size, layers, attention heads, width of the MLP."""
 
     hidden: int
@@ -46,7 +46,7 @@ class Shape:
     mlp: int
 
 
-def new_model(shape: Shape, tokenizer: Any, seed: int, *, positions: int = 512) -> Any:
+def new_model(shape: LlamaShape, tokenizer: Any, seed: int, *, positions: int = 512) -> Any:
     """Build an untrained model that shares a tokenizer, its special ids taken from there.
 
     Args:
