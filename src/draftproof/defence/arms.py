@@ -71,10 +71,10 @@ def load_adapted(target: str, adapter: str, dtype: str, device: str) -> CausalMo
         raise DraftproofError(f"{adapter}: {EXTRA}") from error
     import transformers  # noqa: PLC0415 - loaded with the models
 
-    own = models.load(target, dtype, device)
+    plain = models.load(target, dtype, device)
     module = transformers.AutoModelForCausalLM.from_pretrained(
-        models.resolve(target), dtype=own.model.dtype, use_safetensors=True
-    ).to(own.model.device)
+        models.resolve(target), dtype=plain.model.dtype, use_safetensors=True
+    ).to(plain.model.device)
     try:
         adapted = PeftModel.from_pretrained(module, str(_place(adapter)))
     except (OSError, ValueError, RuntimeError) as error:
@@ -134,8 +134,8 @@ class DefendedEngine:
         expert = models.load(arm.expert, *options)
         models.require_same_vocabulary(self._own, expert)
         # an expert without a template of its own reads what the target reads
-        told = getattr(expert.tokenizer, "chat_template", None)
-        return expert.model, expert if told else self._own
+        template = getattr(expert.tokenizer, "chat_template", None)
+        return expert.model, expert if template else self._own
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """Yield an answer to each prompt, each as soon as it is there."""
@@ -188,14 +188,14 @@ class DefendedEngine:
             yield answer
 
     def _request(self, prompt: Prompt, new: int) -> Request:
-        own = None
+        expert_prompt = None
         if self._expert is not None and self._rule.steers and self._template is not self._own:
-            own = models.render(self._template, prompt).ids
+            expert_prompt = models.render(self._template, prompt).ids
         return Request(
             id=prompt.id,
             prompt=models.render(self._own, prompt).ids,
             max_new_tokens=new,
-            draft_prompt=own,
+            draft_prompt=expert_prompt,
         )
 
     def _completion(self, prompt: Prompt, answer: Answer) -> Completion:
@@ -240,9 +240,9 @@ class DefendedEngine:
             return None
         growing = GrowingText(self._own.text_of, self._own.eos)
         growing.add(ids)
-        shown = growing.rest()
+        grown = growing.rest()
         pieces = [""] * len(ids)
-        for character, owner in zip(shown.text, shown.owners, strict=True):
+        for character, owner in zip(grown.text, grown.owners, strict=True):
             pieces[owner] += character
         matches = completion.matches or ""
         return DefenceTrace(

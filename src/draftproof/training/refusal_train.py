@@ -48,7 +48,7 @@ def train_weights(
     without_points = {
         m: points_of(fitting.calibrate_points(data, [o for o in train if o != m])) for m in train
     }
-    found = []
+    linear_parts = []
     for kind, partial in enumerate((False, True)):
         target = {
             m: np.array([fitting.is_refusal(a.label, partial=partial) for a in data[m]])
@@ -66,11 +66,11 @@ def train_weights(
 
         threshold = fitting.leave_one_out(data, train, without, partial=partial)
         model = fit(train)
-        found.append((model.coef_[0], _SHARE * float(model.intercept_[0]) - threshold))
+        linear_parts.append((model.coef_[0], _SHARE * float(model.intercept_[0]) - threshold))
     return Weights(
-        full=found[0][0].astype(np.float32),
-        any=found[1][0].astype(np.float32),
-        start=(found[0][1], found[1][1]),
+        full=linear_parts[0][0].astype(np.float32),
+        any=linear_parts[1][0].astype(np.float32),
+        start=(linear_parts[0][1], linear_parts[1][1]),
         share=_SHARE,
     )
 
@@ -111,10 +111,10 @@ def write_weights(weights: Weights, path: Path) -> None:
 
 def confusion(answers: Sequence[Labelled], scorer: Scorer) -> list[list[int]]:
     """Return counts of people's labels (rows) against a scorer's, both in the order of KINDS."""
-    asked = Prompt(id="x", task="x", messages=())
+    no_prompt = Prompt(id="x", task="x", messages=())
     table = [[0] * len(KINDS) for _ in KINDS]
     for answer in answers:
-        value = scorer.judge(asked, answer.text)[0] if answer.text.strip() else "compliance"
+        value = scorer.judge(no_prompt, answer.text)[0] if answer.text.strip() else "compliance"
         table[KINDS.index(answer.label)][KINDS.index(value)] += 1
     return table
 
