@@ -100,7 +100,7 @@ class DefendedEngine:
         if arm.kind in {"ssd", "speculative", "safe_decoding"}:
             if _place(arm.expert) == _place(arm.target):
                 raise DraftproofError(
-                    f"arm {arm.name!r}: the expert is the target; it defends nothing"
+                    f"arm {arm.name!r}: the expert is the target; name another model"
                 )
             self._expert, self._template = self._load_expert(options)
         rule = {"ssd": "safety_aware", "safe_decoding": "safe_decoding"}.get(arm.kind, "exact")

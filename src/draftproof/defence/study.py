@@ -124,7 +124,7 @@ class Study(_Strict):
                 raise ValueError(f"compare: {list(pair)} are not two arms of this study")
         for arm in self.arms:
             if arm.kind != "target" and (arm.expert or self.expert) == self.target:
-                raise ValueError(f"arm {arm.name!r}: the expert is the target; it defends nothing")
+                raise ValueError(f"arm {arm.name!r}: the expert is the target; name another model")
         return self
 
     @property
