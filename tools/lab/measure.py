@@ -72,8 +72,8 @@ def acceptance(
     accepted = drafted = 0
     for prompt, answer in zip(prompts, greedy_ids(target, prompts), strict=True):
         ids = torch.tensor([prompt + answer])
-        wants = draft(ids).logits[0, len(prompt) - 1 : -1].argmax(-1)
-        match = (wants == torch.tensor(answer)).tolist()
+        proposed = draft(ids).logits[0, len(prompt) - 1 : -1].argmax(-1)
+        match = (proposed == torch.tensor(answer)).tolist()
         at = 0
         while at < len(match):
             block = match[at : at + gamma]

@@ -1,4 +1,4 @@
-"""How far the shallow target falls for each of the wrappers that dress a request up."""
+"""How often the shallow target answers requests in each of the wrappers."""
 
 from draftproof.defence.attacks import WRAPPERS, wrap
 

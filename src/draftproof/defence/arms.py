@@ -1,7 +1,7 @@
 """The arms of a study of defences, on our own decoder: who answers, and how fast.
 
 Every arm runs through one decoder with one set of caches, so that times compare. A SafeDecoding
-arm decodes in two parts, as published: the steered beginning, then the target alone.
+arm decodes in two parts, as published: the beginning with the expert, then the target alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Defence:
     Attributes:
         name: What the arm is called.
         kind: ``target`` and ``expert`` decode plainly, ``speculative`` drafts with the expert and
-            keeps the target's answers, ``ssd`` and ``safe_decoding`` let an expert steer.
+            keeps the target's answers, in ``ssd`` and ``safe_decoding`` it changes the target
+            distribution.
         target: Directory, hub name or ``lab:NAME``.
         expert: The same; SafeDecoding's may be the directory of an adapter of the target.
         options: Parameters of the rule.

@@ -26,7 +26,7 @@ from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.scoring.degeneracy import degeneracy
 
 _EXAMPLES = 1
-"""Answers shown of each task and arm with modes: the first, so that nobody has chosen them."""
+"""Answers printed of each task and arm with modes: the first, so that none is selected."""
 
 
 def judge_study(study: Study, collected: StudyAnswers, folder: Path) -> DefenceStudy:
@@ -102,7 +102,7 @@ def _arm(
     spec = next(a for a in study.arms if a.name == name)
     of_arm = [c for c in cells if c.arm == name]
     verified = sum(c.verified for c in of_arm)
-    steered = spec.kind == "ssd"
+    has_modes = spec.kind == "ssd"
     tokens, n = sum(c.tokens for c in of_arm), sum(c.n for c in of_arm)
     seconds = collected.seconds_a_token
     options = ", ".join(f"{k}={v}" for k, v in spec.options.items())
@@ -112,8 +112,8 @@ def _arm(
         description="with a reminder in front" if spec.system else options,
         time_ratio=time_ratio(seconds, name, study.arms[0].name),
         tokens_per_second=1 / median(seconds[name]),
-        match_rate=sum(c.matched for c in of_arm) / verified if verified and steered else None,
-        union_share=sum(c.in_union or 0 for c in of_arm) / tokens if steered and tokens else None,
+        match_rate=sum(c.matched for c in of_arm) / verified if verified and has_modes else None,
+        union_share=sum(c.in_union or 0 for c in of_arm) / tokens if has_modes and tokens else None,
         degenerate=sum(sum(c.degenerate.values()) for c in of_arm),
         mean_tokens=tokens / n if n else math.nan,
     )

@@ -20,8 +20,8 @@ from draftproof.report.files import _write
 _LONGEST = 4000
 KINDS = {
     "target": "the target alone",
-    "safe_decoding": "SafeDecoding: the expert steers the first tokens",
-    "ssd": "SSD: the expert drafts and steers",
+    "safe_decoding": "SafeDecoding: the expert changes the target distribution of the first tokens",
+    "ssd": "SSD: the expert drafts and changes the target distribution",
     "expert": "the expert alone",
     "speculative": "the expert drafts, the target decides",
 }
@@ -98,7 +98,7 @@ def _summary(study: DefenceStudy, arm: DefenceArm) -> ArmSummary:
 
 
 def sentences(study: DefenceStudy) -> list[str]:
-    """Return what a hurried reader must know, one sentence an arm with a steering expert."""
+    """Return the main results, one sentence for each arm whose expert changes the target."""
     target = study.arms[0]
     worst = figures.worst_attack(study, target.name)
     lines = []

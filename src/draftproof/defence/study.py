@@ -40,7 +40,7 @@ class StudyTask(_Strict):
     limit: int = Field(ge=1)
     quick: int = Field(ge=1)
     beginning: str | None = None
-    """A compliant beginning that is put into the model's mouth at every length of ``prefill``."""
+    """A compliant beginning of the answer that the prompt holds, at every length of ``prefill``."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
