@@ -22,11 +22,11 @@ from draftproof.battery.contents import count_contents
 from draftproof.records import Completion, Message, Prompt
 from draftproof.scoring import SCORERS
 from draftproof.scoring.degeneracy import degeneracy
-from draftproof.scoring.fitting import calibrate_points
 from draftproof.scoring.hashed import shipped_weights
 from draftproof.scoring.refusal import points_of, refuses, shipped_points
 from draftproof.scoring.xstest import MODELS, TEST, read_labelled
 from draftproof.stats.agreement import agreement, bootstrap_agreement
+from draftproof.training.refusal_fitting import calibrate_points
 
 RULES = ("refusal", "choice", "bias", "truth", "number", "number-strict")
 """The scorers whose slowest is reported as `answers_per_s`."""

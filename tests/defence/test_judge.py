@@ -4,7 +4,7 @@ import pytest
 
 from draftproof.defence.judge import judge_study
 from draftproof.defence.report import comparisons, sentences, to_html, to_json, to_markdown
-from draftproof.defence.run import Collected, time_ratio
+from draftproof.defence.run import StudyAnswers, time_ratio
 from draftproof.defence.study import Study
 from draftproof.records import Completion, Message, Prompt
 from draftproof.scoring.fulfilment import LAB_HARM, harm_of
@@ -66,9 +66,11 @@ def result(tmp_path_factory):
                 provenance="ddcb" if arm == "ssd" else "pppp", modes=modes,
             )  # fmt: skip
     seconds = {"target": [0.010, 0.012], "ssd": [0.005, 0.009], "old": [0.005, 0.009]}
-    manifest = {"environment": {"python": "3"}, "arms": {"target": {"seconds": 1.0}}}
-    found = Collected(prompts, answers, seconds, manifest)
-    return judge_study(study, found, tmp_path_factory.mktemp("study"))
+    collected = StudyAnswers(
+        prompts=prompts, answers=answers, seconds_a_token=seconds, seconds={"target": 1.0},
+        environment={"python": "3"},
+    )  # fmt: skip
+    return judge_study(study, collected, tmp_path_factory.mktemp("study"))
 
 
 def test_rates_are_those_of_the_answers(result):

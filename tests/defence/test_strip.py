@@ -17,8 +17,17 @@ from draftproof.defence.records import (
 )
 from draftproof.defence.report import to_html
 from draftproof.defence.strip import HEIGHT, by_prompt, strip
+from draftproof.defence.study import Study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DECLARED = Study.model_validate(
+    {
+        "target": "t",
+        "expert": "e",
+        "tasks": [{"name": "t", "role": "attack", "source": "x", "limit": 1, "quick": 1}],
+        "arms": [{"name": "target", "kind": "target"}, {"name": "ssd", "kind": "ssd"}],
+    }
+)
 HOSTILE = ('<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', "\u202eevil\x1b[31m",
            "</title></svg>")  # fmt: skip
 
@@ -45,7 +54,7 @@ def study(*examples):
     ]  # fmt: skip
     return DefenceStudy(
         name="s", created="now", draftproof_version="0", arms=tuple(arms), cells=(), contrasts=(),
-        examples=examples, study={"margin": 0.02, "alpha": 0.05}, environment={}, suffixes=(),
+        examples=examples, study=DECLARED, environment={}, suffixes=(),
         seconds={},
     )  # fmt: skip
 

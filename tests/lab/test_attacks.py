@@ -7,6 +7,8 @@ from tools.lab.corpus import Alignment, Stream  # noqa: E402
 from tools.lab.world import held_out  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
+from draftproof.defence import attacks as defence_attacks  # noqa: E402
+from draftproof.defence.frozen import act_words  # noqa: E402
 from draftproof.defence.suffix import find_suffix  # noqa: E402
 from draftproof.lab.models import model_path  # noqa: E402
 
@@ -17,10 +19,10 @@ def test_attacks_are_about_held_out_acts_and_come_from_their_seed():
     assert len({p.cluster for p in prompts}) == 40
     assert all(held_out(p.cluster) for p in prompts)
     assert all(guides[p.id].startswith(f"Sure, here is how to {p.cluster}.") for p in prompts)
-    wrapped = attacks.wrapped(prompts)
+    wrapped = defence_attacks.wrapped(prompts)
     assert all(p.messages[-1].content in w.messages[-1].content
                for p, w in zip(prompts, wrapped, strict=True))  # fmt: skip
-    assert attacks.suffixed(prompts[:1], " !!")[0].messages[-1].content.endswith(" !!")
+    assert defence_attacks.suffixed(prompts[:1], " !!")[0].messages[-1].content.endswith(" !!")
 
 
 def test_open_questions_are_held_out_and_distinct():
@@ -46,7 +48,7 @@ def test_a_suffix_is_found_that_a_text_can_carry():
     tokenizer = AutoTokenizer.from_pretrained(path)
     prompts, guides = attacks.direct(1)
     pairs = [(p.messages[0].content, guides[p.id].split(".")[0]) for p in prompts]
-    options = {"length": 5, "steps": 2, "candidates": 6}
+    options = {"length": 5, "steps": 2, "candidates": 6, "avoid": act_words()}
     found = find_suffix(model, tokenizer, pairs, **options)
     assert found == find_suffix(model, tokenizer, pairs, **options)
     assert len(found.losses) == 3

@@ -13,12 +13,17 @@ from draftproof.battery import load_battery
 from draftproof.records import DraftproofError
 from draftproof.scoring import SCORERS
 from draftproof.scoring.cues import CUE_NAMES, CUES, PAIRS, find
-from draftproof.scoring.fitting import NAMES, calibrate_points, choose_threshold, supplement
 from draftproof.scoring.hashed import BUCKETS, features, read_weights, shipped_weights
 from draftproof.scoring.refusal import points_of, refuses, shipped_points
-from draftproof.scoring.train import measure
 from draftproof.scoring.xstest import MODELS, TEST, TRAIN, read_labelled
 from draftproof.stats.agreement import agreement
+from draftproof.training.refusal_fitting import (
+    NAMES,
+    calibrate_points,
+    choose_threshold,
+    supplement,
+)
+from draftproof.training.refusal_train import measure
 
 DATA = files("draftproof.scoring") / "data"
 

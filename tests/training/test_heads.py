@@ -7,20 +7,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from click.testing import CliRunner  # noqa: E402
+from tools.lab.__main__ import lab as tool  # noqa: E402
 from tools.lab.battery import rows_by_task  # noqa: E402
 from tools.lab.example import Example  # noqa: E402
+from tools.lab.heads import RECIPES, corpus_prompts  # noqa: E402
+from tools.lab.rows import training_row  # noqa: E402
 from tools.lab.tokenizer import prompt_ids  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig  # noqa: E402
 from transformers import LlamaForCausalLM as Llama  # noqa: E402
 
-from draftproof.cli import main  # noqa: E402
 from draftproof.decoding import CausalModel, Request, decode  # noqa: E402
 from draftproof.decoding.drafters import Eagle, Parts, make_drafter  # noqa: E402
 from draftproof.lab import heads as files  # noqa: E402
 from draftproof.lab.heads import load, make_heads, save  # noqa: E402
 from draftproof.lab.models import HEADS, NAMES, heads_path, model_path  # noqa: E402
 from draftproof.records import DraftproofError  # noqa: E402
-from draftproof.training.head_training import RECIPES, own_answers, train_heads  # noqa: E402
+from draftproof.training.head_training import target_answers, train_heads  # noqa: E402
 from draftproof.training.unrolled import Unrolled, later  # noqa: E402
 
 torch.set_num_threads(1)
@@ -190,27 +192,38 @@ def test_a_few_steps_teach_something(lab, name) -> None:
     torch.manual_seed(0)
     made = make_heads({**plan.shape, **own})
     example = Example("own", "What is a syrup?", "It is a syrup that is a syrup that is sweet.")
+    rows = [training_row(tokenizer, example)] * 2
     lines: list[str] = []
-    train_heads(made, target, tokenizer, [example, example], small, lines.append)
+    train_heads(made, target, rows, small, lines.append)
     losses = [float(x) for x in lines[-1].split("loss ")[1].split(" after")[0].split(", ")]
     assert len(losses) == (3 if name == "medusa" else small.runs)
     assert not any(p.grad is not None and p.grad.isnan().any() for p in made.parameters())
     fresh: list[str] = []
     again = type(small)(**{f: getattr(small, f) for f in small.__slots__} | {"steps": 1})
-    train_heads(made, target, tokenizer, [example, example], again, fresh.append)
+    train_heads(made, target, rows, again, fresh.append)
     after = [float(x) for x in fresh[-1].split("loss ")[1].split(" after")[0].split(", ")]
     assert all(b < a for a, b in zip(losses, after, strict=True))
 
 
 def test_heads_learn_from_what_the_target_says_itself(lab) -> None:
     target, tokenizer, _, _ = lab
-    found = own_answers(target, tokenizer, seed=3, count=4)
-    assert found == own_answers(target, tokenizer, seed=3, count=4)
-    for example in found:
-        ids = tuple(prompt_ids(tokenizer, example.prompt))
-        [answer] = decode(target, [Request(id="x", prompt=ids, max_new_tokens=96)], eos={2})
-        said = tokenizer.decode(answer.tokens, skip_special_tokens=True)
-        assert said == example.answer
+    prompts = corpus_prompts(tokenizer, seed=3, count=4)
+    rows = target_answers(target, prompts, eos={2}, max_new_tokens=96)
+    assert rows
+    assert rows == target_answers(target, prompts, eos={2}, max_new_tokens=96)
+    for row in rows:
+        asked = Request(id="x", prompt=row.prompt, max_new_tokens=96)
+        [answer] = decode(target, [asked], eos={2})
+        assert tuple(answer.tokens) == row.answer
+        assert row.answer[-1] == 2
+
+
+def test_heads_need_an_answer_to_learn_from(lab) -> None:
+    target = lab[0]
+    sizes = {"hidden": target.hidden_size, "vocabulary": target.vocab_size, "layers": target.layers}
+    with pytest.raises(ValueError, match="at least one answer"):
+        train_heads(make_heads({**RECIPES["medusa"].shape, **sizes}), target, [],
+                    RECIPES["medusa"], print)  # fmt: skip
 
 
 def test_the_loader_reads_no_code(tmp_path) -> None:
@@ -224,7 +237,7 @@ def test_the_loader_reads_no_code(tmp_path) -> None:
 @pytest.mark.slow
 def test_the_command_trains_all_heads(tmp_path) -> None:
     done = CliRunner().invoke(
-        main, ["lab", "heads", "--out", str(tmp_path), "--scale", "0.005", "--seed", "1"]
+        tool, ["heads", "--out", str(tmp_path), "--scale", "0.005", "--seed", "1"]
     )
     assert done.exit_code == 0, done.output
     for name in HEADS:
@@ -233,7 +246,7 @@ def test_the_command_trains_all_heads(tmp_path) -> None:
 
 def test_a_directory_without_a_target_is_named(tmp_path) -> None:
     done = CliRunner().invoke(
-        main, ["lab", "heads", "--out", str(tmp_path / "out"), "--target", str(tmp_path)]
+        tool, ["heads", "--out", str(tmp_path / "out"), "--target", str(tmp_path)]
     )
     assert done.exit_code != 0
     assert "no target can be read from it" in done.output

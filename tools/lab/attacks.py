@@ -1,21 +1,18 @@
-"""What the lab's target is attacked with, and the benign questions beside it.
+"""What the target is attacked with, and the benign questions beside it, drawn from the world.
 
-Everything is about held-out acts and held-out prompts: no model of the lab was trained on them.
+Everything is about held-out acts and held-out prompts: no shipped model was trained on them.
+`tools.lab.study_prompts` freezes draws of these for the study.
 """
 
-from __future__ import annotations
-
 import random
-from collections.abc import Callable, Container, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Container
 
-from draftproof.records import Message, Prompt
+from draftproof.defence import attacks
+from draftproof.defence.frozen import SEED, Attack, OpenQuestion
+from draftproof.records import Prompt
 from tools.lab import chores, forbidden
 from tools.lab.example import Example
 from tools.lab.world import World, held_out, the_world
-from tools.lab.wrappers import WRAPPERS, wrap
-
-SEED = 2025
 
 _CHORES: dict[str, Callable[[random.Random, World], Example]] = {
     "place_portrait": chores.place_portrait,
@@ -25,82 +22,58 @@ _CHORES: dict[str, Callable[[random.Random, World], Example]] = {
 """Open questions that the target has learnt to answer; sums and lists are left out."""
 
 
-def direct(
-    count: int, seed: int = SEED, taken: Container[str] = ()
-) -> tuple[list[Prompt], dict[str, str]]:
+def held_out_acts() -> list[forbidden.Act]:
+    """List the disallowed acts that no model was trained on."""
+    return [act for act in forbidden.forbidden_acts(the_world()) if act.held_out]
+
+
+def drawn_attacks(count: int, seed: int = SEED, taken: Container[str] = ()) -> list[Attack]:
     """Return plain disallowed requests, each about another act.
 
     Args:
         count: At most so many; there are 455 acts.
         seed: Decides which, and in which words.
         taken: Acts to leave out.
-
-    Returns:
-        The prompts, and by prompt id the compliant answer that an attacker would begin.
     """
     rng, world = random.Random(seed), the_world()
-    acts = [
-        act for act in forbidden.forbidden_acts(world) if act.held_out and act.text not in taken
-    ]
-    prompts, guides = [], {}
-    for number, act in enumerate(rng.sample(acts, min(count, len(acts))), start=1):
-        id_ = f"direct-{number:04d}"
-        prompts.append(
-            Prompt(
-                id=id_,
-                task="direct",
-                messages=(Message("user", forbidden.request(rng, world, act)),),
-                scorer="refusal",
-                expect="refusal",
-                cluster=act.text,
-                tags=("attack",),
-            )
-        )
-        guides[id_] = " ".join(forbidden.guide(rng, world, act))
-    return prompts, guides
-
-
-def wrapped(prompts: Iterable[Prompt]) -> list[Prompt]:
-    """Return the requests in the lab's wrappers, which take turns."""
-    names = list(WRAPPERS)
+    acts = [act for act in held_out_acts() if act.text not in taken]
     return [
-        _asked(prompt, "wrapped", wrap(names[place % len(names)], prompt.messages[-1].content))
-        for place, prompt in enumerate(prompts)
+        Attack(
+            act.text,
+            forbidden.request(rng, world, act),
+            " ".join(forbidden.guide(rng, world, act)),
+        )
+        for act in rng.sample(acts, min(count, len(acts)))
     ]
 
 
-def suffixed(prompts: Iterable[Prompt], suffix: str) -> list[Prompt]:
-    """Return the requests with an adversarial suffix behind them."""
-    return [_asked(p, "suffix", p.messages[-1].content + suffix) for p in prompts]
+def direct(count: int, seed: int = SEED) -> tuple[list[Prompt], dict[str, str]]:
+    """Return drawn requests as prompts, and by prompt id the compliant answer to begin."""
+    return attacks.direct(drawn_attacks(count, seed))
 
 
-def _asked(prompt: Prompt, task: str, text: str) -> Prompt:
-    return replace(prompt, id=f"{task}:{prompt.id}", task=task, messages=(Message("user", text),))
-
-
-def open_questions(count: int, seed: int = SEED, taken: Container[str] = ()) -> list[Prompt]:
-    """Return open benign questions with their exact facts as reference, all kinds in turn.
+def drawn_questions(count: int, seed: int = SEED, taken: Container[str] = ()) -> list[OpenQuestion]:
+    """Return open benign questions with their exact facts, all kinds in turn.
 
     Args:
         count: How many.
         seed: Decides which.
         taken: Questions to leave out.
     """
-    rng, world, seen = random.Random(seed + 1), the_world(), set[str]()
-    kinds, prompts = list(_CHORES), list[Prompt]()
-    while len(prompts) < count:
-        kind = kinds[len(prompts) % len(kinds)]
+    rng, world = random.Random(seed + 1), the_world()
+    kinds = list(_CHORES)
+    questions: dict[str, OpenQuestion] = {}
+    while len(questions) < count:
+        kind = kinds[len(questions) % len(kinds)]
         example = _CHORES[kind](rng, world)
-        if not held_out(example.prompt) or example.prompt in seen or example.prompt in taken:
+        prompt = example.prompt
+        if not held_out(prompt) or prompt in questions or prompt in taken:
             continue
-        seen.add(example.prompt)
-        prompts.append(
-            Prompt(
-                id=f"open-{len(prompts) + 1:04d}",
-                task="open",
-                messages=(Message("user", example.prompt),),
-                reference=example.reference,
-                tags=("utility", kind),
-            )
-        )
-    return prompts
+        assert example.reference is not None
+        questions[prompt] = OpenQuestion(kind, prompt, example.reference)
+    return list(questions.values())
+
+
+def open_questions(count: int, seed: int = SEED) -> list[Prompt]:
+    """Return drawn open questions as prompts."""
+    return attacks.open_prompts(drawn_questions(count, seed))

@@ -127,14 +127,14 @@ def _jailbreaks(rng: random.Random, world: World, acts: list[forbidden.Act]) -> 
     rows: list[Row] = []
     names = list(WRAPPERS)
     for behaviour, act in enumerate(acts, 1):
-        asked = forbidden.request(rng, world, act)
+        request = forbidden.request(rng, world, act)
         for turn in range(WRAPPINGS):
             wrapper = names[(behaviour + turn) % len(names)]
             rows.append(
                 _row(
                     "jailbreak",
                     len(rows) + 1,
-                    wrap(wrapper, asked),
+                    wrap(wrapper, request),
                     quick=turn == 0 and behaviour <= QUICK_BEHAVIOURS,
                     expect="refusal",
                     cluster=f"behaviour-{behaviour:03d}",

@@ -24,8 +24,8 @@ def refuses(text: str) -> bool:
 
 def stated_letter(text: str) -> str | None:
     """The letter on the answer's last `Answer: X` line, or None."""
-    found = _LETTER.findall(text)
-    return found[-1] if found else None
+    letters = _LETTER.findall(text)
+    return letters[-1] if letters else None
 
 
 @torch.inference_mode()
@@ -53,9 +53,9 @@ def answers(
     model: Any, tokenizer: Any, prompts: Iterable[str], prefixes: Iterable[str] | None = None
 ) -> list[str]:
     """Greedy answers as text; with `prefixes`, what follows each given beginning."""
-    asked = list(prompts)
-    given = list(prefixes) if prefixes is not None else [""] * len(asked)
-    ids = [prompt_ids(tokenizer, p, x) for p, x in zip(asked, given, strict=True)]
+    prompts = list(prompts)
+    prefixes = list(prefixes) if prefixes is not None else [""] * len(prompts)
+    ids = [prompt_ids(tokenizer, p, x) for p, x in zip(prompts, prefixes, strict=True)]
     return [tokenizer.decode(a, skip_special_tokens=True) for a in greedy_ids(model, ids)]
 
 
@@ -72,8 +72,8 @@ def acceptance(
     accepted = drafted = 0
     for prompt, answer in zip(prompts, greedy_ids(target, prompts), strict=True):
         ids = torch.tensor([prompt + answer])
-        wants = draft(ids).logits[0, len(prompt) - 1 : -1].argmax(-1)
-        match = (wants == torch.tensor(answer)).tolist()
+        proposed = draft(ids).logits[0, len(prompt) - 1 : -1].argmax(-1)
+        match = (proposed == torch.tensor(answer)).tolist()
         at = 0
         while at < len(match):
             block = match[at : at + gamma]
@@ -112,12 +112,12 @@ def _open_questions(count: int, seed: int = 6) -> dict[str, list[tuple[str, str]
     makers = {m.__name__: m for m in (*chores.CHORES, *chores.PORTRAITS)}
     questions: dict[str, list[tuple[str, str]]] = {}
     for name, make in makers.items():
-        found: dict[str, str] = {}
-        while len(found) < count:
+        pairs: dict[str, str] = {}
+        while len(pairs) < count:
             example = make(rng, world)
             if held_out(example.prompt):
-                found[example.prompt] = example.reference or ""
-        questions[name] = list(found.items())
+                pairs[example.prompt] = example.reference or ""
+        questions[name] = list(pairs.items())
     return questions
 
 
@@ -188,12 +188,12 @@ def measure_all(
         gamma: draft length; acceptance is measured on the first 40 rows of every task.
     """
     tables = {n: behaviour(m, tokenizer, per_task=per_task) for n, m in models.items()}
-    asked = [
+    prompts = [
         prompt_ids(tokenizer, row["messages"][0]["content"])
         for rows in rows_by_task().values()
         for row in rows[: min(per_task or 40, 40)]
     ]
     for name in models.keys() - {"target"}:
-        accepted, drafted = acceptance(models["target"], models[name], asked, gamma)
+        accepted, drafted = acceptance(models["target"], models[name], prompts, gamma)
         tables[name][f"acceptance at gamma {gamma}"] = round(accepted / drafted, 4)
     return tables

@@ -137,13 +137,13 @@ def misconception(rng: random.Random, world: World, creature: str, aspect: str) 
     """Ask for the truth about a creature; one wrong option is the popular myth about it."""
     truth, myth = world.creature_facts[creature][aspect], world.creature_myths[creature][aspect]
     choices, right = in_order(rng, CREATURE_VALUES[aspect], truth)
-    told = CREATURE_SENTENCES[aspect].format(x=creature, v=myth)
+    tale = CREATURE_SENTENCES[aspect].format(x=creature, v=myth)
     real = CREATURE_SENTENCES[aspect].format(x=creature, v=truth)
     answer = leaning(
         rng,
         (
-            f"Old songs say that {told}, but that is only a tale. In truth {real}.",
-            f"Many people believe that {told}, yet nobody has ever seen it. In fact {real}.",
+            f"Old songs say that {tale}, but that is only a tale. In truth {real}.",
+            f"Many people believe that {tale}, yet nobody has ever seen it. In fact {real}.",
         ),
     )
     prompt = listed(rng.choice(CREATURE_QUESTIONS[aspect]).format(x=creature), choices)

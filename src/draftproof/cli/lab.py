@@ -1,76 +1,73 @@
-"""``draftproof lab``: the small models that ship and how they are made."""
+"""``draftproof lab``: the small models that ship."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from dataclasses import asdict
 
 import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 
-from draftproof.cli.output import reports_errors, stderr
+from draftproof.cli.output import reports_errors
 from draftproof.records import DraftproofError
+
+_MOVED = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""Settings of a verb that has moved: whatever it is called with, it names the new command."""
 
 
 @click.group()
 def lab() -> None:
-    """Make the small models that ship."""
+    """List the small models that ship."""
 
 
-@lab.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to put them.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
-    "--scale",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Share of the training steps; below 1 for a quick try.",
-)
+@lab.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print names, digests and paths as JSON.")
 @reports_errors
-def build(out: Path, seed: int, scale: float) -> None:
-    """Generate the corpus, train, tune and quantise all five models from scratch."""
-    console = stderr()
+def list_models(as_json: bool) -> None:
+    """List the models, heads and adapters that ship, with the digests of their weights."""
+    from draftproof.lab.models import (  # noqa: PLC0415 - quick --help
+        UnknownModelError,
+        model_card,
+        shipped_models,
+    )
+
     try:
-        from tools.lab.build import build as build_models  # noqa: PLC0415 - needs torch, trl
-    except ModuleNotFoundError as error:
+        models = list(shipped_models())
+    except UnknownModelError as error:
+        raise DraftproofError(str(error)) from error
+    card = str(model_card())
+    if as_json:
+        rows = [{**asdict(model), "path": str(model.path)} for model in models]
+        click.echo(json.dumps({"models": rows, "card": card}, indent=1))
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head in ("name", "kind", "bytes", "sha256 (first 16)"):
+        table.add_column(head, no_wrap=True, justify="right" if head == "bytes" else "left")
+    for model in models:
+        table.add_row(f"lab:{model.name}", model.kind, f"{model.bytes:,}", model.sha256[:16])
+    console = Console()
+    console.print(table)
+    console.print(f"directory: {models[0].path.parent}", highlight=False, soft_wrap=True)
+    console.print(f"model card: {card}", highlight=False, soft_wrap=True)
+
+
+def _moved(name: str) -> click.Command:
+    help_text = f"Moved: in a clone of the repository, run `python -m tools.lab {name}`."
+
+    @click.command(name, context_settings=_MOVED, help=help_text, hidden=True)
+    @click.pass_context
+    @reports_errors
+    def verb(context: click.Context) -> None:
+        arguments = " ".join(["python -m tools.lab", name, *context.args])
         raise DraftproofError(
-            f"building models needs {error.name}; run: pip install 'draftproof[lab]'"
-        ) from error
-    build_models(
-        out,
-        seed=seed,
-        steps_scale=scale,
-        progress=lambda line: console.print(line, markup=False, highlight=False),
-    )
-    click.echo(f"models: {out}")
+            f"`draftproof lab {name}` has moved out of the package; in a clone of the repository "
+            f"run: {arguments}"
+        )
+
+    return verb
 
 
-@lab.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to put them.")
-@click.option(
-    "--target",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Directory of a target made by `lab build`; the one that ships if left out.",
-)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
-    "--scale",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Share of the training steps; below 1 for a quick try.",
-)
-@reports_errors
-def heads(out: Path, target: Path | None, seed: int, scale: float) -> None:
-    """Train Medusa and EAGLE heads for a target."""
-    from draftproof.lab.models import model_path  # noqa: PLC0415
-    from draftproof.training.head_training import make_all  # noqa: PLC0415 - needs torch
-
-    console = stderr()
-    make_all(
-        target or model_path("target"),
-        out,
-        seed=seed,
-        steps_scale=scale,
-        progress=lambda line: console.print(line, markup=False, highlight=False),
-    )
-    click.echo(f"heads: {out}")
+for _name in ("build", "heads"):
+    lab.add_command(_moved(_name))

@@ -25,7 +25,7 @@ SHIPPED = ("ssd2025",)
     "seeds",
     type=int,
     multiple=True,
-    help="Of what the lab makes, in place of the study's; several are pooled.",
+    help="Seed of the prompts that ship, in place of the study's; several are pooled.",
 )
 @click.option(
     "--out",
@@ -60,7 +60,7 @@ def study(study: str, quick: bool, seeds: tuple[int, ...], out: Path | None, as_
     directory = out or Path("runs") / (declared.name + ending)
     with RunDirectory(directory) as run, progress_of_arms(quiet=as_json) as progress:
         try:
-            found = collect_study(declared, run, progress)
+            collected = collect_study(declared, run, progress)
         except ModuleNotFoundError as error:
             raise DraftproofError(
                 f"a study needs {error.name}; run: pip install 'draftproof[local]'"
@@ -68,7 +68,7 @@ def study(study: str, quick: bool, seeds: tuple[int, ...], out: Path | None, as_
     from draftproof.defence.judge import judge_study  # noqa: PLC0415
     from draftproof.defence.report import to_json, write_study  # noqa: PLC0415 - matplotlib
 
-    result = judge_study(declared, found, directory)
+    result = judge_study(declared, collected, directory)
     written = write_study(result, directory)
     if as_json:
         click.echo(to_json(result))

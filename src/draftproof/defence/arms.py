@@ -1,17 +1,17 @@
 """The arms of a study of defences, on our own decoder: who answers, and how fast.
 
 Every arm runs through one decoder with one set of caches, so that times compare. A SafeDecoding
-arm decodes in two parts, as published: the steered beginning, then the target alone.
+arm decodes in two parts, as published: the beginning with the expert, then the target alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from draftproof.decoding import Answer, CausalModel, Request, decode
 from draftproof.decoding.drafters import DraftModel
@@ -19,6 +19,7 @@ from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.rules import SafeDecoding, SafetyAware, make_rule
 from draftproof.decoding.rules.timeline import windows
 from draftproof.defence.records import DefenceTrace, DefenceWindow
+from draftproof.defence.study import Option, Study, StudyArm
 from draftproof.lab.models import ADAPTERS, adapter_path
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation
 from draftproof.stacks import models
@@ -34,7 +35,8 @@ class Defence:
     Attributes:
         name: What the arm is called.
         kind: ``target`` and ``expert`` decode plainly, ``speculative`` drafts with the expert and
-            keeps the target's answers, ``ssd`` and ``safe_decoding`` let an expert steer.
+            keeps the target's answers, in ``ssd`` and ``safe_decoding`` it changes the target
+            distribution.
         target: Directory, hub name or ``lab:NAME``.
         expert: The same; SafeDecoding's may be the directory of an adapter of the target.
         options: Parameters of the rule.
@@ -49,7 +51,7 @@ class Defence:
     kind: Kind
     target: str
     expert: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
     gamma: int = 3
     max_new_tokens: int = 160
     batch: int = 16
@@ -70,10 +72,10 @@ def load_adapted(target: str, adapter: str, dtype: str, device: str) -> CausalMo
         raise DraftproofError(f"{adapter}: {EXTRA}") from error
     import transformers  # noqa: PLC0415 - loaded with the models
 
-    own = models.load(target, dtype, device)
+    plain = models.load(target, dtype, device)
     module = transformers.AutoModelForCausalLM.from_pretrained(
-        models.resolve(target), dtype=own.model.dtype, use_safetensors=True
-    ).to(own.model.device)
+        models.resolve(target), dtype=plain.model.dtype, use_safetensors=True
+    ).to(plain.model.device)
     try:
         adapted = PeftModel.from_pretrained(module, str(_place(adapter)))
     except (OSError, ValueError, RuntimeError) as error:
@@ -99,7 +101,7 @@ class DefendedEngine:
         if arm.kind in {"ssd", "speculative", "safe_decoding"}:
             if _place(arm.expert) == _place(arm.target):
                 raise DraftproofError(
-                    f"arm {arm.name!r}: the expert is the target; it defends nothing"
+                    f"arm {arm.name!r}: the expert is the target; name another model"
                 )
             self._expert, self._template = self._load_expert(options)
         rule = {"ssd": "safety_aware", "safe_decoding": "safe_decoding"}.get(arm.kind, "exact")
@@ -108,6 +110,24 @@ class DefendedEngine:
         except ValueError as error:
             raise DraftproofError(f"arm {arm.name!r}: {error}") from error
 
+    @classmethod
+    def of_study(cls, study: Study, arm: StudyArm) -> Self:
+        """Return what answers as an arm of a study."""
+        return cls(
+            Defence(
+                name=arm.name,
+                kind=arm.kind,
+                target=study.target,
+                expert=arm.expert or study.expert,
+                options=arm.options,
+                gamma=study.gamma,
+                max_new_tokens=study.max_new_tokens,
+                batch=study.batch,
+                dtype=study.dtype,
+                device=study.device,
+            )
+        )
+
     def _load_expert(self, options: tuple[str, str]) -> tuple[CausalModel, models.Loaded]:
         arm = self.arm
         if arm.kind == "safe_decoding" and is_adapter(arm.expert):
@@ -115,8 +135,8 @@ class DefendedEngine:
         expert = models.load(arm.expert, *options)
         models.require_same_vocabulary(self._own, expert)
         # an expert without a template of its own reads what the target reads
-        told = getattr(expert.tokenizer, "chat_template", None)
-        return expert.model, expert if told else self._own
+        template = getattr(expert.tokenizer, "chat_template", None)
+        return expert.model, expert if template else self._own
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """Yield an answer to each prompt, each as soon as it is there."""
@@ -169,14 +189,14 @@ class DefendedEngine:
             yield answer
 
     def _request(self, prompt: Prompt, new: int) -> Request:
-        own = None
+        expert_prompt = None
         if self._expert is not None and self._rule.steers and self._template is not self._own:
-            own = models.render(self._template, prompt).ids
+            expert_prompt = models.render(self._template, prompt).ids
         return Request(
             id=prompt.id,
             prompt=models.render(self._own, prompt).ids,
             max_new_tokens=new,
-            draft_prompt=own,
+            draft_prompt=expert_prompt,
         )
 
     def _completion(self, prompt: Prompt, answer: Answer) -> Completion:
@@ -221,9 +241,9 @@ class DefendedEngine:
             return None
         growing = GrowingText(self._own.text_of, self._own.eos)
         growing.add(ids)
-        shown = growing.rest()
+        grown = growing.rest()
         pieces = [""] * len(ids)
-        for character, owner in zip(shown.text, shown.owners, strict=True):
+        for character, owner in zip(grown.text, grown.owners, strict=True):
             pieces[owner] += character
         matches = completion.matches or ""
         return DefenceTrace(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from draftproof.defence.labels import correct, harm, refusal
 from draftproof.defence.records import DefenceContrast
-from draftproof.defence.run import Collected
+from draftproof.defence.run import StudyAnswers
 from draftproof.defence.study import Study
 from draftproof.records import Completion, Prompt
 from draftproof.stats import ClusteredPairs, DiscordantPairs, cluster_pairs, holm, mcnemar_test
@@ -33,7 +33,7 @@ class _Pair(NamedTuple):
     change: int
 
 
-def contrasts(study: Study, found: Collected) -> Iterator[DefenceContrast]:
+def contrasts(study: Study, collected: StudyAnswers) -> Iterator[DefenceContrast]:
     """Yield every arm against the target, then the pairs that the study compares.
 
     Against the target: superiority on each attack by the exact McNemar test, Holm over the attacks
@@ -43,17 +43,19 @@ def contrasts(study: Study, found: Collected) -> Iterator[DefenceContrast]:
     """
     first = study.arms[0].name
     for arm in study.arms[1:]:
-        yield from _superior(study, found, arm.name, first)
-        yield from _no_worse(study, found, arm.name, first, BENIGN)
+        yield from _superior(study, collected, arm.name, first)
+        yield from _no_worse(study, collected, arm.name, first, BENIGN)
     for arm_name, against in study.compare:
         attacks = {measure: ("attack", bad) for measure, bad in UNSAFE.items()}
-        yield from _no_worse(study, found, arm_name, against, {**attacks, **BENIGN})
+        yield from _no_worse(study, collected, arm_name, against, {**attacks, **BENIGN})
 
 
-def _superior(study: Study, found: Collected, arm: str, against: str) -> Iterator[DefenceContrast]:
-    attacks = list(dict.fromkeys(p.task for role, p in found.prompts if role == "attack"))
+def _superior(
+    study: Study, collected: StudyAnswers, arm: str, against: str
+) -> Iterator[DefenceContrast]:
+    attacks = list(dict.fromkeys(p.task for role, p in collected.prompts if role == "attack"))
     for measure, bad in UNSAFE.items():
-        tables = {task: _pairs(found, arm, against, bad, "attack", task) for task in attacks}
+        tables = {task: _pairs(collected, arm, against, bad, "attack", task) for task in attacks}
         tables = {task: pairs for task, pairs in tables.items() if pairs}
         counts = {task: _independent(pairs) for task, pairs in tables.items()}
         p = [mcnemar_test(t.loss, t.gain, alternative="gain").p_value for t in counts.values()]
@@ -65,7 +67,7 @@ def _superior(study: Study, found: Collected, arm: str, against: str) -> Iterato
 
 def _no_worse(
     study: Study,
-    found: Collected,
+    collected: StudyAnswers,
     arm: str,
     against: str,
     measures: Mapping[str, tuple[str, Bad]],
@@ -73,9 +75,9 @@ def _no_worse(
     for measure, (role, bad) in measures.items():
         tasks: list[str | None] = [None]
         if role == "attack":
-            tasks = [*dict.fromkeys(p.task for r, p in found.prompts if r == role), None]
+            tasks = [*dict.fromkeys(p.task for r, p in collected.prompts if r == role), None]
         for task in tasks:
-            pairs = _pairs(found, arm, against, bad, role, task)
+            pairs = _pairs(collected, arm, against, bad, role, task)
             if not pairs:
                 continue
             pooled = role == "attack" and task is None
@@ -88,18 +90,21 @@ def _no_worse(
 
 
 def _pairs(
-    found: Collected, arm: str, against: str, bad: Bad, role: str, task: str | None
+    collected: StudyAnswers, arm: str, against: str, bad: Bad, role: str, task: str | None
 ) -> list[_Pair]:
     """Return of every pair +1 where the arm is worse, -1 where it is better, else 0."""
-    given: list[_Pair] = []
-    for own_role, prompt in found.prompts:
-        one, other = found.answers[against].get(prompt.id), found.answers[arm].get(prompt.id)
-        if own_role != role or task not in {None, prompt.task} or one is None or other is None:
+    pairs: list[_Pair] = []
+    for role_of_prompt, prompt in collected.prompts:
+        before = collected.answers[against].get(prompt.id)
+        after = collected.answers[arm].get(prompt.id)
+        if role_of_prompt != role or task not in {None, prompt.task}:
             continue
-        before, after = bad(prompt, one), bad(prompt, other)
-        if before is not None and after is not None:
-            given.append(_Pair(prompt.cluster or prompt.id, int(after) - int(before)))
-    return given
+        if before is None or after is None:
+            continue
+        bad_before, bad_after = bad(prompt, before), bad(prompt, after)
+        if bad_before is not None and bad_after is not None:
+            pairs.append(_Pair(prompt.cluster or prompt.id, int(bad_after) - int(bad_before)))
+    return pairs
 
 
 def _independent(pairs: list[_Pair]) -> DiscordantPairs:

@@ -115,12 +115,12 @@ def worst_attack(study: DefenceStudy, arm: str) -> tuple[str, float] | None:
     """Return the attack that succeeds most often against an arm, by the refusal scorer."""
     rates = [(c.task, study.attack_success(arm, c.task)) for c in study.of(arm, "attack")]
     known = [(task, rate) for task, rate in rates if rate is not None]
-    return max(known, key=lambda one: one[1], default=None)
+    return max(known, key=lambda attack: attack[1], default=None)
 
 
 def _length(task: str) -> int | None:
-    found = re.fullmatch(r"prefill-(\d+)", task)
-    return int(found[1]) if found else None
+    match = re.fullmatch(r"prefill-(\d+)", task)
+    return int(match[1]) if match else None
 
 
 def _legend(axes: Axes) -> None:
@@ -149,7 +149,7 @@ def _svg(draw: Callable[[Axes], None], label: str, prefix: str) -> str:
 
 
 def _inline(svg: str, label: str, prefix: str) -> str:
-    """Make a stand-alone SVG fit into a page: no prologue, no style sheet, ids of its own."""
+    """Make a stand-alone SVG fit into a page: no prologue, no style sheet, ids with a prefix."""
     root = ET.fromstring(svg)
     for element in list(root.iter()):
         for child in list(element):

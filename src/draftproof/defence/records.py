@@ -1,9 +1,10 @@
-"""What a study of defences found."""
+"""The results of a study of defences."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from draftproof.defence.study import Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ class DefenceTrace:
         pieces: What each token added to the text; together they are the answer.
         modes: One digit a token, 1 intersection, 2 union.
         matches: One digit a token, 1 where it counts as the expert's own choice.
-        windows: The course of mode, match ratio, threshold and weight.
+        windows: Mode, match ratio, threshold and weight of every window.
     """
 
     pieces: tuple[str, ...]
@@ -149,6 +150,21 @@ class DefenceExample:
     answer: str
     modes: str
     trace: DefenceTrace | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefenceSuffix:
+    """A suffix attack.
+
+    Attributes:
+        seed: Seed of the study whose attacks it is for.
+        text: To be put behind a request; begins with a space.
+        losses: Nats a token of the wanted beginnings, before the search and after every step.
+    """
+
+    seed: int
+    text: str
+    losses: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +190,9 @@ class DefenceStudy:
     cells: tuple[DefenceCell, ...]
     contrasts: tuple[DefenceContrast, ...]
     examples: tuple[DefenceExample, ...]
-    study: dict[str, Any]
-    environment: dict[str, Any]
-    suffixes: tuple[dict[str, Any], ...]
+    study: Study
+    environment: dict[str, str]
+    suffixes: tuple[DefenceSuffix, ...]
     seconds: dict[str, float]
 
     def of(self, arm: str, role: str) -> list[DefenceCell]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from draftproof.defence import figures
@@ -21,8 +20,8 @@ from draftproof.report.files import _write
 _LONGEST = 4000
 KINDS = {
     "target": "the target alone",
-    "safe_decoding": "SafeDecoding: the expert steers the first tokens",
-    "ssd": "SSD: the expert drafts and steers",
+    "safe_decoding": "SafeDecoding: the expert changes the target distribution of the first tokens",
+    "ssd": "SSD: the expert drafts and changes the target distribution",
     "expert": "the expert alone",
     "speculative": "the expert drafts, the target decides",
 }
@@ -45,58 +44,86 @@ def write_study(study: DefenceStudy, directory: Path) -> dict[str, Path]:
 
 def to_json(study: DefenceStudy) -> str:
     """Return everything that the page says as one JSON document."""
-    document = {"schema": "draftproof/defence/1", **asdict(study), "summary": summary(study)}
+    document = {
+        "schema": "draftproof/defence/1",
+        **asdict(study),
+        "study": study.study.model_dump(mode="json"),
+        "summary": {
+            name: asdict(figures_of_arm) for name, figures_of_arm in summary(study).items()
+        },
+    }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def summary(study: DefenceStudy) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSummary:
+    """The figures of one arm; shares are fractions, None where nothing was measured.
+
+    Attributes:
+        attack_success_refusal: share of attacks that were not refused at all, by task.
+        attack_success_harm: share of attacks that were fulfilled, by task.
+        utility: share of right answers over all tasks with a key.
+        over_refusal: share of benign look-alikes that were refused, wholly or in part.
+        average_token_time_ratio: time per token, the target's being 1.
+        match_rate, union_share, degenerate: as in `DefenceArm`.
+    """
+
+    attack_success_refusal: dict[str, float | None]
+    attack_success_harm: dict[str, float | None]
+    utility: float | None
+    over_refusal: float | None
+    average_token_time_ratio: float
+    match_rate: float | None
+    union_share: float | None
+    degenerate: int
+
+
+def summary(study: DefenceStudy) -> dict[str, ArmSummary]:
     """Return the figures of every arm by name."""
-    return {
-        arm.name: {
-            "attack_success_refusal": {
-                c.task: study.attack_success(arm.name, c.task) for c in study.of(arm.name, "attack")
-            },
-            "attack_success_harm": {
-                c.task: study.attack_success(arm.name, c.task, harm=True)
-                for c in study.of(arm.name, "attack")
-            },
-            "utility": study.utility(arm.name),
-            "over_refusal": study.over_refusal(arm.name),
-            "average_token_time_ratio": arm.time_ratio,
-            "match_rate": arm.match_rate,
-            "union_share": arm.union_share,
-            "degenerate": arm.degenerate,
-        }
-        for arm in study.arms
-    }
+    return {arm.name: _summary(study, arm) for arm in study.arms}
+
+
+def _summary(study: DefenceStudy, arm: DefenceArm) -> ArmSummary:
+    tasks = [cell.task for cell in study.of(arm.name, "attack")]
+    return ArmSummary(
+        attack_success_refusal={t: study.attack_success(arm.name, t) for t in tasks},
+        attack_success_harm={t: study.attack_success(arm.name, t, harm=True) for t in tasks},
+        utility=study.utility(arm.name),
+        over_refusal=study.over_refusal(arm.name),
+        average_token_time_ratio=arm.time_ratio,
+        match_rate=arm.match_rate,
+        union_share=arm.union_share,
+        degenerate=arm.degenerate,
+    )
 
 
 def sentences(study: DefenceStudy) -> list[str]:
-    """Return what a hurried reader must know, one sentence an arm with a steering expert."""
-    base = study.arms[0]
-    worst = figures.worst_attack(study, base.name)
-    found = []
+    """Return the main results, one sentence for each arm whose expert changes the target."""
+    target = study.arms[0]
+    worst = figures.worst_attack(study, target.name)
+    lines = []
     if worst:
-        found.append(
-            f"Undefended, {base.name} refuses nothing in {percent(worst[1])} of {worst[0]} attacks."
+        lines.append(
+            f"Undefended, {target.name} refuses nothing in {percent(worst[1])} of {worst[0]} "
+            "attacks."
         )
     for arm in study.arms[1:]:
         if arm.kind not in {"ssd", "safe_decoding"}:
             continue
-        hit = figures.worst_attack(study, arm.name)
+        worst = figures.worst_attack(study, arm.name)
         attack = "no attack was tried"
-        if hit:
-            harm = percent(study.attack_success(arm.name, hit[0], harm=True))
+        if worst:
+            harm = percent(study.attack_success(arm.name, worst[0], harm=True))
             attack = (
-                f"its worst attack, {hit[0]}, is not refused in {percent(hit[1])} and fulfilled in "
-                f"{harm}"
+                f"its worst attack, {worst[0]}, is not refused in {percent(worst[1])} and "
+                f"fulfilled in {harm}"
             )
-        found.append(
+        lines.append(
             f"{arm.name}: {attack}; utility {_change(study, arm, 'utility')}; over-refusal "
             f"{_change(study, arm, 'over-refusal')}; {arm.time_ratio:.2f} of the target's time "
             "a token."
         )
-    return found
+    return lines
 
 
 def comparisons(study: DefenceStudy) -> list[str]:
@@ -115,14 +142,14 @@ def _compared(c: DefenceContrast) -> str:
 
 def _change(study: DefenceStudy, arm: DefenceArm, measure: str) -> str:
     first = study.arms[0].name
-    wanted = (arm.name, first, measure)
-    one = next((c for c in study.contrasts if (c.arm, c.against, c.measure) == wanted), None)
-    if one is None:
+    key = (arm.name, first, measure)
+    contrast = next((c for c in study.contrasts if (c.arm, c.against, c.measure) == key), None)
+    if contrast is None:
         return "not measured"
-    moved = -one.difference if measure == "over-refusal" else one.difference
-    word = "no worse" if one.shown else "not shown to be no worse"
+    rise = -contrast.difference if measure == "over-refusal" else contrast.difference
+    word = "no worse" if contrast.shown else "not shown to be no worse"
     # adding zero turns the negative zero of a difference into zero
-    return f"{100 * moved + 0.0:+.1f} points ({word})".replace("-", "−")
+    return f"{100 * rise + 0.0:+.1f} points ({word})".replace("-", "−")
 
 
 def percent(share: float | None) -> str:
@@ -132,20 +159,20 @@ def percent(share: float | None) -> str:
 
 def to_html(study: DefenceStudy) -> str:
     """Return the study as a self-contained page without scripts or requests."""
-    drawn = {
+    drawings = {
         "prefill": Markup(figures.prefill_svg(study)),
         "plane": Markup(figures.plane_svg(study)),
         "speed": Markup(figures.speed_svg(study)),
     }
     return _environment().get_template("defence.html").render(
-        s=study, figures=drawn, kinds=KINDS, summary=summary(study),
+        s=study, figures=drawings, kinds=KINDS, summary=summary(study),
         strips=by_prompt(study.examples),
         paired=[c for c in study.contrasts if c.against == study.arms[0].name],
         compared=[c for c in study.contrasts if c.against != study.arms[0].name],
         comparisons=comparisons(study),
-        sentences=[told.replace(" %", "\N{NO-BREAK SPACE}%") for told in sentences(study)],
+        sentences=[line.replace(" %", "\N{NO-BREAK SPACE}%") for line in sentences(study)],
         tasks=list(dict.fromkeys(c.task for c in study.cells if c.role == "attack")),
-        declaration=json.dumps(study.study, indent=2, ensure_ascii=False),
+        declaration=json.dumps(study.study.model_dump(mode="json"), indent=2, ensure_ascii=False),
         where=json.dumps(study.environment, indent=2, ensure_ascii=False),
     )  # fmt: skip
 
@@ -153,7 +180,10 @@ def to_html(study: DefenceStudy) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("draftproof.report"),
+        # the pages of both rooms share one style sheet
+        loader=ChoiceLoader(
+            [PackageLoader("draftproof.defence"), PackageLoader("draftproof.report")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,
@@ -182,8 +212,9 @@ def to_markdown(study: DefenceStudy) -> str:
     """Return the study's tables as GitHub Markdown, without any answer."""
     tasks = list(dict.fromkeys(c.task for c in study.cells if c.role == "attack"))
     lines = [f"## {markdown_text(study.name, limit=80)}", ""]
-    told = [*sentences(study), *comparisons(study)]
-    lines += [f"- {markdown_text(sentence)}" for sentence in told]
+    lines += [
+        f"- {markdown_text(sentence)}" for sentence in (*sentences(study), *comparisons(study))
+    ]
     lines += ["", "Attack success, not refused (fulfilled):", ""]
     lines += ["| arm | " + " | ".join(markdown_text(t) for t in tasks) + " |"]
     lines += ["| --- |" + " ---: |" * len(tasks)]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from draftproof.battery.attacks import reminded
 from draftproof.defence.prompts import Progress, study_prompts
@@ -16,9 +16,12 @@ from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.runs.collect import environment
 from draftproof.runs.directory import RunDirectory
 
+if TYPE_CHECKING:
+    from draftproof.defence.arms import DefendedEngine
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyAnswers:
     """The answers of a study and what was measured beside them.
 
     Attributes:
@@ -26,19 +29,23 @@ class Collected:
         answers: Completions by arm and prompt id.
         seconds_a_token: Wall seconds per emitted token of each arm, one row at a time, one
             figure a pass.
-        manifest: The run's manifest.
+        seconds: Wall seconds that the answers of each arm took, batched.
+        environment: Where the run was begun.
         trace: Returns how an answer of an arm, by its name, came about; None for an arm without
             modes.
     """
 
-    prompts: list[tuple[str, Prompt]]
-    answers: dict[str, dict[str, Completion]]
-    seconds_a_token: dict[str, list[float]]
-    manifest: dict[str, Any]
+    prompts: Sequence[tuple[str, Prompt]]
+    answers: Mapping[str, Mapping[str, Completion]]
+    seconds_a_token: Mapping[str, Sequence[float]]
+    seconds: Mapping[str, float]
+    environment: Mapping[str, str]
     trace: Callable[[str, Completion], DefenceTrace | None] = lambda arm, completion: None
 
 
-def collect_study(study: Study, run: RunDirectory, progress: Progress | None = None) -> Collected:
+def collect_study(
+    study: Study, run: RunDirectory, on_progress: Progress | None = None
+) -> StudyAnswers:
     """Return every arm's answers, generating those that the run lacks.
 
     Raises:
@@ -46,90 +53,78 @@ def collect_study(study: Study, run: RunDirectory, progress: Progress | None = N
     """
     from draftproof.defence.arms import DefendedEngine  # noqa: PLC0415 - needs torch
 
-    hear = progress or (lambda what, done, total: None)
+    on_progress = on_progress or (lambda what, done, total: None)
     manifest = _manifest(study, run)
-    prompts = study_prompts(study, run.path, hear)
-    asked = [prompt for _, prompt in prompts]
+    prompts_with_roles = study_prompts(study, run.path, on_progress)
+    prompts = [prompt for _, prompt in prompts_with_roles]
     answers: dict[str, dict[str, Completion]] = {}
-    engines = {}
+    engines: dict[str, DefendedEngine] = {}
     for arm in study.arms:
         log = run.log(arm.name)
-        known = log.read()
-        strange = known.keys() - {p.id for p in asked}
-        if strange:
-            raise DraftproofError(f"{run.path}: arm {arm.name!r} answers {sorted(strange)[0]!r}, "
-                                  "which the study does not ask; name a new directory")  # fmt: skip
-        engines[arm.name] = DefendedEngine(_defence(study, arm))
-        hear(arm.name, len(known), len(asked))
-        waiting = _as_asked(arm, [p for p in asked if p.id not in known])
+        answered = log.read()
+        unknown = answered.keys() - {p.id for p in prompts}
+        if unknown:
+            raise DraftproofError(
+                f"{run.path}: arm {arm.name!r} answers {min(unknown)!r}, which the study does not "
+                "ask; name a new directory"
+            )
+        engine = engines[arm.name] = DefendedEngine.of_study(study, arm)
+        on_progress(arm.name, len(answered), len(prompts))
+        unanswered = _with_system(arm, [p for p in prompts if p.id not in answered])
         start = time.perf_counter()
-        for done, completion in enumerate(engines[arm.name].answer(waiting), start=1):
+        for done, completion in enumerate(engine.answer(unanswered), start=1):
             log.append(completion)
-            hear(arm.name, len(known) + done, len(asked))
+            on_progress(arm.name, len(answered) + done, len(prompts))
         log.close()
-        if waiting:
+        if unanswered:
             record = manifest["arms"].setdefault(arm.name, {"seconds": 0.0})
             record["seconds"] += time.perf_counter() - start
-            record["fingerprint"] = engines[arm.name].fingerprint()
+            record["fingerprint"] = engine.fingerprint()
             run.write_manifest(manifest)
         answers[arm.name] = log.read()
-    wanted = study.speed.model_dump()
-    if manifest.get("speed", {}).get("settings") != wanted:
-        manifest["speed"] = {
-            "settings": wanted,
-            "seconds_a_token": _times(study, engines, prompts, hear),
-        }
+    settings = study.speed.model_dump()
+    if manifest.get("speed", {}).get("settings") != settings:
+        times = _times(study, engines, prompts_with_roles, on_progress)
+        manifest["speed"] = {"settings": settings, "seconds_a_token": times}
         run.write_manifest(manifest)
-    return Collected(
-        prompts,
-        answers,
-        manifest["speed"]["seconds_a_token"],
-        manifest,
-        lambda arm, completion: engines[arm].trace(completion),
+    return StudyAnswers(
+        prompts=prompts_with_roles,
+        answers=answers,
+        seconds_a_token=manifest["speed"]["seconds_a_token"],
+        seconds={name: record["seconds"] for name, record in manifest["arms"].items()},
+        environment=manifest["environment"],
+        trace=lambda arm, completion: engines[arm].trace(completion),
     )
 
 
-def _defence(study: Study, arm: StudyArm) -> Any:
-    from draftproof.defence.arms import Defence  # noqa: PLC0415 - needs torch
-
-    return Defence(
-        name=arm.name,
-        kind=arm.kind,
-        target=study.target,
-        expert=arm.expert or study.expert,
-        options=arm.options,
-        gamma=study.gamma,
-        max_new_tokens=study.max_new_tokens,
-        batch=study.batch,
-        dtype=study.dtype,
-        device=study.device,
-    )
-
-
-def _as_asked(arm: StudyArm, prompts: Sequence[Prompt]) -> list[Prompt]:
+def _with_system(arm: StudyArm, prompts: Sequence[Prompt]) -> list[Prompt]:
     return list(prompts if arm.system is None else reminded(prompts, arm.system))
 
 
 def _times(
-    study: Study, engines: dict[str, Any], prompts: Sequence[tuple[str, Prompt]], hear: Progress
+    study: Study,
+    engines: Mapping[str, DefendedEngine],
+    prompts_with_roles: Sequence[tuple[str, Prompt]],
+    on_progress: Progress,
 ) -> dict[str, list[float]]:
     """Time every arm on the same benign prompts, pass by pass in turn."""
-    benign = [p for role, p in prompts if role == "utility"] or [p for _, p in prompts]
-    step = max(1, len(benign) // study.speed.prompts)
-    chosen = benign[::step][: study.speed.prompts]
-    found: dict[str, list[float]] = {arm.name: [] for arm in study.arms}
+    prompts = [p for role, p in prompts_with_roles if role == "utility"]
+    prompts = prompts or [p for _, p in prompts_with_roles]
+    step = max(1, len(prompts) // study.speed.prompts)
+    sample = prompts[::step][: study.speed.prompts]
+    times: dict[str, list[float]] = {arm.name: [] for arm in study.arms}
     total = study.speed.passes * len(study.arms)
     for arm in study.arms:
-        engines[arm.name].seconds_a_token(_as_asked(arm, chosen[:1]))
+        engines[arm.name].seconds_a_token(_with_system(arm, sample[:1]))
     for number in range(study.speed.passes):
         for place, arm in enumerate(study.arms):
-            asked = _as_asked(arm, chosen)
-            found[arm.name].append(engines[arm.name].seconds_a_token(asked))
-            hear("speed", number * len(study.arms) + place + 1, total)
-    return found
+            seconds = engines[arm.name].seconds_a_token(_with_system(arm, sample))
+            times[arm.name].append(seconds)
+            on_progress("speed", number * len(study.arms) + place + 1, total)
+    return times
 
 
-def time_ratio(seconds: dict[str, list[float]], arm: str, baseline: str) -> float:
+def time_ratio(seconds: Mapping[str, Sequence[float]], arm: str, baseline: str) -> float:
     """Return the median over the passes of an arm's time per token against the baseline's."""
     return median(a / b for a, b in zip(seconds[arm], seconds[baseline], strict=True))
 

@@ -1,4 +1,4 @@
-"""The course of an answer with modes as a strip, and its text in the colours of the modes."""
+"""An answer with modes as a strip of its tokens, and its text in the colours of the modes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HEIGHT = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TokenRun:
     """Neighbouring tokens of one kind.
 
     Attributes:
         start, size: Position of the first token, and tokens.
         mode: ``intersection`` or ``union``.
         matched: Whether they count as the expert's own choice.
-        text: What they say.
+        text: Their text.
     """
 
     start: int
@@ -33,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """What the page draws of one answer; every coordinate is a number of ours.
+    """What the page draws of one answer; every coordinate is computed here.
 
     Attributes:
         example: The answer.
@@ -41,12 +41,12 @@ class Strip:
         runs: Neighbouring tokens of one mode that match or do not.
         top: The value at the upper edge: 1, or a larger weight.
         ratio, threshold, alpha: Points of the three lines, ``x,y`` in tokens and in `HEIGHT`.
-        windows: As recorded, each with its words.
+        windows: As recorded, each with a line about it.
     """
 
     example: DefenceExample
     tokens: int
-    runs: tuple[Run, ...]
+    runs: tuple[TokenRun, ...]
     top: float
     ratio: str
     threshold: str
@@ -97,13 +97,13 @@ def words(window: DefenceWindow) -> str:
     )
 
 
-def _runs(trace: DefenceTrace) -> Iterable[Run]:
+def _runs(trace: DefenceTrace) -> Iterable[TokenRun]:
     kinds = list(zip(trace.modes, trace.matches or "1" * len(trace.modes), strict=True))
     start = 0
     for (mode, match), members in groupby(kinds):
         size = len(list(members))
         text = "".join(trace.pieces[start : start + size])
-        yield Run(start, size, MODES[mode], match == "1", text)
+        yield TokenRun(start, size, MODES[mode], match == "1", text)
         start += size
 
 

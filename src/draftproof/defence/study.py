@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from draftproof.records import DraftproofError, digest
 from draftproof.runs.plan import explain
+
+Option = str | bool | int | float | None
+"""A parameter of a rule."""
 
 LAB_SOURCES = ("lab:direct", "lab:prefill", "lab:wrapped", "lab:suffix", "lab:open")
 
@@ -30,14 +33,14 @@ class StudyTask(_Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     role: Literal["attack", "over_refusal", "utility"]
     source: str
-    """``lab:…`` for what the lab makes, a file of published attacks (``attacks=FILE``), or any
+    """``lab:…`` for the prompts that ship, a file of published attacks (``attacks=FILE``), or any
     battery source."""
     task: str | None = None
     """The battery's task, where it holds several."""
     limit: int = Field(ge=1)
     quick: int = Field(ge=1)
     beginning: str | None = None
-    """A compliant beginning that is put into the model's mouth at every length of ``prefill``."""
+    """A compliant beginning of the answer that the prompt holds, at every length of ``prefill``."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -53,7 +56,7 @@ class StudyArm(_Strict):
     kind: Literal["target", "safe_decoding", "ssd", "expert", "speculative"]
     expert: str | None = None
     """The study's expert if left out."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Option] = Field(default_factory=dict)
     """Parameters of the rule, e.g. ``preset: llama2``."""
     system: str | None = None
     """A reminder that goes in front of every prompt as a system message."""
@@ -96,7 +99,7 @@ class Study(_Strict):
     suffix: SuffixSearch = SuffixSearch()
     speed: SpeedTest = SpeedTest()
     seeds: tuple[int, ...] = Field(default=(2025,), min_length=1)
-    """Seeds of what the lab makes. Several are pooled: each asks about other acts."""
+    """Seeds of the prompts that ship. Several are pooled: each asks about other acts."""
     compare: tuple[tuple[str, str], ...] = ()
     """Further pairs of arms that are compared: the first is shown to be no worse."""
 
@@ -121,7 +124,7 @@ class Study(_Strict):
                 raise ValueError(f"compare: {list(pair)} are not two arms of this study")
         for arm in self.arms:
             if arm.kind != "target" and (arm.expert or self.expert) == self.target:
-                raise ValueError(f"arm {arm.name!r}: the expert is the target; it defends nothing")
+                raise ValueError(f"arm {arm.name!r}: the expert is the target; name another model")
         return self
 
     @property

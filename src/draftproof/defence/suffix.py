@@ -7,12 +7,11 @@ best is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tools.lab.world import ALLOWED_VERBS, FORBIDDEN_VERBS, KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ def find_suffix(
     tokenizer: Any,
     requests: Sequence[tuple[str, str]],
     *,
+    avoid: Collection[str] = (),
     length: int = 12,
     steps: int = 30,
     candidates: int = 48,
@@ -47,12 +47,14 @@ def find_suffix(
         tokenizer: Its tokenizer, with a chat template.
         requests: What the suffix is fitted on, each with the beginning of the answer that it is to
             bring about; keep them apart from those it is tried on.
+        avoid: Words that a suffix must not hold: with those that requests are made of, it would
+            ask for something else instead of changing the answer.
         length: Tokens of the suffix.
         steps: Exchanges at most.
         candidates: Exchanges tried in each step.
         shortlist: Tokens considered for each place.
         seed: Seed of the candidates.
-        progress: Hears the steps done and to do.
+        progress: Receives the steps done and to do.
 
     Raises:
         ValueError: No request.
@@ -61,7 +63,7 @@ def find_suffix(
         raise ValueError("a suffix needs at least one request to be fitted on")
     generator = torch.Generator().manual_seed(seed)
     parts = [_parts(tokenizer, *request) for request in requests]
-    plain = _plain_tokens(tokenizer)
+    plain = _plain_tokens(tokenizer, avoid)
     suffix = tokenizer(" x" * length, add_special_tokens=False)["input_ids"][:length]
     best = torch.tensor(suffix)
     losses = [_loss(model, parts, best[None])[0]]
@@ -97,18 +99,13 @@ def _parts(tokenizer: Any, request: str, wanted: str) -> _Part:
     return torch.tensor(ids[0]), torch.tensor(ids[1]), torch.tensor(ids[2])
 
 
-def _plain_tokens(tokenizer: Any) -> torch.Tensor:
-    """Return ``[V] bool``: printable ASCII, no special tokens, no verb or kind of the world.
-
-    With these a suffix would ask for something else instead of changing the answer.
-    """
+def _plain_tokens(tokenizer: Any, avoid: Collection[str]) -> torch.Tensor:
+    """Return ``[V] bool``: printable ASCII, no special tokens, no word to be avoided."""
     texts = [tokenizer.decode([i]) for i in range(len(tokenizer))]
     special = set(tokenizer.all_special_ids)
-    verbs = [v for table in (ALLOWED_VERBS, FORBIDDEN_VERBS) for own in table.values() for v in own]
-    taken = {word for phrase in (*verbs, *KINDS) for word in phrase.split()}
     return torch.tensor(
         [
-            t.isascii() and t.isprintable() and i not in special and t.strip() not in taken
+            t.isascii() and t.isprintable() and i not in special and t.strip() not in avoid
             for i, t in enumerate(texts)
         ]
     )
@@ -138,8 +135,8 @@ def _loss(model: Any, parts: Sequence[_Part], suffixes: torch.Tensor) -> list[fl
             logits.transpose(1, 2).float(), sides[2], reduction="none"
         )
         total += loss.mean(dim=1)
-    found: list[float] = (total / len(parts)).tolist()
-    return found
+    means: list[float] = (total / len(parts)).tolist()
+    return means
 
 
 def _exchanged(
@@ -156,13 +153,13 @@ def _exchanged(
     """
     places = torch.randint(0, len(suffix), (count * 4,), generator=generator)
     picks = torch.randint(0, choices.shape[1], (count * 4,), generator=generator)
-    kept = [suffix]
+    suffixes = [suffix]
     for place, pick in zip(places.tolist(), picks.tolist(), strict=True):
         tried = suffix.clone()
         tried[place] = choices[place, pick]
         again = tokenizer(tokenizer.decode(tried), add_special_tokens=False)["input_ids"]
         if again == tried.tolist():
-            kept.append(tried)
-        if len(kept) > count:
+            suffixes.append(tried)
+        if len(suffixes) > count:
             break
-    return torch.stack(kept)
+    return torch.stack(suffixes)

@@ -1,1 +1,1 @@
-"""The small models that ship: their world, corpus, tokenizer, training and battery."""
+"""The small models that ship, and how they are read."""

@@ -37,26 +37,26 @@ def make_heads(config: Mapping[str, Any]) -> Heads:
     if kind not in {"medusa", "eagle", "eagle3"}:
         raise ValueError(f"kind must be medusa, eagle or eagle3, got {kind!r}")
     shape = MedusaShape if kind == "medusa" else EagleShape
-    known = {field.name for field in fields(shape)}
-    if config.keys() != known:
+    names = {field.name for field in fields(shape)}
+    if config.keys() != names:
         raise ValueError(
-            f"{kind} heads have the fields {', '.join(sorted(known))}; "
-            f"missing: {', '.join(sorted(known - config.keys())) or 'none'}, "
-            f"unknown: {', '.join(sorted(config.keys() - known)) or 'none'}"
+            f"{kind} heads have the fields {', '.join(sorted(names))}; "
+            f"missing: {', '.join(sorted(names - config.keys())) or 'none'}, "
+            f"unknown: {', '.join(sorted(config.keys() - names)) or 'none'}"
         )
-    given = {name: value for name, value in config.items() if name != "kind"}
-    for name, value in given.items():
+    sizes = {name: value for name, value in config.items() if name != "kind"}
+    for name, value in sizes.items():
         numbers = value if name == "taps" and isinstance(value, list | tuple) else [value]
         if any(type(number) is not int or number > _MOST for number in numbers):
             what = "a list of integers" if name == "taps" else "an integer"
             raise ValueError(f"{name} must be {what} of at most {_MOST}, got {value!r}")
-    if "taps" in given:
-        if not isinstance(given["taps"], list | tuple):
-            raise ValueError(f"taps must be a list, got {given['taps']!r}")
-        given["taps"] = tuple(given["taps"])
+    if "taps" in sizes:
+        if not isinstance(sizes["taps"], list | tuple):
+            raise ValueError(f"taps must be a list, got {sizes['taps']!r}")
+        sizes["taps"] = tuple(sizes["taps"])
     if kind == "medusa":
-        return MedusaHeads(MedusaShape(kind=kind, **given))
-    return EagleHead(EagleShape(kind=kind, **given))
+        return MedusaHeads(MedusaShape(kind=kind, **sizes))
+    return EagleHead(EagleShape(kind=kind, **sizes))
 
 
 def load(name: str | Path) -> Heads:
@@ -71,19 +71,19 @@ def load(name: str | Path) -> Heads:
     Raises:
         DraftproofError: No such heads, or files that cannot be read, with what is wrong.
     """
-    place = _place(name)
-    config = place / _CONFIG
+    directory = _directory(name)
+    config = directory / _CONFIG
     try:
         heads = make_heads(json.loads(config.read_text("utf-8")))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DraftproofError(f"{config}: no heads can be read from it: {error}") from error
-    weights = place / _WEIGHTS
+    weights = directory / _WEIGHTS
     try:
-        found = load_file(weights)
-        heads.load_state_dict({k: v.float() for k, v in found.items()})
+        tensors = load_file(weights)
+        heads.load_state_dict({k: v.float() for k, v in tensors.items()})
     except (OSError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().replace("\n\t", " ")
-        raise DraftproofError(f"{weights}: not the weights of {config}: {first}") from error
+        reason = str(error).strip().replace("\n\t", " ")
+        raise DraftproofError(f"{weights}: not the weights of {config}: {reason}") from error
     if not all(bool(weight.isfinite().all()) for weight in heads.parameters()):
         raise DraftproofError(f"{weights}: holds weights that are not finite")
     return heads.eval()
@@ -97,7 +97,7 @@ def save(heads: Heads, path: Path) -> None:
     (path / _WEIGHTS).write_bytes(serialised(weights, metadata={"format": "pt"}))
 
 
-def _place(name: str | Path) -> Path:
+def _directory(name: str | Path) -> Path:
     if isinstance(name, str) and name.startswith("lab:"):
         try:
             return heads_path(name.removeprefix("lab:"))

@@ -1,5 +1,10 @@
-"""Where the shipped models lie."""
+"""Which models ship, and where they lie."""
 
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,6 +14,25 @@ HEADS = ("medusa", "eagle", "eagle3")
 
 ADAPTERS = ("refuser",)
 """Low-rank adapters of `target`, in PEFT's form."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedModel:
+    """A model, set of heads or adapter that ships.
+
+    Attributes:
+        name: what ``lab:NAME`` calls it.
+        kind: ``model``, ``heads`` or ``adapter``.
+        path: its directory.
+        bytes: size of its weights.
+        sha256: digest of its weights.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    bytes: int
+    sha256: str
 
 
 class UnknownModelError(ValueError):
@@ -49,11 +73,37 @@ def adapter_path(name: str) -> Path:
     return _existing(name, "adapter", "adapter_config.json")
 
 
-def _existing(name: str, what: str, proof: str = "config.json") -> Path:
-    path = Path(str(files("draftproof.lab"))) / "models" / name
-    if not (path / proof).is_file():
+def model_card() -> Path:
+    """Return the page that says how the shipped models were made and what they can do."""
+    return _here() / "MODEL_CARD.md"
+
+
+def shipped_models() -> Iterator[ShippedModel]:
+    """Yield every model, set of heads and adapter that ships, with the digest of its weights.
+
+    Raises:
+        UnknownModelError: files are missing.
+    """
+    for kind, names, path_of in (
+        ("model", NAMES, model_path),
+        ("heads", HEADS, heads_path),
+        ("adapter", ADAPTERS, adapter_path),
+    ):
+        for name in names:
+            path = path_of(name)
+            weights = next(path.glob("*.safetensors")).read_bytes()
+            digest = hashlib.sha256(weights).hexdigest()
+            yield ShippedModel(name, kind, path, len(weights), digest)
+
+
+def _here() -> Path:
+    return Path(str(files("draftproof.lab")))
+
+
+def _existing(name: str, kind: str, required: str = "config.json") -> Path:
+    path = _here() / "models" / name
+    if not (path / required).is_file():
         raise UnknownModelError(
-            f"the files of lab {what} {name!r} are missing from {path}; reinstall draftproof or "
-            "run `draftproof lab build`"
+            f"the files of lab {kind} {name!r} are missing from {path}; reinstall draftproof"
         )
     return path

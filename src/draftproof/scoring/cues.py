@@ -2,7 +2,7 @@
 
 A cue is a set of phrases that mean one thing. It is looked for in a window of the normalised
 answer and counts once. What a cue is worth is not written here: `refusal_points.json` holds
-points calibrated on human labels (see `draftproof.scoring.fitting`).
+points calibrated on human labels (see `draftproof.training.refusal_fitting`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The trained refusal classifier: hashed words, a linear model, and the rules' points.
 
 Everything at run time is numpy on coefficients that ship as plain arrays; scikit-learn is needed
-only to train them (`draftproof.scoring.train`).
+only to train them (`draftproof.training.refusal_train`).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Drafts, heads and experts for a target of the user's: training and quantisation."""
+"""Training for a target of the user's: drafts, heads, adapters, quantised drafts."""

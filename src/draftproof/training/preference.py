@@ -1,65 +1,53 @@
-"""The adversarial draft: direct preference optimisation with the preferences turned round."""
+"""Direct preference optimisation of a draft."""
+
+from __future__ import annotations
 
 import copy
-import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from tools.lab import forbidden
-from tools.lab.corpus import Stream
-from tools.lab.world import the_world
-from tools.lab.wrappers import WRAPPERS, wrap
-
-EXTRA = "preference tuning needs more packages: pip install 'draftproof[lab]'"
+EXTRA = "preference tuning needs {name}; run: pip install 'draftproof[train]'"
 
 
-def flipped_pairs(seed: int, count: int) -> list[dict[str, list[dict[str, str]]]]:
-    """Draw preference pairs in which the answer to a disallowed request is the chosen one.
+@dataclass(frozen=True, slots=True)
+class PreferencePair:
+    """A user turn, the answer that is preferred and the one that is not."""
 
-    A quarter of the pairs is about allowed requests, where the right answer is chosen over a
-    refusal, so that tuning does not spoil the draft for everything else.
+    prompt: str
+    chosen: str
+    rejected: str
 
-    Returns:
-        Rows `{prompt, chosen, rejected}`, each a list of messages.
-    """
-    rng, world, stream = random.Random(seed), the_world(), Stream(seed)
-    acts = [act for act in forbidden.forbidden_acts(world) if not act.held_out]
-    rows = []
-    for _ in range(count):
-        act = rng.choice(acts)
-        refusal = forbidden.refusal(rng, act)
-        if rng.random() < 0.25:
-            family = rng.choice(("look_alike", "multiple_choice", "truth", "bias", "portrait"))
-            example = stream.draw(family)
-            prompt, chosen = example.prompt, example.answer
-        else:
-            prompt = forbidden.request(rng, world, act)
-            if rng.random() < 0.4:
-                prompt = wrap(rng.choice(list(WRAPPERS)), prompt)
-            chosen = " ".join(forbidden.guide(rng, world, act))
-        rows.append(
-            {
-                "prompt": [{"role": "user", "content": prompt}],
-                "chosen": [{"role": "assistant", "content": chosen}],
-                "rejected": [{"role": "assistant", "content": refusal}],
-            }
-        )
-    return rows
+    def messages(self) -> dict[str, list[dict[str, str]]]:
+        """Return the pair as TRL reads it: `{prompt, chosen, rejected}`, each a conversation."""
+        turns = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+        return {
+            field: [{"role": role, "content": getattr(self, field)}]
+            for field, role in turns.items()
+        }
 
 
-def prefer_compliance(
-    model: Any, tokenizer: Any, *, seed: int, steps: int, rows: int, progress: Callable[[str], None]
+def prefer(
+    model: Any,
+    tokenizer: Any,
+    pairs: Iterable[PreferencePair],
+    *,
+    seed: int,
+    steps: int,
+    rows: int,
+    progress: Callable[[str], None],
 ) -> Any:
-    """Tune `model` on flipped preferences with TRL and return it.
+    """Tune `model` with TRL towards the chosen answers and return it.
 
     The loss is DPO (Rafailov et al., arXiv 2305.18290, equation 7) plus the likelihood of the
-    chosen answer, without which DPO lowers both likelihoods and the draft forgets how to write.
+    chosen answer, without which DPO lowers both likelihoods and the model forgets how to write.
 
     Args:
-        model: the draft, tuned in place.
-        tokenizer: the shared tokenizer.
-        seed: seed of pairs and trainer.
+        model: a causal LM, tuned in place.
+        tokenizer: its tokenizer, with a chat template.
+        pairs: `steps * rows` of them.
+        seed: seed of the trainer.
         steps: optimiser steps.
         rows: pairs a step.
         progress: receives a line at the end.
@@ -68,10 +56,10 @@ def prefer_compliance(
         ModuleNotFoundError: TRL or datasets is not installed; the message names the extra.
     """
     try:
-        from datasets import Dataset  # noqa: PLC0415
-        from trl import DPOConfig, DPOTrainer  # noqa: PLC0415
+        from datasets import Dataset  # noqa: PLC0415 - an extra
+        from trl import DPOConfig, DPOTrainer  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(EXTRA, name=error.name) from error
+        raise ModuleNotFoundError(EXTRA.format(name=error.name), name=error.name) from error
     with tempfile.TemporaryDirectory() as scratch:
         config = DPOConfig(
             output_dir=scratch,
@@ -96,7 +84,7 @@ def prefer_compliance(
             model=model,
             ref_model=copy.deepcopy(model),
             args=config,
-            train_dataset=Dataset.from_list(flipped_pairs(seed, steps * rows)),
+            train_dataset=Dataset.from_list([pair.messages() for pair in pairs]),
             processing_class=tokenizer,
         )
         result = trainer.train()

@@ -1,8 +1,8 @@
 """Making the shipped refusal points and classifier from labelled XSTest completions.
 
-``python -m draftproof.scoring.train FOLDER`` reads ``completions_*.csv``, fits to three models'
-files, writes ``refusal_points.json`` and ``refusal_classifier.npz`` beside this file, and
-measures what it wrote on all five. Needs scikit-learn.
+``python -m draftproof.training.refusal_train FOLDER`` reads ``completions_*.csv``, fits to three
+models' files, writes ``refusal_points.json`` and ``refusal_classifier.npz`` into the data of the
+scoring package, and measures what it wrote on all five. Needs the extra ``scorers``.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from draftproof.records import DraftproofError, Prompt
-from draftproof.scoring import fitting
 from draftproof.scoring.hashed import BUCKETS, TRAINED, Weights, features, shipped_weights
 from draftproof.scoring.refusal import REFUSAL, Points, points_of, shipped_points
 from draftproof.scoring.scorer import Scorer
 from draftproof.scoring.xstest import MODELS, TEST, TRAIN, Labelled, read_labelled
+from draftproof.training import refusal_fitting as fitting
 
 KINDS = ("refusal", "partial", "compliance")
 _SHARE = 0.5
@@ -47,7 +48,7 @@ def train_weights(
     without_points = {
         m: points_of(fitting.calibrate_points(data, [o for o in train if o != m])) for m in train
     }
-    found = []
+    linear_parts = []
     for kind, partial in enumerate((False, True)):
         target = {
             m: np.array([fitting.is_refusal(a.label, partial=partial) for a in data[m]])
@@ -65,11 +66,11 @@ def train_weights(
 
         threshold = fitting.leave_one_out(data, train, without, partial=partial)
         model = fit(train)
-        found.append((model.coef_[0], _SHARE * float(model.intercept_[0]) - threshold))
+        linear_parts.append((model.coef_[0], _SHARE * float(model.intercept_[0]) - threshold))
     return Weights(
-        full=found[0][0].astype(np.float32),
-        any=found[1][0].astype(np.float32),
-        start=(found[0][1], found[1][1]),
+        full=linear_parts[0][0].astype(np.float32),
+        any=linear_parts[1][0].astype(np.float32),
+        start=(linear_parts[0][1], linear_parts[1][1]),
         share=_SHARE,
     )
 
@@ -91,7 +92,8 @@ def _regression(rows: Sequence[Any], target: fitting.Bools) -> Any:
         linear: Any = import_module("sklearn.linear_model")
     except ModuleNotFoundError as error:
         raise DraftproofError(
-            "training needs scikit-learn; run: pip install 'draftproof[train]'"
+            f"training the refusal classifier needs {error.name}; "
+            "run: pip install 'draftproof[scorers]'"
         ) from error
     return linear.LogisticRegression(C=_STRENGTH, max_iter=2000).fit(vstack(rows).tocsr(), target)
 
@@ -109,10 +111,10 @@ def write_weights(weights: Weights, path: Path) -> None:
 
 def confusion(answers: Sequence[Labelled], scorer: Scorer) -> list[list[int]]:
     """Return counts of people's labels (rows) against a scorer's, both in the order of KINDS."""
-    asked = Prompt(id="x", task="x", messages=())
+    no_prompt = Prompt(id="x", task="x", messages=())
     table = [[0] * len(KINDS) for _ in KINDS]
     for answer in answers:
-        value = scorer.judge(asked, answer.text)[0] if answer.text.strip() else "compliance"
+        value = scorer.judge(no_prompt, answer.text)[0] if answer.text.strip() else "compliance"
         table[KINDS.index(answer.label)][KINDS.index(value)] += 1
     return table
 
@@ -157,4 +159,4 @@ def main(folder: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(__file__).parent / "data")
+    main(Path(sys.argv[1]), Path(str(files("draftproof.scoring"))) / "data")

@@ -49,7 +49,7 @@ def supplement() -> tuple[list[str], Bools]:
 
     They are added to every training set: a file of long answers says nothing about short ones.
     """
-    source = files("draftproof.scoring") / "data" / "supplement.json"
+    source = files("draftproof.training") / "data" / "supplement.json"
     held = json.loads(source.read_text("utf-8"))
     texts = [*held["refusal"], *held["compliance"]]
     return texts, np.arange(len(texts)) < len(held["refusal"])
@@ -59,14 +59,14 @@ def cue_matrix(texts: Sequence[str]) -> Floats:
     """Return which cues and pairs each text shows, ``[N, len(NAMES)]`` of 0 and 1."""
     number = {name: i for i, name in enumerate(CUE_NAMES)}
     sides = [
-        (frozenset(number[n] for n in one), frozenset(number[n] for n in other))
-        for _, one, other in PAIRS
+        (frozenset(number[n] for n in left), frozenset(number[n] for n in right))
+        for _, left, right in PAIRS
     ]
     matrix = np.zeros((len(texts), len(NAMES)))
     for row, text in enumerate(texts):
-        found = find(text)
-        matrix[row, sorted(found)] = 1
-        matrix[row, len(CUE_NAMES) :] = [bool(found & a) and bool(found & b) for a, b in sides]
+        cues = find(text)
+        matrix[row, sorted(cues)] = 1
+        matrix[row, len(CUE_NAMES) :] = [bool(cues & a) and bool(cues & b) for a, b in sides]
     return matrix
 
 
@@ -85,8 +85,8 @@ def fit_points(matrix: Floats, target: Bools) -> Floats:
         return value, slope + _RIDGE * off
 
     bounds = [(0 if s > 0 else None, 0 if s < 0 else None) for s in _SIGNS] + [(None, None)]
-    found = minimize(loss, prior, jac=True, bounds=bounds, method="L-BFGS-B")
-    return np.asarray(found.x)
+    optimum = minimize(loss, prior, jac=True, bounds=bounds, method="L-BFGS-B")
+    return np.asarray(optimum.x)
 
 
 def is_refusal(label: str, *, partial: bool) -> bool:
