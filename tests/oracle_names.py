@@ -29,7 +29,7 @@ from draftproof.stats import (
     unpaired,
 )
 from draftproof.stats.mcnemar import chi_square
-from draftproof.stats.proportions import agresti_coull, clopper_pearson, jeffreys, wilson
+from draftproof.stats.proportions import clopper_pearson, wilson
 from draftproof.stats.score import score_statistic
 
 # pytest imports this file without its folder on the path
@@ -46,8 +46,6 @@ def _proportions() -> dict[str, Function]:
     families_ = {
         "clopper_pearson": clopper_pearson,
         "wilson": wilson,
-        "jeffreys": jeffreys,
-        "agresti_coull": agresti_coull,
     }
     for name, function in families_.items():
         for suffix in ("", "_ci", "_two_sided", "_two_sided_ci", "_ci_two_sided", "_interval"):

@@ -27,7 +27,7 @@ from draftproof.stats.paired import DiscordantPairs, PairedTable
 from draftproof.stats.planning import SampleSizePlan, equivalence_power, pairs_needed, plan
 from draftproof.stats.pooling import PooledOddsRatio, pool_odds_ratio
 from draftproof.stats.prevalence import ScorerValidation, implied_true_margin, rogan_gladen
-from draftproof.stats.proportions import clopper_pearson, jeffreys, wilson
+from draftproof.stats.proportions import clopper_pearson, wilson
 from draftproof.stats.results import EffectSize, HypothesisResult, Interval, Ratio, TostResult
 from draftproof.stats.score import score_interval, score_statistic
 from draftproof.stats.screen_evidence import (
@@ -111,7 +111,6 @@ __all__ = [
     "gate_probabilities",
     "holm",
     "implied_true_margin",
-    "jeffreys",
     "kaplan_meier",
     "log_rank",
     "mcnemar_test",
