@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import beta, ttest_ind_from_stats
+
 from draftproof.stats import agreement as agree
 from draftproof.stats import (
     clusters,
@@ -206,12 +208,15 @@ def agreement(i: Inputs) -> Any:
     return named if len(named) > 1 else named[0]
 
 
-def groups(i: Inputs) -> list[tuple[float, float, int]]:
-    return [(m, s, n) for m, s, n in i["groups"]]
+def welch(i: Inputs) -> Any:
+    return ttest_ind_from_stats(
+        i["m1"], i["s1"], i["n1"], i["m2"], i["s2"], i["n2"], equal_var=False
+    )
 
 
-def two_groups(i: Inputs) -> tuple[tuple[float, float, int], tuple[float, float, int]]:
-    return (i["m1"], i["s1"], i["n1"]), (i["m2"], i["s2"], i["n2"])
+def pearson_p_value(i: Inputs) -> float:
+    """Two-sided p-value of a correlation, from its null law r ~ 2·Beta(n/2 - 1, n/2 - 1) - 1."""
+    return float(2 * beta.sf((1 + abs(i["r"])) / 2, i["n"] / 2 - 1, i["n"] / 2 - 1))
 
 
 def rogan_gladen(i: Inputs) -> prevalence.CorrectedRate:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from draftproof.stats import flips, planning, planning_normal
+from draftproof.stats import flips, planning
 from draftproof.stats.exact import critical_z, exact_p_value
 from draftproof.stats.paired import PairedTable
 
@@ -83,15 +83,6 @@ def needed(i: Inputs) -> Any:
     rule = str(i.get("rule", i.get("method", "exact")))
     run = [planning.pairs_needed(p, method=rule, **options) for p in _as_list(psi)]
     return run if isinstance(psi, list) else run[0]
-
-
-def from_margins(claim: str) -> Callable[[Inputs], Any]:
-    """Sample size from two rates and their correlation."""
-    return lambda i: float(
-        planning_normal.normal_pairs_from_margins(
-            i["p1"], i["p2"], i["phi"], i["h"], alpha=i["alpha"], power=i["power"], claim=claim
-        )
-    )
 
 
 def calibrated_z(i: Inputs) -> float:

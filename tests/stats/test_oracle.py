@@ -15,6 +15,20 @@ import check_oracle  # noqa: E402
 
 ENTRIES = json.loads((Path(__file__).parent / "data" / "oracle.json").read_text("utf-8"))
 
+# formulas that recompute what others print; no verb or study needs them, so they are not offered
+NOT_OFFERED = {
+    "anova_eta2_from_summary",
+    "anova_from_summary",
+    "bootstrap_percentile_ci_limit_pp",
+    "cohen_d_binary_from_rates",
+    "cohen_d_from_summary",
+    "mde_unpaired_pp",
+    "n_superiority_noninf_paired_normal",
+    "paired_mean_diff_wald_ci_pp",
+    "pooled_sd_from_summary",
+    "wald90_minimal_discordance_pp",
+}
+
 
 def shared_entries():
     place = os.environ.get("DRAFTPROOF_ORACLE")
@@ -28,7 +42,7 @@ def shared_entries():
 
 @pytest.mark.parametrize("entry", [*ENTRIES, *shared_entries()], ids=lambda entry: entry["id"])
 def test_value_is_reproduced(entry):
-    if "misuse" in entry["method"].lower():
+    if "misuse" in entry["method"].lower() or entry["method"].lower() in NOT_OFFERED:
         with pytest.raises(check_oracle.NotOffered):
             check_oracle.compute(entry)
         return

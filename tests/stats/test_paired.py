@@ -13,12 +13,12 @@ from draftproof.stats import DiscordantPairs, PairedTable, clopper_pearson
 from draftproof.stats.exact import (
     TIE,
     critical_z,
+    exact_interval,
     exact_p_value,
     staircase,
     sup_tail,
     tail,
 )
-from draftproof.stats.exact_interval import exact_interval
 from draftproof.stats.mcnemar import chi_square, loss_p_values, mcnemar_test
 from draftproof.stats.melded import melded_interval
 from draftproof.stats.paired import INTERVALS

@@ -14,20 +14,20 @@ from draftproof.stats.dose import cochran_armitage, conditional_slope
 from draftproof.stats.effects import cohen_h, paired_cohen_h
 from draftproof.stats.evidence import EXACT, TAIS, Code, Outcome, Profile, Reason
 from draftproof.stats.exact import critical_z, exact_p_value
-from draftproof.stats.families import holm, intersection_union
+from draftproof.stats.families import holm
 from draftproof.stats.fingerprints import Fingerprint, Join, Suspicion, suspicions
 from draftproof.stats.flips import flip_upper, flips_tolerated, rung
 from draftproof.stats.group_sequential import GroupSequentialPlan, plan_looks
-from draftproof.stats.identity import Identity, prompts_needed
+from draftproof.stats.identity import IdentityRate, prompts_needed
 from draftproof.stats.mcnemar import mcnemar_test
 from draftproof.stats.mmd import MmdResult, mmd_test
 from draftproof.stats.noise import Cutoff, excess_divergence, noise_cutoff
 from draftproof.stats.operating import GateProbabilities, gate_probabilities
 from draftproof.stats.paired import DiscordantPairs, PairedTable
-from draftproof.stats.planning import Plan, equivalence_power, pairs_needed, plan
+from draftproof.stats.planning import SampleSizePlan, equivalence_power, pairs_needed, plan
 from draftproof.stats.pooling import PooledOddsRatio, pool_odds_ratio
 from draftproof.stats.prevalence import ScorerValidation, implied_true_margin, rogan_gladen
-from draftproof.stats.proportions import clopper_pearson, jeffreys, wilson
+from draftproof.stats.proportions import clopper_pearson, wilson
 from draftproof.stats.results import EffectSize, HypothesisResult, Interval, Ratio, TostResult
 from draftproof.stats.score import score_interval, score_statistic
 from draftproof.stats.screen_evidence import (
@@ -68,18 +68,18 @@ __all__ = [
     "GateResult",
     "GroupSequentialPlan",
     "HypothesisResult",
-    "Identity",
+    "IdentityRate",
     "Interval",
     "Join",
     "Leak",
     "MmdResult",
     "Outcome",
     "PairedTable",
-    "Plan",
     "PooledOddsRatio",
     "Profile",
     "Ratio",
     "Reason",
+    "SampleSizePlan",
     "ScorerValidation",
     "ScreenResult",
     "StratumEvidence",
@@ -111,8 +111,6 @@ __all__ = [
     "gate_probabilities",
     "holm",
     "implied_true_margin",
-    "intersection_union",
-    "jeffreys",
     "kaplan_meier",
     "log_rank",
     "mcnemar_test",

@@ -7,13 +7,10 @@ would only cost power. "Some stratum lost" is a union of claims and needs Holm's
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from draftproof.stats.checks import FloatArray, open_unit
+from draftproof.stats.checks import FloatArray
 
 
 def holm(p_values: ArrayLike) -> FloatArray:
@@ -34,46 +31,3 @@ def holm(p_values: ArrayLike) -> FloatArray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(steps, 1.0)
     return adjusted
-
-
-def holm_levels(m: int, alpha: float = 0.05) -> FloatArray:
-    """Levels against which the ordered p-values are held: alpha/m, alpha/(m-1), ..., alpha.
-
-    Examples:
-        >>> float(holm_levels(11)[0].round(6))
-        0.004545
-    """
-    return open_unit("alpha", alpha) / np.arange(m, 0, -1)
-
-
-def bonferroni(p_values: ArrayLike) -> FloatArray:
-    """min(m·p, 1), NaN counting as 1."""
-    p = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
-    return np.minimum(p * p.size, 1.0)
-
-
-def benjamini_hochberg(p_values: ArrayLike) -> FloatArray:
-    """Adjusted p-values for the false discovery rate, for screens over many exploratory cells.
-
-    Source: Benjamini & Hochberg (1995) JRSS B 57:289-300.
-    """
-    p = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
-    order = np.argsort(-p, kind="stable")
-    steps = np.minimum.accumulate(p[order] * p.size / (p.size - np.arange(p.size)))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(steps, 1.0)
-    return adjusted
-
-
-def intersection_union(p_values: Sequence[float]) -> float:
-    """p-value of "every claim of the family holds": the largest member.
-
-    NaN when the family is empty or a member is undefined, so that nothing passes by omission.
-
-    Examples:
-        >>> intersection_union([0.01, 0.04, 0.002])
-        0.04
-    """
-    if not p_values or any(math.isnan(p) for p in p_values):
-        return math.nan
-    return max(p_values)

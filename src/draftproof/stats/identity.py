@@ -17,7 +17,7 @@ from draftproof.stats.results import Interval
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class IdentityRate:
     """Divergences among prompts answered by two arms.
 
     Attributes:
@@ -25,7 +25,7 @@ class Identity:
         prompts: Different prompts; repeats of one prompt count once.
 
     Examples:
-        >>> same = Identity(0, 953)
+        >>> same = IdentityRate(0, 953)
         >>> round(same.upper(), 5), same.proves(0.03)
         (0.00314, True)
     """

@@ -10,8 +10,7 @@ from typing import Self
 from draftproof.stats import differences
 from draftproof.stats.checks import count, discordants, one_of
 from draftproof.stats.effects import paired_cohen_h
-from draftproof.stats.exact import exact_p_value
-from draftproof.stats.exact_interval import exact_interval
+from draftproof.stats.exact import exact_interval, exact_p_value
 from draftproof.stats.mcnemar import mcnemar_test
 from draftproof.stats.melded import melded_interval
 from draftproof.stats.pooling import paired_odds_ratio

@@ -66,36 +66,6 @@ def wilson(x: float, n: float, level: float = 0.95, side: str = "two-sided") -> 
     return Interval(low, high, level, f"wilson {side}")
 
 
-def jeffreys(x: float, n: float, level: float = 0.95, side: str = "two-sided") -> Interval:
-    """Equal-tailed posterior interval under the Beta(1/2, 1/2) prior, closed at 0 and n.
-
-    Source: Brown, Cai & DasGupta (2001) Statistical Science 16:101-133, section 3.1.2.
-
-    Examples:
-        >>> round(jeffreys(0, 100).high, 5)
-        0.02475
-    """
-    x, n = _check(x, n)
-    alpha = _tail(level, side)
-    low = 0.0 if x == 0 or side == "upper" else float(betaincinv(x + 0.5, n - x + 0.5, alpha))
-    high = 1.0 if x == n or side == "lower" else float(betaincinv(x + 0.5, n - x + 0.5, 1 - alpha))
-    return Interval(low, high, level, f"jeffreys {side}")
-
-
-def agresti_coull(x: float, n: float, level: float = 0.95, side: str = "two-sided") -> Interval:
-    """Wald interval around Wilson's centre, clipped to [0, 1].
-
-    Source: Agresti & Coull (1998) American Statistician 52:119-126.
-    """
-    x, n = _check(x, n)
-    z = float(ndtri(1 - _tail(level, side)))
-    p = (x + z * z / 2) / (n + z * z)
-    half = z * math.sqrt(p * (1 - p) / (n + z * z))
-    low = 0.0 if side == "upper" else max(0.0, p - half)
-    high = 1.0 if side == "lower" else min(1.0, p + half)
-    return Interval(low, high, level, f"agresti-coull {side}")
-
-
 def _tail(level: float, side: str) -> float:
     outside = 1 - open_unit("level", level)
     return outside / 2 if one_of("side", side, _SIDES) == "two-sided" else outside
