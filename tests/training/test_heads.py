@@ -221,7 +221,6 @@ def test_the_loader_reads_no_code(tmp_path) -> None:
         files.load(tmp_path / "heads")
 
 
-@pytest.mark.slow
 def test_the_command_trains_all_heads(tmp_path) -> None:
     done = CliRunner().invoke(
         main, ["lab", "heads", "--out", str(tmp_path), "--scale", "0.005", "--seed", "1"]
