@@ -75,6 +75,7 @@ def test_a_battery_of_ones_own(tmp_path):
     assert (counts["n"], counts["identical"]) == (8, 8)
 
 
+@pytest.mark.slow
 def test_the_decoder(tmp_path):
     pytest.importorskip("torch")
     done = python(EXAMPLES / "decoder.py", folder=tmp_path)
