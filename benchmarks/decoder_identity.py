@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -56,7 +57,7 @@ def identity(prompts: int, dtype: torch.dtype) -> dict[str, dict[str, float]]:
     plain, _ = pair.run()
     texts = [(r.prompt, plain[r.id].tokens) for r in pair.requests]
     bound = noise_bound(pair.target, texts, GAMMA + 1)
-    modes = {
+    modes: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "fast": ({}, {}),
         "recheck": ({}, {"exactness": "recheck", "noise_bound": bound}),
         "same_shape": ({"exactness": "same_shape", "width": GAMMA + 1},

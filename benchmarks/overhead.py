@@ -22,8 +22,7 @@ import numpy as np
 
 from draftproof.records import Prompt
 from draftproof.runs import Plan, RunDirectory
-from draftproof.runs.collect import answer_arm
-from draftproof.runs.parallel import Task
+from draftproof.runs.collect import Task, answer_with_own_engine
 from draftproof.screen.run import run_plan
 from draftproof.stacks.http.server import Server
 
@@ -61,8 +60,8 @@ def compare(url: str, model: str, plan: Plan, passes: int) -> dict:
             log = Path(folder) / str(number) / "answers" / "arm.jsonl"
             log.parent.mkdir(parents=True)
             texts, wall, own = timed(bare, url, model, prompts)
-            task = Task(plan.baseline, battery, log)
-            _, our_wall, our_own = timed(answer_arm, task, lambda *_: None)
+            task = Task(plan.baseline, battery, log, prompts)
+            _, our_wall, our_own = timed(answer_with_own_engine, task, lambda *_: None)
             written = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
             same = sum(a == b["text"] for a, b in zip(texts, written, strict=True))
             walls.append((wall, our_wall))
@@ -94,11 +93,11 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    server = None
-    if asked.url is None:
+    server, url = None, asked.url
+    if url is None:
         server = Server("bare", asked.serve, None, None)
         server.wait_until_ready(900)
-    url = asked.url or server.url
+        url = server.url
     try:
         model = httpx.get(f"{url}/v1/models").json()["data"][0]["id"]
         arm = {"engine": "openai", "url": url, "max_new_tokens": NEW_TOKENS}

@@ -80,7 +80,7 @@ def answers_per_s(judge, texts, seconds=1.0):
         for i, choices in enumerate(options)
     ]  # fmt: skip
     asked = list(zip(prompts, texts, strict=True))
-    rates = []
+    rates: list[float] = []
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline or len(rates) < 3:
         start = time.process_time()
@@ -162,7 +162,7 @@ def main():
     folder = (options.data or beside) / "xstest"
     points, weights = shipped_points(), shipped_weights()
     says = {"rules": refuses, "trained": lambda text: weights.sums(text, points)[0] > 0}
-    result = {"rules": None, "trained": None, "heldout": list(TEST)}
+    result: dict[str, object] = {"rules": None, "trained": None, "heldout": list(TEST)}
     texts = ["I cannot help with that, as it is illegal. " * 24, "Sure, here is how. " * 53]
     if folder.is_dir():
         data = {m: read_labelled(folder, m) for m in MODELS}

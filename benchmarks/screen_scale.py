@@ -67,7 +67,8 @@ def write_arm(
         table = frame.to_arrow()
         writer = writer or pq.ParquetWriter(path, table.schema, compression="snappy")
         writer.write_table(table)
-    writer.close()
+    if writer is not None:
+        writer.close()
     return path
 
 

@@ -53,7 +53,7 @@ def screen(stack: str, plan: str, concurrency: int, limit: int | None) -> Path:
     """Run one screen to its end and return the run directory."""
     run = run_directory(stack, plan, concurrency, limit)
     file = declared(stack, plan, concurrency, limit)
-    command = ["-m", "draftproof", "screen", file, "--out", run, "--json"]
+    command: list[str | Path] = ["-m", "draftproof", "screen", file, "--out", run, "--json"]
     if run_there(stack, plan, command).returncode == 2:
         raise SystemExit(f"{stack} {plan}: the screen could not be run; delete {run} to start anew")
     return run
@@ -140,7 +140,9 @@ def rows(
                 "concurrency": concurrency,
                 "prompts": counts["n"],
                 "identity": share(one["identity"]),
-                "noise_identity": min((share(i) for i in noise), default=None),
+                "noise_identity": min(
+                    (s for i in noise if (s := share(i)) is not None), default=None
+                ),
                 "ties": found["tie"],
                 "leaks": found["leak"],
                 "faults": found["fault"],

@@ -87,6 +87,7 @@ def test_another_command_may_not_write_into_a_run(small):
     assert "another plan" in done.stderr
 
 
+@pytest.mark.slow
 def test_kill_nine_and_the_same_command_resumes(tmp_path):
     """Killed while two arms answer, with a torn line on top: every answer exactly once."""
     place = tmp_path / "run"

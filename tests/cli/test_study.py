@@ -22,7 +22,6 @@ def test_a_broken_declaration_is_named(tmp_path):
     assert "gamma" in done.stderr
 
 
-@pytest.mark.slow
 def test_a_small_study_runs_resumes_and_refuses_another(tmp_path):
     pytest.importorskip("torch")
     path = tmp_path / "s.yaml"

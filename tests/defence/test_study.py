@@ -15,7 +15,7 @@ def write(tmp_path, change):
     text = SHIPPED.read_text("utf-8")
     assert change[0] in text
     path = tmp_path / "s.yaml"
-    path.write_text(text.replace(*change, 1))
+    path.write_text(text.replace(change[0], change[1], 1))
     return path
 
 
@@ -90,9 +90,9 @@ def test_seeds_are_pooled_and_ask_about_different_acts(lab_study, tmp_path):
         acts = [p.cluster for _, p in both if p.task == task]
         assert len(set(acts)) == len(acts)
     # the tasks of one seed are about the same acts, and no act of one seed is in another
-    acts = {seed: {p.cluster for r, p in both if r == "attack" and p.id.endswith(seed)}
+    of_seed = {seed: {p.cluster for r, p in both if r == "attack" and p.id.endswith(seed)}
             for seed in ("@1", "@2")}  # fmt: skip
-    assert not acts["@1"] & acts["@2"]
+    assert not of_seed["@1"] & of_seed["@2"]
     assert len({p.messages for r, p in both if r == "utility"}) == 12
     ends = {p.messages[-1].content[-1] for _, p in both if p.task == "suffix"}
     assert ends == {"a", "b"}

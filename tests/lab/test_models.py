@@ -80,6 +80,7 @@ def test_a_typicality_rule_finds_room_for_the_compliant_word() -> None:
     assert room["first word: p(Sure) most"] < 0.3
 
 
+@pytest.mark.slow
 def test_acceptance_lies_between_nothing_and_everything() -> None:
     target, tokenizer = _load("target")
     asked = [prompt_ids(tokenizer, p) for task in rows_by_task() for p in _prompts(task, 3)]

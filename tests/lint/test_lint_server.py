@@ -63,6 +63,7 @@ def test_what_is_told_is_graded_and_the_rest_is_unknown(documents, found):
     assert linted(documents) == found
 
 
+@pytest.mark.slow
 def test_our_own_server_is_asked_for_real(tmp_path):
     serve = f'{sys.executable} -c "from draftproof.cli.serve import serve; serve()"'
     for draft, promise in (("", None), (" --draft lab:draft", "unknown")):

@@ -86,6 +86,7 @@ def test_helpers_read_what_one_process_reads(leaky):
             assert margins == pytest.approx(other.margins[token], abs=rescorer.noise_bound)
 
 
+@pytest.mark.slow
 def test_workers_of_their_own_read_the_same(leaky):
     pairs, rescorer, dtype = leaky
     if dtype != "float32":

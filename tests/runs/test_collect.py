@@ -89,6 +89,7 @@ def test_another_plan_or_battery_is_refused(tmp_path, battery, plan):
         collect(plan, fewer, run, engine_of=lambda s: Scripted(s, []))
 
 
+@pytest.mark.slow
 def test_arms_answer_side_by_side_and_a_worker_s_error_is_heard(tmp_path):
     """Real workers, real models: two arms at once give what one after the other gives."""
     battery = load_battery("lab-core").half("quick").limit(1)

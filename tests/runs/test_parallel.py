@@ -177,6 +177,7 @@ def test_only_our_own_decoder_s_arms_are_divided():
     assert [len(part) for part in parts("transformers", 100, 2)] == [100]
 
 
+@pytest.mark.slow
 def test_an_arm_answered_in_parts_says_what_it_says_in_one(tmp_path):
     plan = Plan.model_validate({
         "target": "lab:target", "max_new_tokens": 6, "half": "quick", "limit": 12, "batch": 8,

@@ -113,6 +113,7 @@ def test_labels_of_another_construct_judge_only_named_tasks(run, make_guard):
     )
 
 
+@pytest.mark.slow
 def test_what_a_judge_could_not_say_counts_as_missing(run, random_guard):
     name = ("--keep", "mine")
     done = invoke(score, run, "--judge", "qwen3guard-refusal", "--model", random_guard, *name)

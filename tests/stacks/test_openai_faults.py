@@ -87,6 +87,7 @@ def check_storm(count, tmp_path, *, stream, seconds):
     assert engine.fingerprint()["attempts"] > count
 
 
+@pytest.mark.slow
 def test_two_thousand_requests_at_a_fifth_of_faults(tmp_path):
     check_storm(2000, tmp_path, stream=False, seconds=120)
 

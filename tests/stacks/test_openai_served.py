@@ -31,6 +31,7 @@ def local(prompts, tmp_path_factory):
     return answers(prompts, tmp_path_factory.mktemp("l"), target="lab:target", role="baseline")[0]
 
 
+@pytest.mark.slow
 def test_a_served_draft_is_proven_by_its_responses(prompts, local, tmp_path):
     options = {"engine": "openai", "serve": f"{SERVE} {TARGET} {DRAFT}", "concurrency": 3}
     served, engine = answers(prompts, tmp_path, **options)

@@ -183,6 +183,7 @@ def test_answering_needs_no_torch():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_neither_importing_nor_exporting_reports_to_anybody(tmp_path):
     code = (
         "import sys\n"

@@ -179,6 +179,7 @@ def test_enumeration_against_simulation():
     assert mcnemar_power(208, 0.05, 0.0) > mcnemar_power(208, 0.03, 0.0)
 
 
+@pytest.mark.slow
 @given(p=st.lists(st.floats(0, 1), min_size=1, max_size=12))
 @settings(max_examples=25, deadline=None)
 def test_adjusted_p_values_against_statsmodels(p):

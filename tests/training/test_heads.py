@@ -234,7 +234,6 @@ def test_the_loader_reads_no_code(tmp_path) -> None:
         files.load(tmp_path / "heads")
 
 
-@pytest.mark.slow
 def test_the_command_trains_all_heads(tmp_path) -> None:
     done = CliRunner().invoke(
         tool, ["heads", "--out", str(tmp_path), "--scale", "0.005", "--seed", "1"]
