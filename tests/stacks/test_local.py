@@ -55,7 +55,7 @@ def test_speculation_is_proven_by_counters(prompts, plain, engine):
         assert len(completion.token_ids) <= s.accepted + s.rounds + 1
     assert sum(c.speculation.accepted for c in fast.values()) > 0
     assert all(c.speculation is None for c in plain.values())
-    assert made.fingerprint()["promise"] == ("L3" if engine == "local" else "L2")
+    assert made.fingerprint().promise == ("L3" if engine == "local" else "L2")
 
 
 def test_counters_of_both_engines_tell_the_same_acceptance(prompts):

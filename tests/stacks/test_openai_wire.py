@@ -195,7 +195,9 @@ def test_a_key_comes_from_the_environment_and_is_written_nowhere(monkeypatch):
     with pytest.raises(DraftproofError, match="cannot be reached") as caught:
         list(nobody.answer([PROMPT]))
     assert "sk-secret" not in str(caught.value)
-    assert "sk-secret" not in json.dumps([engine.fingerprint(), arm.model_dump(mode="json")])
+    assert "sk-secret" not in json.dumps(
+        [engine.fingerprint().to_json(), arm.model_dump(mode="json")]
+    )
 
 
 def test_the_engine_needs_no_torch():

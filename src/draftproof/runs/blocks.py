@@ -10,11 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, Prompt, digest
-from draftproof.runs.collect import Progress, in_order, note_arm, open_manifest
+from draftproof.runs.collect import (
+    PartRecord,
+    Progress,
+    in_order,
+    note_arm,
+    open_manifest,
+    part_record,
+)
 from draftproof.runs.directory import RunDirectory
 from draftproof.runs.plan import Plan, StopRule
 from draftproof.stacks import Engine, make_engine
@@ -141,13 +147,7 @@ class _Desk:
             self._engine.open(self._battery.prompts)
         return self._engine
 
-    def record(self) -> dict[str, Any]:
-        """Return what `answer_task` returns of a whole arm."""
+    def record(self) -> PartRecord:
+        """Return what the whole arm did, and close its engine."""
         assert self._engine is not None
-        fingerprint = self._engine.fingerprint()
-        return {
-            "seconds": self._seconds,
-            "generated": self.generated,
-            "counters": fingerprint.pop("speculation", None),
-            "fingerprint": fingerprint,
-        }
+        return part_record(self._engine, self._seconds, self.generated)

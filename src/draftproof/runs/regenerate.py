@@ -16,7 +16,7 @@ from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan, explain
 from draftproof.runs.receipt import read_document
 from draftproof.runs.verify import Finding
-from draftproof.stacks import Engine, make_engine
+from draftproof.stacks import make_engine
 from draftproof.stacks.spec import ArmSpec
 
 _ELSEWHERE = ("openai",)
@@ -91,8 +91,10 @@ def regenerate(
             findings += _difference(arm.name, kept[fresh.id], fresh)
             answers += 1
             hear(arm.name, done, len(chosen))
-        findings += _other_models(arm.name, recorded, engine)
-        changed = _changed(recorded, engine.fingerprint(), _ARITHMETIC)
+        fingerprint = engine.fingerprint().to_json()
+        engine.close()
+        findings += _other_models(arm.name, recorded, fingerprint)
+        changed = _changed(recorded, fingerprint, _ARITHMETIC)
         if changed:
             arithmetic[arm.name] = ", ".join(changed)
     return Regenerated(seed, tuple(sorted(ids)), answers, skipped, arithmetic, tuple(findings))
@@ -144,8 +146,9 @@ def _first_difference(one: Sequence[str], other: Sequence[str]) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _other_models(arm: str, recorded: Mapping[str, Any], engine: Engine) -> Iterator[Finding]:
-    now = engine.fingerprint()
+def _other_models(
+    arm: str, recorded: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[Finding]:
     for part in ("target", "draft"):
         before, after = recorded.get(part), now.get(part)
         if isinstance(before, dict) and isinstance(after, dict):

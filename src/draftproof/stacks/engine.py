@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from draftproof.records import Completion, Prompt
+from draftproof.records import Completion, Fingerprint, Prompt, Proof
 
 
 class Engine(Protocol):
@@ -27,6 +27,18 @@ class Engine(Protocol):
         """Yield an answer to each prompt, in any order, each as soon as it is there."""
         ...
 
-    def fingerprint(self) -> dict[str, Any]:
+    def proof(self) -> Proof | None:
+        """Return what the stack counted since `open`; None where every answer has its counters."""
+        ...
+
+    def fingerprint(self) -> Fingerprint:
         """Return what identifies the arm: versions, digests of weights and template, dtype."""
+        ...
+
+    def close(self) -> None:
+        """End what `open` began, once `proof` has been read.
+
+        Counters that were kept in case the run is killed are deleted. After an error it is not
+        called: then they are what is left of the part that failed.
+        """
         ...

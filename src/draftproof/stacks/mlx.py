@@ -12,7 +12,15 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
-from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.records import (
+    Completion,
+    DraftproofError,
+    Fingerprint,
+    ModelFingerprint,
+    Prompt,
+    Speculation,
+    digest,
+)
 from draftproof.stacks.spec import ArmSpec
 
 
@@ -100,7 +108,10 @@ class MLXEngine:
             seconds=seconds,
         )
 
-    def fingerprint(self) -> dict[str, Any]:
+    def proof(self) -> None:
+        """See `Engine.proof`: every answer has its counters."""
+
+    def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
         versions: dict[str, str | None] = {}
         for name in ("mlx", "mlx-lm"):
@@ -108,13 +119,17 @@ class MLXEngine:
                 versions[name] = metadata.version(name)
             except metadata.PackageNotFoundError:
                 versions[name] = None
-        return {
-            "engine": "mlx",
-            "promise": "L2" if self._draft is not None else None,
-            "target": {"name": self.spec.target},
-            "draft": {"name": self.spec.draft} if self.spec.draft else None,
-            **versions,
-        }
+        draft = self.spec.draft
+        return Fingerprint(
+            engine="mlx",
+            promise="L2" if draft is not None else None,
+            target=ModelFingerprint(name=self.spec.target),
+            draft=ModelFingerprint(name=draft) if draft is not None else None,
+            versions=versions,
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: the models end with this object."""
 
 
 def _rounds(drafted: Sequence[bool], spec: ArmSpec) -> Iterator[tuple[int, int]]:

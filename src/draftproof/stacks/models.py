@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -19,7 +18,7 @@ from draftproof.decoding.pretrained import (
     require_same_vocabulary,
 )
 from draftproof.lab.models import UnknownModelError, model_path
-from draftproof.records import DraftproofError, Prompt, digest
+from draftproof.records import DraftproofError, ModelFingerprint, Prompt, digest
 
 # the screen shows progress of its own; advice about generate's arguments is not for its users
 transformers.utils.logging.disable_progress_bar()
@@ -33,7 +32,7 @@ _BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
 class Loaded(Pretrained):
     """A model with its tokenizer and what identifies both."""
 
-    fingerprint: dict[str, Any]
+    fingerprint: ModelFingerprint
     known: dict[tuple[str, Prompt], Rendered] = field(default_factory=dict, compare=False)
     """Prompts of batteries as it is fed them, by chat template."""
 
@@ -73,16 +72,15 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
     found = load_pretrained(
         place, name=name, dtype=dtype, device=device, trust_remote_code=trust_remote_code
     )
-    fingerprint = _fingerprint(name, place, found.model.module, found.tokenizer)
-    fingerprint["eos"] = sorted(found.eos)
-    return Loaded(name, found.model, found.tokenizer, found.eos, fingerprint)
+    return Loaded(name, found.model, found.tokenizer, found.eos, _fingerprint(name, found))
 
 
-def files_digest(place: str) -> dict[str, Any]:
-    """Return what identifies a model's directory: digests of its weights and of what is beside.
+def directory_fingerprint(name: str) -> ModelFingerprint:
+    """Return what identifies a model that is not loaded here: digests of its directory's files.
 
-    Of a hub name nothing is known: None, and no files.
+    Of a hub name nothing is known: no digest, and no files.
     """
+    place = resolve(name)
     weights = None
     files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
     if files:
@@ -92,26 +90,28 @@ def files_digest(place: str) -> dict[str, Any]:
                 whole.update(hashlib.file_digest(stream, "sha256").digest())
         weights = whole.hexdigest()
     beside = sorted(p for p in Path(place).glob("*") if p.suffix in _BESIDE) if files else []
-    return {
-        "weights_sha256": weights,
-        "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
-    }
+    return ModelFingerprint(
+        name=name,
+        weights_sha256=weights,
+        files={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
+    )
 
 
-def _fingerprint(name: str, place: str, module: Any, tokenizer: Any) -> dict[str, Any]:
+def _fingerprint(name: str, pretrained: Pretrained) -> ModelFingerprint:
+    module, tokenizer = pretrained.model.module, pretrained.tokenizer
     template = getattr(tokenizer, "chat_template", None)
-    return {
-        "name": name,
-        **files_digest(place),
-        "revision": getattr(module.config, "_commit_hash", None),
-        "architecture": type(module).__name__,
-        "parameters": sum(p.numel() for p in module.parameters()),
-        "dtype": str(module.dtype).removeprefix("torch."),
-        "device": str(module.device),
-        "attention": module.config._attn_implementation,
-        "vocabulary": len(tokenizer),
-        "chat_template_sha256": digest(template) if template else None,
-    }
+    return replace(
+        directory_fingerprint(name),
+        revision=getattr(module.config, "_commit_hash", None),
+        architecture=type(module).__name__,
+        parameters=sum(p.numel() for p in module.parameters()),
+        dtype=str(module.dtype).removeprefix("torch."),
+        device=str(module.device),
+        attention=module.config._attn_implementation,
+        vocabulary=len(tokenizer),
+        chat_template_sha256=digest(template) if template else None,
+        eos=tuple(sorted(pretrained.eos)),
+    )
 
 
 def render(loaded: Loaded, prompt: Prompt) -> Rendered:

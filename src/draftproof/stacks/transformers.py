@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Speculation, digest
 from draftproof.stacks import models
 from draftproof.stacks.spec import ArmSpec
 
@@ -161,15 +161,21 @@ class TransformersEngine:
             for name, value in kept.items():
                 setattr(settings, name, value)
 
-    def fingerprint(self) -> dict[str, Any]:
+    def proof(self) -> None:
+        """See `Engine.proof`: every answer has its counters."""
+
+    def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
-        return {
-            "engine": "transformers",
-            "promise": self._promise(),
-            "target": self._target.fingerprint,
-            "draft": self._draft.fingerprint if self._draft else None,
-            **models.environment(),
-        }
+        return Fingerprint(
+            engine="transformers",
+            promise=self._promise(),
+            target=self._target.fingerprint,
+            draft=self._draft.fingerprint if self._draft else None,
+            versions=models.environment(),
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: models stay loaded for other arms."""
 
     def _promise(self) -> str | None:
         if not self.spec.speculative:

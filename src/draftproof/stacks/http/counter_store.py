@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
-from draftproof.stacks.http.telemetry import Counters
+from draftproof.records import Counters
 
 
 class CounterStore:
@@ -44,9 +45,8 @@ class CounterStore:
         """Write down what was counted up to now, this part and those before it."""
         if self._file is None or (gained is None and problem is None):
             return
-        total = self.plus(gained) if gained is not None else self.earlier
-        record = {name: getattr(total, name) for name in Counters.__slots__}
-        record |= {"problem": problem or self.problem}
+        total = self.earlier if gained is None else self.earlier + gained
+        record = {**asdict(total), "problem": problem or self.problem}
         new = self._file.with_suffix(".new")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -55,17 +55,12 @@ class CounterStore:
         except OSError as error:
             self.problem = f"{self._file}: cannot be written: {error.strerror or error}"
 
-    def plus(self, gained: Counters) -> Counters:
-        """Return the counts of the earlier parts and of this one."""
-        parts = ((getattr(self.earlier, n), getattr(gained, n)) for n in Counters.__slots__)
-        return Counters(*(a + b for a, b in parts))
-
     def begin_part(self, gained: Counters | None, problem: str | None) -> None:
         """Take what was counted until now for an earlier part: another server counts from here."""
-        self.earlier = self.earlier if gained is None else self.plus(gained)
+        self.earlier = self.earlier if gained is None else self.earlier + gained
         self.problem = self.problem or problem
 
     def clear(self) -> None:
-        """Forget: the counts are told, and whoever heard them keeps them."""
+        """Delete the file, once the counts have been recorded elsewhere."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)

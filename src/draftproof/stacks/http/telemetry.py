@@ -10,30 +10,22 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
-from draftproof.records import Speculation
+from prometheus_client.parser import text_string_to_metric_families
+
+from draftproof.records import Counters, Speculation
 
 _FAMILIES = ("vllm", "draftproof")
 """Servers whose Prometheus names are ``NAME:spec_decode_…_total``."""
 _WANTED = ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
 _IGNORED = ("num_accepted_tokens_per_pos",)
 _SUSPECT = re.compile(r"spec[_a-z]*(decod|draft|accept|verif)|draft[_a-z]*(accept|token)", re.I)
-_SAMPLE = re.compile(r"([A-Za-z_:][\w:]*)(?:\{.*\})?\s+(\S+)(?:\s+\S+)?")
 
 
 class UnknownCountersError(ValueError):
     """There are counters of speculation, but not under the names that are known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """Totals since a server started."""
-
-    rounds: int
-    drafted: int
-    accepted: int
 
 
 def speculation_of(reply: Mapping[str, Any]) -> Speculation | None:
@@ -137,27 +129,27 @@ def _from_llama_cpp(found: Mapping[str, Any]) -> Speculation:
 def prometheus_counters(text: str) -> Counters | None:
     """Return a server's totals from its Prometheus page, None where it has no such counters.
 
+    Only lines that speak of speculation are parsed, so a page costs little however long it is,
+    and a line of another subject that is broken does no harm.
+
     Raises:
         UnknownCountersError: Counters of speculation under other names, some of the three
-            missing, or values that are no counts.
+            missing, a line that cannot be parsed, or values that are no counts.
     """
     totals: dict[str, float] = {}
-    strangers = set()
+    unknown = set()
     known = {f"{f}:spec_decode_{w}_total": (f, w) for f in _FAMILIES for w in _WANTED}
-    for line in text.splitlines():
-        if line.startswith("#") or not (sample := _SAMPLE.fullmatch(line.strip())):
-            continue
-        name = sample[1]
+    for name, value in _samples(text):
         if name in known:
-            totals[name] = totals.get(name, 0.0) + _number(name, sample[2])
+            totals[name] = totals.get(name, 0.0) + _total(name, value)
         elif _SUSPECT.search(name) and not name.endswith("_created"):
             plain = name.partition(":spec_decode_")[2].removesuffix("_total")
             if plain not in _IGNORED:
-                strangers.add(name)
+                unknown.add(name)
     if not totals:
-        if strangers:
+        if unknown:
             raise UnknownCountersError(
-                f"the metrics page speaks of {', '.join(sorted(strangers)[:6])}, "
+                f"the metrics page speaks of {', '.join(sorted(unknown)[:6])}, "
                 "which are not counters that are known"
             )
         return None
@@ -198,13 +190,24 @@ def iteration_counters(text: str) -> Counters | None:
     return Counters(*(sum(_count(one, name) for one in found) for name in names))
 
 
-def _number(name: str, text: str) -> float:
+def _samples(text: str) -> list[tuple[str, float]]:
+    """Return name and value of every sample whose line speaks of speculation."""
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if _SUSPECT.search(line) and not line.startswith("#")
+    ]
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+        families = list(text_string_to_metric_families("\n".join([*lines, ""])))
+    # the parser names no errors of its own; a page is whatever a stranger sends
+    except Exception as error:
+        raise UnknownCountersError(f"the metrics page cannot be read: {error!s:.200}") from error
+    return [(sample.name, sample.value) for family in families for sample in family.samples]
+
+
+def _total(name: str, value: float) -> float:
     if not math.isfinite(value) or value < 0:
-        raise UnknownCountersError(f"{name} reads {text[:40]!r}, which is no count")
+        raise UnknownCountersError(f"{name} reads {value}, which is no count")
     return value
 
 
@@ -229,46 +232,40 @@ class CounterWatch:
             return
         try:
             listed = page.lstrip().startswith("[")
-            now = self._added(page) if listed else prometheus_counters(page)
+            totals = self._added(page) if listed else prometheus_counters(page)
         except UnknownCountersError as error:
             self.problem = self.problem or str(error)
             return
         self.readings += 1
-        if now is None:
+        if totals is None:
             if self._last is not None and not listed:
                 self.problem = self.problem or "the counters went away"
             return
         before = self._last or Counters(0, 0, 0)
-        for name in ("rounds", "drafted", "accepted"):
-            was, is_ = getattr(before, name), getattr(now, name)
-            if is_ < was:
+        for name, gain in asdict(totals - before).items():
+            if gain < 0:
+                old, new = getattr(before, name), getattr(totals, name)
                 self.problem = self.problem or (
-                    f"the server's count of {name} went backwards, from {was:,} to {is_:,}: "
+                    f"the server's count of {name} went backwards, from {old:,} to {new:,}: "
                     "it was restarted, or several servers answer at one address"
                 )
         if self._first is None:
             # counters that appear later started from zero
-            self._first = now if self.readings == 1 else Counters(0, 0, 0)
-        self._last = now
+            self._first = totals if self.readings == 1 else Counters(0, 0, 0)
+        self._last = totals
 
     def _added(self, page: str) -> Counters | None:
-        found = iteration_counters(page)
+        counters = iteration_counters(page)
+        if counters is None:
+            return None
         if self.readings == 0:
             # left over from whoever asked before
-            return None if found is None else Counters(0, 0, 0)
-        if found is None:
-            return None
-        before = self._last or Counters(0, 0, 0)
-        pairs = ((getattr(before, n), getattr(found, n)) for n in Counters.__slots__)
-        return Counters(*(a + b for a, b in pairs))
+            return Counters(0, 0, 0)
+        return (self._last or Counters(0, 0, 0)) + counters
 
     @property
     def gained(self) -> Counters | None:
         """What was counted since the first reading; None where nothing can be said."""
         if self.problem or self._first is None or self._last is None or self.readings < 2:
             return None
-        return Counters(
-            self._last.rounds - self._first.rounds,
-            self._last.drafted - self._first.drafted,
-            self._last.accepted - self._first.accepted,
-        )
+        return self._last - self._first

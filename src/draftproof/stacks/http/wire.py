@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+from httpx_sse import EventSource
+
 from draftproof.records import Prompt, Speculation, digest
 from draftproof.stacks.http.telemetry import UnknownCountersError, speculation_of
 from draftproof.stacks.spec import ArmSpec
@@ -135,15 +138,10 @@ def _joined(body: bytes, api: str) -> dict[str, Any]:
     provenance = ""
     reason = None
     ended = False
-    # not splitlines(): JSON may hold other line separators unescaped
-    for raw in body.split(b"\n"):
-        line = raw.strip(b"\r ")
-        if not line.startswith(b"data:"):
-            continue
+    for data in _events(body):
         if ended:
             raise FaultError("the stream goes on after its end")
-        data = line.removeprefix(b"data:").strip()
-        if data == b"[DONE]":
+        if data == "[DONE]":
             ended = True
             continue
         chunk = _object(data, "a chunk")
@@ -173,7 +171,19 @@ def _joined(body: bytes, api: str) -> dict[str, Any]:
     return {**document, "choices": [choice | {"provenance": provenance or None}]}
 
 
-def _object(body: bytes, what: str) -> dict[str, Any]:
+def _events(body: bytes) -> list[str]:
+    """Return the data of a whole stream's events; one that was cut off is the last."""
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FaultError(f"the stream is no UTF-8: {error}") from error
+    headers = {"Content-Type": "text/event-stream; charset=utf-8"}
+    # an event ends with an empty line, which a stream may leave out at its very end
+    response = httpx.Response(200, headers=headers, content=body + b"\n\n")
+    return [event.data.strip() for event in EventSource(response).iter_sse() if event.data]
+
+
+def _object(body: bytes | str, what: str) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.records import (
+    Completion,
+    Counters,
+    DraftproofError,
+    Fingerprint,
+    Prompt,
+    Proof,
+    ProofState,
+    Speculation,
+    digest,
+)
 from draftproof.stacks.openvino.drafting import Drafting, drafting
 from draftproof.stacks.openvino.model import fingerprint, model_directory, quietly, read_json
 from draftproof.stacks.spec import ArmSpec
@@ -40,7 +50,7 @@ class OpenVINOEngine:
         self._rendered: dict[str, tuple[int, ...]] = {}
         self._config: Any = None
         self._limit: int | None = None
-        self._totals = [0, 0, 0]
+        self._totals = Counters(0, 0, 0)
         self._drafting = Drafting(None)
 
     def open(self, prompts: Sequence[Prompt]) -> None:
@@ -155,8 +165,7 @@ class OpenVINOEngine:
         seconds = time.perf_counter() - begin
         speculation = _speculation(spec, results[0], len(prompts)) if spec.speculative else None
         if speculation is not None:
-            counts = (speculation.rounds, speculation.drafted, speculation.accepted)
-            self._totals = [a + b for a, b in zip(self._totals, counts, strict=True)]
+            self._totals += Counters(speculation.rounds, speculation.drafted, speculation.accepted)
         for prompt, result in zip(prompts, results, strict=True):
             tokens = tuple(result.m_generation_ids[0])
             yield Completion(
@@ -182,23 +191,32 @@ class OpenVINOEngine:
             f"{self.spec.max_new_tokens}; {self.spec.target} holds {self._limit}",
         )
 
-    def fingerprint(self) -> dict[str, Any]:
+    def proof(self) -> Proof | None:
+        """See `Engine.proof`."""
+        if not self.spec.speculative:
+            return None
+        return Proof(state=ProofState.COUNTED, source="perf metrics", counters=self._totals)
+
+    def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
         spec = self.spec
-        rounds, drafted, accepted = self._totals
-        counted = {"source": "perf metrics", "state": "counted", "problem": None}
-        counts = {"rounds": rounds, "drafted": drafted, "accepted": accepted}
-        return {
-            "engine": "openvino",
-            "promise": "L2" if spec.speculative else None,
-            "target": fingerprint(spec.target),
-            "draft": fingerprint(drafts) if (drafts := self._drafting.directory) else None,
-            "properties": {k: str(v) for k, v in _properties(spec).items()},
-            "concurrency": spec.concurrency,
-            "openvino": self._openvino.__version__,
-            "openvino_genai": self._genai.__version__,
-            **({"speculation": counted | counts} if spec.speculative else {}),
-        }
+        return Fingerprint(
+            engine="openvino",
+            promise="L2" if spec.speculative else None,
+            target=fingerprint(spec.target),
+            draft=fingerprint(drafts) if (drafts := self._drafting.directory) else None,
+            versions={
+                "openvino": self._openvino.__version__,
+                "openvino_genai": self._genai.__version__,
+            },
+            details={
+                "properties": {k: str(v) for k, v in _properties(spec).items()},
+                "concurrency": spec.concurrency,
+            },
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: the pipeline ends with this object."""
 
 
 def _properties(spec: ArmSpec) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from draftproof.records import DraftproofError
+from draftproof.records import DraftproofError, ModelFingerprint
 
 RECORD = "draftproof_export.json"
 """File in which an export says what it was made from."""
@@ -66,7 +66,7 @@ def source_of(name: str) -> str | None:
     return source if isinstance(source, str) and source else None
 
 
-def fingerprint(name: str) -> dict[str, Any]:
+def fingerprint(name: str) -> ModelFingerprint:
     """Return what identifies an exported model: a digest of its graph and weights."""
     place = model_directory(name)
     whole = hashlib.sha256()
@@ -74,12 +74,12 @@ def fingerprint(name: str) -> dict[str, Any]:
         with file.open("rb") as stream:
             whole.update(hashlib.file_digest(stream, "sha256").digest())
     config = read_json(place / "config.json")
-    return {
-        "name": name,
-        "weights_sha256": whole.hexdigest(),
-        "architecture": next(iter(config.get("architectures") or []), None),
-        "exported_from": source_of(name),
-    }
+    return ModelFingerprint(
+        name=name,
+        weights_sha256=whole.hexdigest(),
+        architecture=next(iter(config.get("architectures") or []), None),
+        details={"exported_from": source_of(name)},
+    )
 
 
 def read_json(file: Path) -> Mapping[str, Any]:

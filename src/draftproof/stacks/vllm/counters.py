@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from draftproof.records import Speculation
+from draftproof.records import Proof, ProofState, Speculation
 from draftproof.stacks.http.telemetry import CounterWatch, UnknownCountersError, speculation_of
 
 
@@ -58,14 +58,11 @@ class EngineCounters:
             self._unknown = self._unknown or str(error)
             return None
 
-    def telemetry(self) -> dict[str, Any]:
-        """Return what the engine counted, in the words of `OpenAIEngine.telemetry`."""
-        gained = self._watch.gained
-        problem = self._unknown or self._watch.problem
-        found: dict[str, Any] = {"source": "LLM.get_metrics", "state": "absent", "problem": problem}
-        if problem:
-            found["state"] = "unproven"
-        elif gained is not None:
-            found |= {"state": "counted", "rounds": gained.rounds}
-            found |= {"drafted": gained.drafted, "accepted": gained.accepted}
-        return found
+    def proof(self) -> Proof:
+        """Return what the engine counted."""
+        source = "LLM.get_metrics"
+        if problem := self._unknown or self._watch.problem:
+            return Proof(state=ProofState.UNPROVEN, source=source, problem=problem)
+        counters = self._watch.gained
+        state = ProofState.ABSENT if counters is None else ProofState.COUNTED
+        return Proof(state=state, source=source, counters=counters)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from draftproof.decoding.pretrained import chat_tokens
-from draftproof.records import Completion, DraftproofError, Prompt, digest
+from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Proof, digest
 from draftproof.stacks import models
 from draftproof.stacks.spec import ArmSpec
 from draftproof.stacks.vllm.config import engine_arguments
@@ -57,6 +57,7 @@ class VLLMEngine:
         self._own: frozenset[Any] = frozenset()
         self._rendered: dict[str, tuple[int, ...]] = {}
         self._asked = 0
+        self._finalizer: weakref.finalize[..., Any] | None = None
         self._counters = EngineCounters()
 
     def open(self, prompts: Sequence[Prompt]) -> None:
@@ -68,7 +69,7 @@ class VLLMEngine:
         with starting(spec.name, spec.ready_timeout, lambda: engine_processes() - others):
             self._llm = self._vllm.LLM(**self._where_known(arguments))
         self._own = engine_processes() - others
-        weakref.finalize(self, shut_down, self._llm)
+        self._finalizer = weakref.finalize(self, shut_down, self._llm)
         self._config = self._llm.llm_engine.vllm_config
         self._require_what_was_declared()
         tokenizer = self._llm.get_tokenizer()
@@ -221,31 +222,38 @@ class VLLMEngine:
             f"{self.spec.max_new_tokens}; {self.spec.target} holds {limit}",
         )
 
-    def fingerprint(self) -> dict[str, Any]:
+    def proof(self) -> Proof:
+        """See `Engine.proof`: the engine's totals."""
+        return self._counters.proof()
+
+    def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
         spec, config = self.spec, self._config
         heads = spec.drafter_options.get("heads")
         drafting = spec.draft or (heads if isinstance(heads, str) else None)
-        return {
-            "engine": "vllm",
-            "promise": self._promise(),
-            "version": self._vllm.__version__,
-            "target": {"name": spec.target, **models.files_digest(models.resolve(spec.target))},
-            "draft": {"name": drafting, **models.files_digest(models.resolve(drafting))}
-            if drafting
-            else None,
-            "dtype": str(config.model_config.dtype).removeprefix("torch."),
-            "quantization": config.model_config.quantization,
-            "cache_dtype": str(config.cache_config.cache_dtype),
-            "prefix_caching": bool(config.cache_config.enable_prefix_caching),
-            "runner": "v2" if self._second_runner else "v1",
-            "device": str(config.device_config.device_type),
-            "speculative_config": self._speculative,
-            "properties": {k: str(v) for k, v in spec.properties.items()},
-            "concurrency": spec.concurrency,
-            **models.environment(),
-            "speculation": self._counters.telemetry(),
-        }
+        return Fingerprint(
+            engine="vllm",
+            promise=self._promise(),
+            target=models.directory_fingerprint(spec.target),
+            draft=models.directory_fingerprint(drafting) if drafting else None,
+            dtype=str(config.model_config.dtype).removeprefix("torch."),
+            device=str(config.device_config.device_type),
+            versions={"version": self._vllm.__version__, **models.environment()},
+            details={
+                "quantization": config.model_config.quantization,
+                "cache_dtype": str(config.cache_config.cache_dtype),
+                "prefix_caching": bool(config.cache_config.enable_prefix_caching),
+                "runner": "v2" if self._second_runner else "v1",
+                "speculative_config": self._speculative,
+                "properties": {k: str(v) for k, v in spec.properties.items()},
+                "concurrency": spec.concurrency,
+            },
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: ends the engine's processes."""
+        if self._finalizer is not None:
+            self._finalizer()
 
     def _promise(self) -> str | None:
         if not self.spec.speculative:
