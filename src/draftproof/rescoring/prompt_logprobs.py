@@ -13,6 +13,8 @@ from typing import Any
 
 from draftproof.records import DraftproofError, Prompt
 from draftproof.rescoring.rescore_options import RescoreOptions
+from draftproof.stacks.base import messages_of, plain_text
+from draftproof.stacks.http.wire import continued
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +46,10 @@ def request_body(options: RescoreOptions, prompt: Prompt, text: str, top: int) -
         common |= {"echo": True, "logprobs": top}
     else:
         common |= {"prompt_logprobs": top}
-    whole = prompt.prefill + text
+    messages = messages_of(prompt)
     if options.api == "completions":
-        return {**common, "prompt": prompt_text(prompt) + text}
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    return {
-        **common,
-        "messages": [*messages, {"role": "assistant", "content": whole}],
-        "add_generation_prompt": False,
-        "continue_final_message": True,
-    }
-
-
-def prompt_text(prompt: Prompt) -> str:
-    """Return the text that the completions API is fed, as the engine feeds it."""
-    parts = [m.content for m in prompt.messages]
-    return "\n\n".join([*parts, prompt.prefill] if prompt.prefill else parts)
+        return {**common, "prompt": plain_text(messages, prompt.prefill) + text}
+    return {**common, **continued(messages, prompt.prefill + text)}
 
 
 def read_spoken(

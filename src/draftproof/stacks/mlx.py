@@ -19,7 +19,13 @@ from draftproof.records import (
     ModelFingerprint,
     Prompt,
     Speculation,
-    digest,
+)
+from draftproof.stacks.base import (
+    PromptStore,
+    Rendered,
+    rendered,
+    require_same_vocabulary,
+    template_ids,
 )
 from draftproof.stacks.spec import ArmSpec
 
@@ -37,7 +43,7 @@ class MLXEngine:
         self._model: Any = None
         self._draft: Any = None
         self._tokenizer: Any = None
-        self._rendered: dict[str, tuple[int, ...]] = {}
+        self._prompts: PromptStore
 
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`."""
@@ -48,35 +54,33 @@ class MLXEngine:
             self._model, self._tokenizer = self._mlx.load(spec.target)
             if spec.draft is not None:
                 self._draft, other = self._mlx.load(spec.draft)
-                if other.get_vocab() != self._tokenizer.get_vocab():
-                    raise DraftproofError(
-                        f"{spec.target} and {spec.draft} have different vocabularies; choose a "
-                        "draft of the target's family"
-                    )
+                require_same_vocabulary(
+                    spec.target, spec.draft, self._tokenizer.get_vocab(), other.get_vocab()
+                )
         except (OSError, ValueError) as error:
             raise DraftproofError(f"arm {spec.name!r}: {error}") from error
-        self._rendered = {p.id: self._render(p) for p in prompts}
+        self._prompts = PromptStore(spec, prompts, self._render, None)
 
-    def _render(self, prompt: Prompt) -> tuple[int, ...]:
+    def _render(self, prompt: Prompt) -> Rendered:
         tokenizer = self._tokenizer
-        if getattr(tokenizer, "chat_template", None):
-            messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-            text = tokenizer.apply_chat_template(
+
+        def template(messages: list[dict[str, str]]) -> str:
+            text: str = tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
             )
-            ids = tokenizer.encode(text + prompt.prefill, add_special_tokens=False)
-        else:
-            parts = [m.content for m in prompt.messages]
-            ids = tokenizer.encode(
-                "\n\n".join([*parts, prompt.prefill] if prompt.prefill else parts)
-            )
-        if not ids:
-            raise DraftproofError(f"{self.spec.target}: prompt {prompt.id!r} has no tokens")
-        return tuple(int(i) for i in ids)
+            return text
+
+        def encode(text: str, special: bool) -> Sequence[int]:
+            ids: Sequence[int] = tokenizer.encode(text, add_special_tokens=special)
+            return ids
+
+        has_template = bool(getattr(tokenizer, "chat_template", None))
+        render = template_ids(template if has_template else None, encode)
+        return rendered(self.spec.target, prompt, render)
 
     def prompt_hash(self, prompt: Prompt) -> str:
         """See `Engine.prompt_hash`."""
-        return digest(list(self._rendered[prompt.id]))
+        return self._prompts[prompt.id].digest
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """See `Engine.answer`."""
@@ -91,7 +95,7 @@ class MLXEngine:
         start = time.perf_counter()
         pieces = list(
             self._mlx.stream_generate(
-                self._model, self._tokenizer, list(self._rendered[prompt.id]), **options
+                self._model, self._tokenizer, list(self._prompts[prompt.id].ids), **options
             )
         )
         seconds = time.perf_counter() - start

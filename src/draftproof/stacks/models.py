@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from draftproof.decoding.pretrained import (
 )
 from draftproof.lab.models import UnknownModelError, model_path
 from draftproof.records import DraftproofError, ModelFingerprint, Prompt, digest
+from draftproof.stacks.base import Rendered, rendered
 
 # the screen shows progress of its own; advice about generate's arguments is not for its users
 transformers.utils.logging.disable_progress_bar()
@@ -35,14 +36,6 @@ class Loaded(Pretrained):
     fingerprint: ModelFingerprint
     known: dict[tuple[str, Prompt], Rendered] = field(default_factory=dict, compare=False)
     """Prompts of batteries as it is fed them, by chat template."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A prompt as the model is fed it."""
-
-    ids: tuple[int, ...]
-    digest: str
 
 
 def resolve(name: str) -> str:
@@ -119,14 +112,7 @@ def render(loaded: Loaded, prompt: Prompt) -> Rendered:
 
     A tokenizer without a chat template is fed the messages' contents, one a paragraph.
     """
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    try:
-        ids = chat_tokens(loaded.tokenizer, messages, prompt.prefill)
-    except DraftproofError as error:
-        raise DraftproofError(f"{loaded.name}: prompt {prompt.id!r}: {error}") from error
-    if not ids:
-        raise DraftproofError(f"{loaded.name}: prompt {prompt.id!r} has no tokens")
-    return Rendered(ids, digest(list(ids)))
+    return rendered(loaded.name, prompt, partial(chat_tokens, loaded.tokenizer))
 
 
 def render_known(loaded: Loaded, prompt: Prompt) -> Rendered:

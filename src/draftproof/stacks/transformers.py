@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Speculation, digest
+from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Speculation
 from draftproof.stacks import models
+from draftproof.stacks.base import PromptStore, seed_of
 from draftproof.stacks.spec import ArmSpec
 
 # a draft length that is the same in every round and remembers nothing between answers
@@ -66,7 +67,7 @@ class TransformersEngine:
         self.spec = spec
         self._target: models.Loaded
         self._draft: models.Loaded | None = None
-        self._rendered: dict[str, models.Rendered] = {}
+        self._prompts: PromptStore
 
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`."""
@@ -77,20 +78,26 @@ class TransformersEngine:
             self._draft = models.load(spec.draft, *options)
             models.require_same_vocabulary(self._target, self._draft)
         self._options = _speculative_options(spec, self._target.model.module)
-        self._rendered = {p.id: models.render_known(self._target, p) for p in prompts}
+        self._prompts = PromptStore(
+            spec,
+            prompts,
+            lambda p: models.render_known(self._target, p),
+            self._target.model.max_positions,
+        )
 
     def prompt_hash(self, prompt: Prompt) -> str:
         """See `Engine.prompt_hash`."""
-        return self._rendered[prompt.id].digest
+        return self._prompts[prompt.id].digest
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """See `Engine.answer`."""
         for prompt in prompts:
-            yield self._answer(prompt)
+            fits = self._prompts.fits(prompt)
+            yield self._answer(prompt) if fits else self._prompts.refusal(prompt)
 
     def _answer(self, prompt: Prompt) -> Completion:
         spec, module = self.spec, self._target.model.module
-        rendered = self._rendered[prompt.id]
+        rendered = self._prompts[prompt.id]
         ids = torch.tensor([rendered.ids], device=module.device)
         options: dict[str, Any] = {
             **self._options,
@@ -104,18 +111,7 @@ class TransformersEngine:
             options["assistant_model"] = self._draft.model.module
         if spec.temperature > 0:
             options |= {"temperature": spec.temperature, "top_k": 0, "top_p": 1.0}
-            torch.manual_seed(int(digest([spec.seed, prompt.id])[:15], 16))
-        limit = self._target.model.max_positions
-        if limit is not None and len(rendered.ids) + spec.max_new_tokens > limit:
-            return Completion(
-                arm=spec.name,
-                id=prompt.id,
-                text="",
-                finish_reason="error",
-                prompt_hash=rendered.digest,
-                error=f"the prompt has {len(rendered.ids)} tokens and the answer needs up to "
-                f"{spec.max_new_tokens}; {spec.target} holds {limit}",
-            )
+            torch.manual_seed(seed_of(spec, prompt, 60))
         start = time.perf_counter()
         with torch.inference_mode(), self._counted() as counters:
             tokens = module.generate(ids, **options)[0, ids.shape[1] :].tolist()

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 from httpx_sse import EventSource
 
-from draftproof.records import Prompt, Speculation, digest
+from draftproof.records import Prompt, Speculation
+from draftproof.stacks.base import messages_of, plain_text, seed_of
 from draftproof.stacks.http.telemetry import UnknownCountersError, speculation_of
 from draftproof.stacks.spec import ArmSpec
 
@@ -55,15 +56,16 @@ def question(spec: ArmSpec, prompt: Prompt) -> dict[str, Any]:
     The completions API takes text: the messages' contents, one a paragraph, as the local decoder
     feeds a model without a chat template.
     """
+    messages = messages_of(prompt)
     if spec.api == "completions":
-        parts = [m.content for m in prompt.messages]
-        return {"prompt": "\n\n".join([*parts, prompt.prefill] if prompt.prefill else parts)}
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    if not prompt.prefill:
-        return {"messages": messages}
-    messages.append({"role": "assistant", "content": prompt.prefill})
+        return {"prompt": plain_text(messages, prompt.prefill)}
+    return continued(messages, prompt.prefill) if prompt.prefill else {"messages": messages}
+
+
+def continued(messages: list[dict[str, str]], beginning: str) -> dict[str, Any]:
+    """Return the part of a chat request whose answer goes on from a beginning."""
     return {
-        "messages": messages,
+        "messages": [*messages, {"role": "assistant", "content": beginning}],
         "add_generation_prompt": False,
         "continue_final_message": True,
     }
@@ -82,7 +84,7 @@ def request_body(spec: ArmSpec, prompt: Prompt, model: str) -> dict[str, Any]:
     if spec.stream:
         body.setdefault("stream_options", {"include_usage": True})
     if spec.temperature > 0:
-        body["seed"] = int(digest([spec.seed, prompt.id])[:7], 16)
+        body["seed"] = seed_of(spec, prompt, 28)
     return body
 
 

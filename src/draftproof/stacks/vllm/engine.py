@@ -6,11 +6,13 @@ import importlib
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from draftproof.decoding.pretrained import chat_tokens
-from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Proof, digest
+from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Proof
 from draftproof.stacks import models
+from draftproof.stacks.base import PromptStore, rendered, require_same_vocabulary, seed_of
 from draftproof.stacks.spec import ArmSpec
 from draftproof.stacks.vllm.config import engine_arguments
 from draftproof.stacks.vllm.counters import EngineCounters
@@ -55,7 +57,7 @@ class VLLMEngine:
         self._config: Any = None
         self._speculative: dict[str, Any] | None = None
         self._own: frozenset[Any] = frozenset()
-        self._rendered: dict[str, tuple[int, ...]] = {}
+        self._prompts: PromptStore
         self._asked = 0
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._counters = EngineCounters()
@@ -75,7 +77,13 @@ class VLLMEngine:
         tokenizer = self._llm.get_tokenizer()
         if spec.draft is not None:
             self._require_same_vocabulary(tokenizer, spec.draft)
-        self._rendered = {p.id: self._render(tokenizer, p) for p in prompts}
+        render = partial(chat_tokens, tokenizer)
+        self._prompts = PromptStore(
+            spec,
+            prompts,
+            lambda p: rendered(spec.target, p, render),
+            self._config.model_config.max_model_len,
+        )
 
     def _where_known(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Add what not every version takes, where this one does."""
@@ -114,28 +122,11 @@ class VLLMEngine:
             )
         except (OSError, ValueError) as error:
             raise DraftproofError(f"{draft}: no tokenizer can be read from it: {error}") from error
-        first, second = tokenizer.get_vocab(), other.get_vocab()
-        if first != second:
-            strange = sum(1 for token, index in first.items() if second.get(token) != index)
-            raise DraftproofError(
-                f"{self.spec.target} and {draft} have different vocabularies ({len(first)} and "
-                f"{len(second)} tokens, {strange} with another id); choose a draft of the "
-                "target's family"
-            )
-
-    def _render(self, tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
-        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-        try:
-            ids = chat_tokens(tokenizer, messages, prompt.prefill)
-        except DraftproofError as error:
-            raise DraftproofError(f"{self.spec.target}: prompt {prompt.id!r}: {error}") from error
-        if not ids:
-            raise DraftproofError(f"{self.spec.target}: prompt {prompt.id!r} has no tokens")
-        return ids
+        require_same_vocabulary(self.spec.target, draft, tokenizer.get_vocab(), other.get_vocab())
 
     def prompt_hash(self, prompt: Prompt) -> str:
         """See `Engine.prompt_hash`."""
-        return digest(list(self._rendered[prompt.id]))
+        return self._prompts[prompt.id].digest
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """See `Engine.answer`.
@@ -143,15 +134,9 @@ class VLLMEngine:
         Raises:
             DraftproofError: The engine failed, or stood still for longer than ``timeout``.
         """
-        spec, engine = self.spec, self._llm.llm_engine
-        limit = self._config.model_config.max_model_len
-        fitting = []
-        for prompt in prompts:
-            length = len(self._rendered[prompt.id])
-            if length + spec.max_new_tokens > limit:
-                yield self._refused(prompt, length, limit)
-            else:
-                fitting.append(prompt)
+        engine = self._llm.llm_engine
+        yield from (self._prompts.refusal(p) for p in prompts if not self._prompts.fits(p))
+        fitting = [p for p in prompts if self._prompts.fits(p)]
         waiting: dict[str, Prompt] = {}
         try:
             self._attended("reading counters", lambda: self._counters.read(self._llm))
@@ -174,7 +159,7 @@ class VLLMEngine:
 
     def _hand_over(self, waiting: Mapping[str, Prompt]) -> None:
         for name, prompt in waiting.items():
-            ids = {"prompt_token_ids": list(self._rendered[prompt.id])}
+            ids = {"prompt_token_ids": list(self._prompts[prompt.id].ids)}
             self._llm.llm_engine.add_request(name, ids, self._sampling(prompt))
 
     def _forget(self, names: list[str]) -> None:
@@ -187,7 +172,7 @@ class VLLMEngine:
         only_once = importlib.import_module("vllm.sampling_params").RequestOutputKind.FINAL_ONLY
         own: dict[str, Any] = {}
         if spec.temperature > 0:
-            own["seed"] = int(digest([spec.seed, prompt.id])[:8], 16)
+            own["seed"] = seed_of(spec, prompt, 32)
         return self._vllm.SamplingParams(
             temperature=spec.temperature,
             max_tokens=spec.max_new_tokens,
@@ -209,17 +194,6 @@ class VLLMEngine:
             speculation=speculation,
             # from its first step to its last token; how long it waited its turn is no part of it
             seconds=times.last_token_ts - times.scheduled_ts if times is not None else None,
-        )
-
-    def _refused(self, prompt: Prompt, tokens: int, limit: int) -> Completion:
-        return Completion(
-            arm=self.spec.name,
-            id=prompt.id,
-            text="",
-            finish_reason="error",
-            prompt_hash=self.prompt_hash(prompt),
-            error=f"the prompt has {tokens} tokens and the answer needs up to "
-            f"{self.spec.max_new_tokens}; {self.spec.target} holds {limit}",
         )
 
     def proof(self) -> Proof:
