@@ -10,7 +10,7 @@ from draftproof.records import DraftproofError, Message, Prompt, Role
 from draftproof.rescoring import make_rescorer
 from draftproof.rescoring.opinion import Question
 from draftproof.stacks import ArmSpec, make_engine
-from draftproof.stacks.models import resolve
+from draftproof.stacks.models import load, quiet, resolve
 
 
 def spec(name, **options):
@@ -162,3 +162,15 @@ def test_noise_bound_separates_rounding_from_choices(prompts, dtype):
 
 def test_roles_are_the_words_of_the_house():
     assert {r.value for r in Role} == {"baseline", "noise", "candidate", "control", "variant"}
+
+
+def test_the_logging_of_the_host_process_is_left_as_it_was():
+    import transformers  # noqa: PLC0415
+
+    logging = transformers.utils.logging
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    load.__wrapped__("lab:draft", "auto", "cpu")
+    with quiet():
+        assert logging.get_verbosity() == logging.ERROR
+        assert not logging.is_progress_bar_enabled()
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before

@@ -100,12 +100,15 @@ class LocalModel:
             DraftproofError: torch is not installed, or the model cannot be loaded.
         """
         model, tokenizer = self._load()
-        import torch  # noqa: PLC0415 - an extra; `_load` has said so if it is missing
+        # an extra; `_load` has said so if it is missing
+        import torch  # noqa: PLC0415
+
+        from draftproof.stacks.models import quiet  # noqa: PLC0415
 
         for id_, messages in questions:
             ids = self._ids(tokenizer, form, messages)
             block = torch.tensor([ids], device=model.device)
-            with torch.inference_mode():
+            with torch.inference_mode(), quiet():
                 out = model.generate(
                     block,
                     attention_mask=torch.ones_like(block),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,10 +22,6 @@ from draftproof.decoding.pretrained import (
 from draftproof.lab.models import UnknownModelError, model_path
 from draftproof.records import DraftproofError, ModelFingerprint, Prompt, digest
 from draftproof.stacks.base import Rendered, rendered
-
-# the screen shows progress of its own; advice about generate's arguments is not for its users
-transformers.utils.logging.disable_progress_bar()
-transformers.utils.logging.set_verbosity_error()
 
 _BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
 """Kinds of files beside the weights that decide what a model says."""
@@ -48,6 +46,24 @@ def resolve(name: str) -> str:
         raise DraftproofError(str(error)) from error
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what transformers logs meanwhile: its progress bars and advice about arguments.
+
+    A screen shows progress of its own, and chooses the arguments in its users' stead.
+    """
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 @lru_cache(maxsize=8)
 def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) -> Loaded:
     """Load a causal LM with its tokenizer.
@@ -61,11 +77,16 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
     Raises:
         DraftproofError: Not found, no tokenizer, not safetensors, or not a causal LM.
     """
-    place = resolve(name)
-    found = load_pretrained(
-        place, name=name, dtype=dtype, device=device, trust_remote_code=trust_remote_code
-    )
-    return Loaded(name, found.model, found.tokenizer, found.eos, _fingerprint(name, found))
+    with quiet():
+        pretrained = load_pretrained(
+            resolve(name),
+            name=name,
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+        )
+    fingerprint = _fingerprint(name, pretrained)
+    return Loaded(name, pretrained.model, pretrained.tokenizer, pretrained.eos, fingerprint)
 
 
 def directory_fingerprint(name: str) -> ModelFingerprint:
@@ -112,7 +133,8 @@ def render(loaded: Loaded, prompt: Prompt) -> Rendered:
 
     A tokenizer without a chat template is fed the messages' contents, one a paragraph.
     """
-    return rendered(loaded.name, prompt, partial(chat_tokens, loaded.tokenizer))
+    with quiet():
+        return rendered(loaded.name, prompt, partial(chat_tokens, loaded.tokenizer))
 
 
 def render_known(loaded: Loaded, prompt: Prompt) -> Rendered:
@@ -137,6 +159,7 @@ __all__ = [
     "Rendered",
     "environment",
     "load",
+    "quiet",
     "render",
     "render_known",
     "require_same_vocabulary",

@@ -113,7 +113,7 @@ class TransformersEngine:
             options |= {"temperature": spec.temperature, "top_k": 0, "top_p": 1.0}
             torch.manual_seed(seed_of(spec, prompt, 60))
         start = time.perf_counter()
-        with torch.inference_mode(), self._counted() as counters:
+        with torch.inference_mode(), models.quiet(), self._counted() as counters:
             tokens = module.generate(ids, **options)[0, ids.shape[1] :].tolist()
         seconds = time.perf_counter() - start
         ended = bool(tokens) and tokens[-1] in self._target.eos

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from draftproof.stacks.models import Loaded
-from draftproof.stacks.openvino.model import RECORD, quietly
+from draftproof.stacks.openvino.model import RECORD, quietly, without_telemetry
 
 openvino = quietly("openvino")
 openvino_tokenizers = quietly("openvino_tokenizers")
@@ -50,7 +50,9 @@ def stateful(
         inputs: Name and shape of the inputs before the caches, -1 where a size is open.
         caches: Heads and width of keys and values in turn, layer after layer.
     """
-    exported = openvino.convert_model(module, example_input=example)
+    # parts of the library are imported as they are needed
+    with without_telemetry():
+        exported = openvino.convert_model(module, example_input=example)
     kinds = [f"{i // 2}.{'value' if i % 2 else 'key'}" for i in range(len(caches))]
     pairs = {f"past_key_values.{kind}": f"present.{kind}" for kind in kinds}
     shapes = {

@@ -6,7 +6,8 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,33 @@ RECORD = "draftproof_export.json"
 _PARTS = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
 
 
-def quietly(name: str) -> Any:
-    """Import a library of OpenVINO's without its reporter.
+_TELEMETRY = "openvino_telemetry"
 
-    OpenVINO tells its maker of every import unless its user opted out. Without the package that
-    reports it takes a stub; whoever asks about a model's safety decides himself who hears of it.
+
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Let libraries of OpenVINO's that are imported meanwhile do without its telemetry.
+
+    OpenVINO sends telemetry about its use unless the user opted out, and has no setting for one
+    process: only where the package ``openvino_telemetry`` cannot be imported does it take a stub.
+    So the package is hidden here and visible again afterwards. What the process has already
+    imported with telemetry stays as it is.
     """
     modules: dict[str, Any] = sys.modules
-    modules.setdefault("openvino_telemetry", None)
-    return importlib.import_module(name)
+    if _TELEMETRY in modules:
+        yield
+        return
+    modules[_TELEMETRY] = None
+    try:
+        yield
+    finally:
+        del modules[_TELEMETRY]
+
+
+def quietly(name: str) -> Any:
+    """Import a library of OpenVINO's; see `without_telemetry`."""
+    with without_telemetry():
+        return importlib.import_module(name)
 
 
 def model_directory(name: str) -> Path:
