@@ -8,7 +8,7 @@ import pytest
 from draftproof.battery import load_battery
 from draftproof.records import DraftproofError, Message, Prompt, Role
 from draftproof.rescoring import make_rescorer
-from draftproof.rescoring.opinion import Question
+from draftproof.rescoring.rescorer import ScoreRequest
 from draftproof.stacks import ArmSpec, make_engine
 from draftproof.stacks.models import load, quiet, resolve
 
@@ -147,12 +147,12 @@ def test_noise_bound_separates_rounding_from_choices(prompts, dtype):
     rescorer = make_rescorer(arm, asked, list(given.values()))
     assert (1e-7 if dtype == "float32" else 1e-3) < rescorer.noise_bound < 2
     asked_about = [
-        Question(asked[c.id], c.token_ids[:i], (c.token_ids[i], (c.token_ids[i] + 7) % 2000))
+        ScoreRequest(asked[c.id], c.token_ids[:i], (c.token_ids[i], (c.token_ids[i] + 7) % 2000))
         for c in list(given.values())[:6]
         for i in (0, len(c.token_ids) // 2)
     ]
     margins = []
-    for question, opinion in zip(asked_about, rescorer.opinions(asked_about), strict=True):
+    for question, opinion in zip(asked_about, rescorer.scores(asked_about), strict=True):
         own, other = question.tokens
         # the target's own choice is its favourite, another token is not
         assert opinion.margin(own) <= rescorer.noise_bound

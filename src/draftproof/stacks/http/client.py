@@ -214,7 +214,7 @@ def _check_status(response: httpx.Response, raw: bytes, spec: ArmSpec) -> None:
         raise FaultError(text, retry_after=_retry_after(response.headers.get("Retry-After")))
     if status in {401, 403}:
         hint = "" if spec.api_key_env else "; name the variable that holds the key: api_key_env"
-        raise DraftproofError(f"arm {spec.name!r}: the server lets nobody in: {text}{hint}")
+        raise DraftproofError(f"arm {spec.name!r}: authentication failed: {text}{hint}")
     if status in {404, 405} or 300 <= status < 400:
         raise DraftproofError(
             f"arm {spec.name!r}: {response.request.url}: {text}; check url, api and model"

@@ -74,7 +74,8 @@ async def server_info(http: httpx.AsyncClient, spec: ArmSpec) -> ServerInfo:
     if response.status_code in {401, 403}:
         hint = "" if spec.api_key_env else "; name the variable that holds the key: api_key_env"
         raise DraftproofError(
-            f"arm {spec.name!r}: {http.base_url} lets nobody in (HTTP {response.status_code}){hint}"
+            f"arm {spec.name!r}: {http.base_url}: authentication failed "
+            f"(HTTP {response.status_code}){hint}"
         )
     models = _models(response)
     if spec.model is None and not models:
