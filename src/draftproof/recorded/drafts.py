@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from draftproof.records import DraftproofError
 
@@ -53,7 +52,7 @@ def write_drafts(path: Path, drafts: Mapping[tuple[int, ...], Sequence[int]]) ->
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
-def _ids(row: Any, name: str, vocabulary: int) -> tuple[int, ...]:
+def _ids(row: object, name: str, vocabulary: int) -> tuple[int, ...]:
     if not isinstance(row, dict) or not isinstance(row.get(name), list):
         raise ValueError(f"field {name!r} must be a list of token ids")
     for token in row[name]:

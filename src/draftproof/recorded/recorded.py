@@ -70,7 +70,7 @@ def read_answers(path: Path, arm: str, columns: Mapping[str, str] | None = None)
     return Recorded(completions, prompts, clusters, found)
 
 
-def find_columns(path: Path, row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
+def find_columns(path: Path, row: Mapping[str, object], named: Mapping[str, str]) -> dict[str, str]:
     """Return the column of each field that a table has.
 
     Args:
@@ -107,7 +107,7 @@ def find_columns(path: Path, row: Mapping[str, Any], named: Mapping[str, str]) -
 
 
 def _completion(
-    row: Mapping[str, Any], found: Mapping[str, str], arm: str, id_: str, where: str
+    row: Mapping[str, object], found: Mapping[str, str], arm: str, id_: str, where: str
 ) -> Completion:
     def value(field: str) -> Any:
         column = found.get(field)
@@ -136,7 +136,7 @@ def _completion(
     )
 
 
-def _token_ids(value: Any, where: str) -> tuple[int, ...] | None:
+def _token_ids(value: object, where: str) -> tuple[int, ...] | None:
     if value in (None, ""):
         return None
     if isinstance(value, str):
@@ -149,10 +149,12 @@ def _token_ids(value: Any, where: str) -> tuple[int, ...] | None:
     return tuple(value)
 
 
-def _speculation(value: Any, where: str) -> Speculation | None:
+def _speculation(value: object, where: str) -> Speculation | None:
     if value is None:
         return None
     try:
+        if not isinstance(value, dict):
+            raise TypeError("no object")
         return Speculation(
             rounds=int(value["rounds"]),
             drafted=int(value["drafted"]),

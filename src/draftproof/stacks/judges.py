@@ -27,7 +27,7 @@ class Form(Protocol):
         ...
 
     @property
-    def options(self) -> Mapping[str, Any]:
+    def options(self) -> Mapping[str, object]:
         """Options of the chat template."""
         ...
 

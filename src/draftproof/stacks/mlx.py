@@ -89,7 +89,7 @@ class MLXEngine:
 
     def _answer(self, prompt: Prompt) -> Completion:
         spec = self.spec
-        options: dict[str, Any] = {"max_tokens": spec.max_new_tokens}
+        options: dict[str, object] = {"max_tokens": spec.max_new_tokens}
         if self._draft is not None:
             options |= {"draft_model": self._draft, "num_draft_tokens": spec.gamma}
         start = time.perf_counter()

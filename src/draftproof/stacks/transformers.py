@@ -15,7 +15,7 @@ from draftproof.stacks.base import PromptStore, seed_of
 from draftproof.stacks.spec import ArmSpec
 
 # a draft length that is the same in every round and remembers nothing between answers
-_CONSTANT_LENGTH: dict[str, Any] = {
+_CONSTANT_LENGTH: dict[str, object] = {
     "num_assistant_tokens": None,
     "num_assistant_tokens_schedule": "constant",
     "assistant_confidence_threshold": 0.0,
@@ -99,7 +99,7 @@ class TransformersEngine:
         spec, module = self.spec, self._target.model.module
         rendered = self._prompts[prompt.id]
         ids = torch.tensor([rendered.ids], device=module.device)
-        options: dict[str, Any] = {
+        options: dict[str, object] = {
             **self._options,
             "max_new_tokens": spec.max_new_tokens,
             "do_sample": spec.temperature > 0,
@@ -179,7 +179,7 @@ class TransformersEngine:
         return "L2" if self.spec.rule == "exact" else "L0"
 
 
-def _speculative_options(spec: ArmSpec, module: Any) -> dict[str, Any]:
+def _speculative_options(spec: ArmSpec, module: Any) -> dict[str, object]:
     """Return the arguments of ``generate`` that an arm's drafter and rule mean.
 
     Raises:
@@ -213,7 +213,7 @@ def _speculative_options(spec: ArmSpec, module: Any) -> dict[str, Any]:
     return {}
 
 
-def _only(spec: ArmSpec, options: Mapping[str, Any], name: str, default: Any) -> Any:
+def _only(spec: ArmSpec, options: Mapping[str, object], name: str, default: Any) -> Any:
     """Return the one option that there is."""
     strange = sorted(options.keys() - {name})
     if strange:

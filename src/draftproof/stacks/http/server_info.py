@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
@@ -99,7 +98,7 @@ def _owners(response: httpx.Response) -> frozenset[str]:
     return frozenset(str(m.get("owned_by")) for m in _listed(response))
 
 
-def _listed(response: httpx.Response) -> list[Mapping[str, Any]]:
+def _listed(response: httpx.Response) -> list[Mapping[str, object]]:
     try:
         document = response.json()
     except ValueError:
@@ -123,12 +122,12 @@ async def _stack(http: httpx.AsyncClient, owners: frozenset[str]) -> tuple[str, 
     return "unknown", None
 
 
-def _string(document: Mapping[str, Any], field: str) -> str | None:
+def _string(document: Mapping[str, object], field: str) -> str | None:
     value = document.get(field)
     return value if isinstance(value, str) and value else None
 
 
-async def _document(http: httpx.AsyncClient, path: str) -> Mapping[str, Any]:
+async def _document(http: httpx.AsyncClient, path: str) -> Mapping[str, object]:
     try:
         response = await http.get(path)
         document = response.json() if response.status_code == 200 else {}

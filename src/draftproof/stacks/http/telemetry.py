@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -28,7 +27,7 @@ class UnknownCountersError(ValueError):
     """There are counters of speculation, but not under the names that are known."""
 
 
-def speculation_of(reply: Mapping[str, Any]) -> Speculation | None:
+def speculation_of(reply: Mapping[str, object]) -> Speculation | None:
     """Return the counters that a response carries about itself, None where it carries none.
 
     Known are vLLM's per-request metrics (and ours, which have the same names), SGLang's
@@ -50,17 +49,22 @@ def speculation_of(reply: Mapping[str, Any]) -> Speculation | None:
     return None
 
 
-def _sglang_places(reply: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def _sglang_places(reply: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
     extension = reply.get("sglext")
+    choices = reply.get("choices")
     places = [
         extension.get("spec_tokens_details") if isinstance(extension, Mapping) else None,
         reply.get("meta_info"),
-        *(c.get("meta_info") for c in reply.get("choices", ()) if isinstance(c, Mapping)),
+        *(c.get("meta_info") for c in _list(choices) if isinstance(c, Mapping)),
     ]
     return [p for p in places if isinstance(p, Mapping)]
 
 
-def _count(found: Mapping[str, Any], *names: str) -> int:
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _count(found: Mapping[str, object], *names: str) -> int:
     """Return the first of several names for one counter."""
     for name in names:
         value = found.get(name)
@@ -79,7 +83,7 @@ def _checked(rounds: int, drafted: int, accepted: int, histogram: tuple[int, ...
     return Speculation(rounds=rounds, drafted=drafted, accepted=accepted, histogram=histogram)
 
 
-def _from_vllm(found: Any) -> Speculation:
+def _from_vllm(found: object) -> Speculation:
     if not isinstance(found, Mapping):
         raise UnknownCountersError("metrics.speculative_decoding is no object")
     histogram = found.get("acceptance_histogram")
@@ -100,21 +104,23 @@ def _from_vllm(found: Any) -> Speculation:
     )
 
 
-def _from_sglang(found: Mapping[str, Any]) -> Speculation:
-    for name in ("spec_correct_drafts_histogram", "spec_accept_histogram"):
-        histogram = found.get(name)
-        if isinstance(histogram, list) and all(type(v) is int for v in histogram):
-            break
-        histogram = ()
+def _from_sglang(found: Mapping[str, object]) -> Speculation:
+    names = ("spec_correct_drafts_histogram", "spec_accept_histogram")
+    histograms = (_integers(found.get(name)) for name in names)
     return _checked(
         _count(found, "spec_verify_ct"),
         _count(found, "spec_num_proposed_drafts", "spec_draft_token_num"),
         _count(found, "spec_num_correct_drafts", "spec_accept_token_num"),
-        tuple(histogram or ()),
+        next((h for h in histograms if h is not None), ()),
     )
 
 
-def _from_llama_cpp(found: Mapping[str, Any]) -> Speculation:
+def _integers(value: object) -> tuple[int, ...] | None:
+    integers = isinstance(value, list) and all(type(v) is int for v in value)
+    return tuple(_list(value)) if integers else None  # type: ignore[arg-type]
+
+
+def _from_llama_cpp(found: Mapping[str, object]) -> Speculation:
     """Read llama.cpp's timings, which are there only where something was drafted.
 
     It counts no rounds. Every forward emits one token that is not a draft's, and the first of

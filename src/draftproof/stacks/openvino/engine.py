@@ -68,7 +68,7 @@ class OpenVINOEngine:
         properties = _properties(spec)
         self._drafting = drafting(spec)
         # read from the properties, not an argument of its own
-        special: dict[str, Any] = {}
+        special: dict[str, object] = {}
         if (drafts := self._drafting.directory) is not None:
             draft_model = self._genai.draft_model
             special["draft_model"] = draft_model(model_directory(drafts), device, **properties)
@@ -196,7 +196,7 @@ class OpenVINOEngine:
         """See `Engine.close`: the pipeline ends with this object."""
 
 
-def _properties(spec: ArmSpec) -> dict[str, Any]:
+def _properties(spec: ArmSpec) -> dict[str, object]:
     precision = _PRECISION[spec.dtype]
     if precision is None and spec.device in {"auto", "cpu"}:
         precision = "f32"

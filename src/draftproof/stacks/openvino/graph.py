@@ -124,7 +124,7 @@ def write(
     *,
     half: bool,
     config: Any,
-    record: Mapping[str, Any],
+    record: Mapping[str, object],
 ) -> None:
     """Write a graph, the tokenizer of a model, and what they were made from.
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from draftproof.records import DraftproofError, ModelFingerprint
 
@@ -30,7 +30,7 @@ def without_telemetry() -> Iterator[None]:
     So the package is hidden here and visible again afterwards. What the process has already
     imported with telemetry stays as it is.
     """
-    modules: dict[str, Any] = sys.modules
+    modules = cast(dict[str, object], sys.modules)
     if _TELEMETRY in modules:
         yield
         return
@@ -92,16 +92,16 @@ def fingerprint(name: str) -> ModelFingerprint:
     for file in sorted(place.glob("openvino_*.*")):
         with file.open("rb") as stream:
             whole.update(hashlib.file_digest(stream, "sha256").digest())
-    config = read_json(place / "config.json")
+    names = read_json(place / "config.json").get("architectures")
     return ModelFingerprint(
         name=name,
         weights_sha256=whole.hexdigest(),
-        architecture=next(iter(config.get("architectures") or []), None),
+        architecture=str(names[0]) if isinstance(names, list) and names else None,
         details={"exported_from": source_of(name)},
     )
 
 
-def read_json(file: Path) -> Mapping[str, Any]:
+def read_json(file: Path) -> Mapping[str, object]:
     """Return a file's JSON object, an empty one where there is no such file.
 
     Raises:

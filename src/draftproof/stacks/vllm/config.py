@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from draftproof.records import DraftproofError
 from draftproof.stacks.spec import ArmSpec
@@ -35,7 +34,7 @@ _DECLARED = {
 """Engine arguments that are fields of the arm itself."""
 
 
-def speculative_config(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, Any] | None:
+def speculative_config(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, object] | None:
     """Return vLLM's ``speculative_config`` for an arm, None where it decodes plainly.
 
     Options of the drafter and of the rule that are not ours are handed on under vLLM's names,
@@ -51,7 +50,7 @@ def speculative_config(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, 
     """
     if not spec.speculative:
         return None
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "method": METHODS[spec.drafter or "draft_model"],
         "num_speculative_tokens": spec.gamma,
     }
@@ -75,7 +74,7 @@ def speculative_config(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, 
     return config
 
 
-def _heads(spec: ArmSpec, heads: Any) -> str:
+def _heads(spec: ArmSpec, heads: object) -> str:
     ours = "kind" in _names(heads)
     if not isinstance(heads, str) or not heads or heads.startswith("lab:") or ours:
         what = "names no heads" if not heads else f"{heads} is not in vLLM's format"
@@ -86,7 +85,7 @@ def _heads(spec: ArmSpec, heads: Any) -> str:
     return heads
 
 
-def _names(heads: Any) -> set[str]:
+def _names(heads: object) -> set[str]:
     """Return the names in a head's configuration, as far as it can be read."""
     from draftproof.stacks.openvino.model import read_json  # noqa: PLC0415 - rarely needed
 
@@ -95,7 +94,7 @@ def _names(heads: Any) -> set[str]:
     return set(read_json(Path(heads) / "config.json"))
 
 
-def engine_arguments(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, Any]:
+def engine_arguments(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, object]:
     """Return the arguments of ``vllm.LLM`` that an arm means.
 
     The cache of common beginnings is off unless ``properties`` switches it on: with it, what was

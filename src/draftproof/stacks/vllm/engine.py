@@ -14,7 +14,7 @@ from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt,
 from draftproof.stacks import models
 from draftproof.stacks.base import PromptStore, rendered, require_same_vocabulary, seed_of
 from draftproof.stacks.spec import ArmSpec
-from draftproof.stacks.vllm.config import engine_arguments
+from draftproof.stacks.vllm.config import engine_arguments, speculative_config
 from draftproof.stacks.vllm.counters import EngineCounters
 from draftproof.stacks.vllm.process import attended, engine_processes, shut_down, starting
 
@@ -55,7 +55,7 @@ class VLLMEngine:
             ) from error
         self._llm: Any = None
         self._config: Any = None
-        self._speculative: dict[str, Any] | None = None
+        self._speculative: dict[str, object] | None = None
         self._own: frozenset[Any] = frozenset()
         self._prompts: PromptStore
         self._asked = 0
@@ -66,7 +66,7 @@ class VLLMEngine:
         """See `Engine.open`."""
         spec = self.spec
         arguments = engine_arguments(spec, models.resolve)
-        self._speculative = arguments["speculative_config"]
+        self._speculative = speculative_config(spec, models.resolve)
         others = engine_processes()
         with starting(spec.name, spec.ready_timeout, lambda: engine_processes() - others):
             self._llm = self._vllm.LLM(**self._where_known(arguments))
@@ -85,10 +85,10 @@ class VLLMEngine:
             self._config.model_config.max_model_len,
         )
 
-    def _where_known(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _where_known(self, arguments: dict[str, object]) -> dict[str, object]:
         """Add what not every version takes, where this one does."""
         known = getattr(self._vllm.EngineArgs, "__dataclass_fields__", {})
-        wanted: dict[str, Any] = {"use_tqdm_on_load": False}
+        wanted: dict[str, object] = {"use_tqdm_on_load": False}
         if self._speculative is not None:
             wanted["per_request_spec_decode_metrics"] = "summary"
         return {**{k: v for k, v in wanted.items() if k in known}, **arguments}
@@ -170,7 +170,7 @@ class VLLMEngine:
     def _sampling(self, prompt: Prompt) -> Any:
         spec = self.spec
         only_once = importlib.import_module("vllm.sampling_params").RequestOutputKind.FINAL_ONLY
-        own: dict[str, Any] = {}
+        own: dict[str, object] = {}
         if spec.temperature > 0:
             own["seed"] = seed_of(spec, prompt, 32)
         return self._vllm.SamplingParams(
