@@ -304,7 +304,7 @@ def test_the_library_itself(prompts):
     own = [c.speculation for c in given.values()]
     assert counted["accepted"] == sum(s.accepted for s in own) > 0
     assert all(s.accepted == sum(k * n for k, n in enumerate(s.histogram)) for s in own)
-    for process in engine._own:
+    for process in engine._processes:
         process.kill()
     with pytest.raises(DraftproofError, match=r"EngineCore.* ended|vLLM fails at"):
         list(engine.answer(prompts))

@@ -80,12 +80,16 @@ def read_lm_eval_log(
 
 def _arguments(row: Mapping[str, object], where: str) -> list[list[Any]]:
     """Return the arguments of every request that the document led to."""
-    given = row.get("arguments")
-    if isinstance(given, dict):
-        given = [list(a.values()) if isinstance(a, dict) else a for a in given.values()]
-    if not isinstance(given, list) or not given or not all(isinstance(a, list) for a in given):
+    arguments = row.get("arguments")
+    if isinstance(arguments, dict):
+        arguments = [list(a.values()) if isinstance(a, dict) else a for a in arguments.values()]
+    if (
+        not isinstance(arguments, list)
+        or not arguments
+        or not all(isinstance(a, list) for a in arguments)
+    ):
         raise DraftproofError(f"{where}: field 'arguments' is missing or of another kind")
-    return given
+    return arguments
 
 
 def _prompt(row: Mapping[str, object], where: str) -> str:

@@ -9,7 +9,6 @@ chosen from outside.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.rescoring.prompt_logprobs import ScoredToken, read_answer_tokens, request_body
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.rescoring.rescorer import ScoreRequest, TokenScore
+from draftproof.stacks.http.client import authorization
 
 _TOP = 8
 _SAFETY = 3.0
@@ -156,12 +156,5 @@ class ServerRescorer:
 
 
 def _client(options: RescoreOptions) -> httpx.Client:
-    headers = {}
-    if options.api_key_env is not None:
-        key = os.environ.get(options.api_key_env, "").strip()
-        if not key:
-            raise DraftproofError(
-                f"rescore: api_key_env names {options.api_key_env}, which is not set"
-            )
-        headers["Authorization"] = f"Bearer {key}"
+    headers = authorization("rescore", options.api_key_env)
     return httpx.Client(base_url=options.url, headers=headers, timeout=options.timeout)

@@ -71,7 +71,7 @@ def collect(
         plan: The arms.
         battery: The prompts, as `Plan.load_battery` returns them.
         run: Where answers are read from and appended to.
-        progress: Heard after every answer.
+        progress: Called after every answer.
         workers: Who answers, side by side, each with its own copy of the models; this process
             alone if None. An arm of our own decoder is answered by all of them, part by part;
             another arm by one of them.
@@ -81,23 +81,23 @@ def collect(
         DraftproofError: The directory holds another run, or an engine fails.
     """
     manifest = open_manifest(plan, battery, run)
-    hear = progress or (lambda arm, done, total: None)
+    on_progress = progress or (lambda arm, done, total: None)
     workers = workers or Workers()
     total = len(battery.prompts)
     tasks: list[Task] = []
     known: dict[str, int] = {}
     for arm in plan.arms:
-        given = run.log(arm.name).read()
-        strange = given.keys() - {p.id for p in battery.prompts}
-        if strange:
+        answers = run.log(arm.name).read()
+        unknown = answers.keys() - {p.id for p in battery.prompts}
+        if unknown:
             raise DraftproofError(
-                f"{run.path}: arm {arm.name!r} has an answer to {sorted(strange)[0]!r}, "
+                f"{run.path}: arm {arm.name!r} has an answer to {sorted(unknown)[0]!r}, "
                 "a prompt that the battery does not hold"
             )
-        known[arm.name] = len(given)
-        if len(given) == total:
-            hear(arm.name, total, total)
-        waiting = [p for p in in_order(arm, battery.prompts) if p.id not in given]
+        known[arm.name] = len(answers)
+        if len(answers) == total:
+            on_progress(arm.name, total, total)
+        waiting = [p for p in in_order(arm, battery.prompts) if p.id not in answers]
         path = run.log(arm.name).path
         tasks += [Task(arm, battery, path, part) for part in _parts(arm, waiting, workers.jobs)]
 
@@ -107,10 +107,10 @@ def collect(
         arm = tasks[number].arm.name
         known[arm] += count - done[number]
         done[number] = count
-        hear(arm, known[arm], total)
+        on_progress(arm, known[arm], total)
 
     def finished(number: int, record: PartRecord) -> None:
-        note_arm(manifest, tasks[number].arm.name, record)
+        record_arm(manifest, tasks[number].arm.name, record)
         run.write_manifest(manifest)
 
     ask = partial(answer_task, engine_of) if engine_of else answer_with_own_engine
@@ -129,7 +129,7 @@ def _parts(arm: ArmSpec, waiting: Sequence[Prompt], jobs: int) -> list[tuple[Pro
     return [tuple(waiting[n :: max(parts, 1)]) for n in range(max(parts, 1))] if waiting else []
 
 
-def note_arm(manifest: dict[str, Any], arm: str, record: PartRecord) -> None:
+def record_arm(manifest: dict[str, Any], arm: str, record: PartRecord) -> None:
     """Add to the manifest what an arm did now: seconds, answers, fingerprint, counters.
 
     The seconds of parts that were answered side by side add up, as if one had followed the other.
@@ -155,29 +155,31 @@ def part_record(engine: Engine, seconds: float, generated: int) -> PartRecord:
     return record
 
 
-def answer_with_own_engine(task: Task, tell: Tell) -> PartRecord:
+def answer_with_own_engine(task: Task, on_progress: Tell) -> PartRecord:
     """Answer the prompts of a task with the engine that its arm names; see `answer_task`."""
-    return answer_task(partial(make_engine, logs=task.path.parents[1] / "logs"), task, tell)
+    return answer_task(partial(make_engine, logs=task.path.parents[1] / "logs"), task, on_progress)
 
 
-def answer_task(engine_of: Callable[[ArmSpec], Engine], task: Task, tell: Tell) -> PartRecord:
+def answer_task(
+    engine_of: Callable[[ArmSpec], Engine], task: Task, on_progress: Tell
+) -> PartRecord:
     """Answer the prompts of a task, appending every answer as soon as it is there.
 
     Args:
         engine_of: Makes the arm's engine.
         task: What to answer.
-        tell: Called with the number of answers so far.
+        on_progress: Called with the number of answers so far.
     """
     log = AnswerLog(task.path)
     engine = engine_of(task.arm)
-    tell(0)
+    on_progress(0)
     engine.open(task.battery.prompts)
     start, generated = time.perf_counter(), 0
     try:
         for completion in engine.answer(task.waiting):
             log.append(completion)
             generated += 1
-            tell(generated)
+            on_progress(generated)
     finally:
         log.close()
     return part_record(engine, time.perf_counter() - start, generated)

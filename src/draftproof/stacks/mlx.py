@@ -143,43 +143,43 @@ def _rounds(drafted: Sequence[bool], spec: ArmSpec) -> Iterator[tuple[int, int]]
     >>> list(_rounds([True, False, True, True, False, True], arm))
     [(2, 1), (2, 2), (1, 1)]
     """
-    kept = 0
-    for index, own in enumerate(drafted):
-        kept += own
-        if not own or index == len(drafted) - 1:
-            begin = index + 1 - kept - (not own)
-            yield min(spec.gamma, spec.max_new_tokens - begin), kept
-            kept = 0
+    accepted = 0
+    for index, from_draft in enumerate(drafted):
+        accepted += from_draft
+        if not from_draft or index == len(drafted) - 1:
+            begin = index + 1 - accepted - (not from_draft)
+            yield min(spec.gamma, spec.max_new_tokens - begin), accepted
+            accepted = 0
 
 
 def _speculation(drafted: Sequence[bool], spec: ArmSpec) -> Speculation:
     rounds = list(_rounds(drafted, spec))
     histogram = [0] * (spec.gamma + 1)
-    for _, kept in rounds:
-        histogram[kept] += 1
+    for _, accepted in rounds:
+        histogram[accepted] += 1
     return Speculation(
         rounds=len(rounds),
         drafted=sum(n for n, _ in rounds),
-        accepted=sum(kept for _, kept in rounds),
+        accepted=sum(accepted for _, accepted in rounds),
         histogram=tuple(histogram),
     )
 
 
 def _provenance(drafted: Sequence[bool], spec: ArmSpec) -> str:
     letters = []
-    for (proposed, kept), length in zip(_rounds(drafted, spec), _lengths(drafted), strict=True):
-        letters.append("d" * kept)
-        if length > kept:
-            letters.append("b" if kept == proposed else "c")
+    for (proposed, accepted), length in zip(_rounds(drafted, spec), _lengths(drafted), strict=True):
+        letters.append("d" * accepted)
+        if length > accepted:
+            letters.append("b" if accepted == proposed else "c")
     return "".join(letters)
 
 
 def _lengths(drafted: Sequence[bool]) -> Iterator[int]:
     """Yield the number of tokens of every round."""
     length = 0
-    for own in drafted:
+    for from_draft in drafted:
         length += 1
-        if not own:
+        if not from_draft:
             yield length
             length = 0
     if length:

@@ -42,12 +42,12 @@ class _Counter:
     def update_candidate_strategy(
         self, input_ids: torch.Tensor, scores: torch.Tensor, num_matches: int
     ) -> None:
-        kept = min(int(num_matches), self._proposed)
+        matched = min(int(num_matches), self._proposed)
         if self._proposed:
             self.rounds += 1
             self.drafted += self._proposed
-            self.accepted += kept
-            self.histogram[kept] += 1
+            self.accepted += matched
+            self.histogram[matched] += 1
         self._generator.update_candidate_strategy(input_ids, scores, num_matches)
 
 
@@ -60,7 +60,7 @@ class TransformersEngine:
     ``assistant_ensemble_weight``.
 
     The library returns no acceptance counts. They are read where it keeps them itself: at the
-    candidate generator, which is told the number of matches of every round.
+    candidate generator, which is given the number of matches of every round.
     """
 
     def __init__(self, spec: ArmSpec) -> None:
@@ -117,11 +117,11 @@ class TransformersEngine:
             tokens = module.generate(ids, **options)[0, ids.shape[1] :].tolist()
         seconds = time.perf_counter() - start
         ended = bool(tokens) and tokens[-1] in self._target.eos
-        shown = tokens[:-1] if ended else tokens
+        answer_tokens = tokens[:-1] if ended else tokens
         return Completion(
             arm=spec.name,
             id=prompt.id,
-            text=self._target.tokenizer.decode(shown, skip_special_tokens=True),
+            text=self._target.tokenizer.decode(answer_tokens, skip_special_tokens=True),
             finish_reason="stop" if ended else "length",
             token_ids=tuple(tokens),
             prompt_hash=rendered.digest,
@@ -145,7 +145,7 @@ class TransformersEngine:
             counters.append(_Counter(make(*args, **kwargs), self.spec.gamma))
             return counters[-1]
 
-        kept = {name: getattr(settings, name) for name in _CONSTANT_LENGTH}
+        before = {name: getattr(settings, name) for name in _CONSTANT_LENGTH}
         wanted = {**_CONSTANT_LENGTH, "num_assistant_tokens": self.spec.gamma}
         for name, value in wanted.items():
             setattr(settings, name, value)
@@ -154,7 +154,7 @@ class TransformersEngine:
             yield counters
         finally:
             del module._get_candidate_generator
-            for name, value in kept.items():
+            for name, value in before.items():
                 setattr(settings, name, value)
 
     def proof(self) -> None:
@@ -215,9 +215,9 @@ def _speculative_options(spec: ArmSpec, module: Any) -> dict[str, object]:
 
 def _only(spec: ArmSpec, options: Mapping[str, object], name: str, default: Any) -> Any:
     """Return the one option that there is."""
-    strange = sorted(options.keys() - {name})
-    if strange:
-        raise DraftproofError(f"arm {spec.name!r}: no option {strange[0]!r} here, only {name!r}")
+    unknown = sorted(options.keys() - {name})
+    if unknown:
+        raise DraftproofError(f"arm {spec.name!r}: no option {unknown[0]!r} here, only {name!r}")
     return options.get(name, default)
 
 

@@ -31,11 +31,11 @@ class CounterStore:
         if self._file is None or not self._file.is_file():
             return
         try:
-            found = json.loads(self._file.read_text("utf-8"))
-            counts = [found[name] for name in Counters.__slots__]
+            document = json.loads(self._file.read_text("utf-8"))
+            counts = [document[name] for name in Counters.__slots__]
             if any(type(n) is not int or n < 0 for n in counts):
                 raise ValueError("no counts")
-            self.problem = found.get("problem")
+            self.problem = document.get("problem")
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self.problem = f"{self._file}: what an earlier part counted cannot be read"
             return

@@ -139,7 +139,7 @@ class OpenAIEngine:
             extra=info.extra,
         )
         waiting = deque(prompts)
-        # not passed on while it may still be that nobody is there, or that nothing is accepted
+        # not passed on while the server may still be unreachable or refuse everything
         held: list[Completion] = []
         unreached = answered = 0
         patience = max(10, 2 * spec.concurrency)

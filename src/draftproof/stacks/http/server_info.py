@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 from draftproof.records import DraftproofError
-from draftproof.stacks.http.client import read_bounded
+from draftproof.stacks.http.client import authentication_failed, read_bounded
 from draftproof.stacks.http.wire import FaultError
 from draftproof.stacks.spec import ArmSpec
 
@@ -71,11 +71,7 @@ async def server_info(http: httpx.AsyncClient, spec: ArmSpec) -> ServerInfo:
             f"{str(error) or type(error).__name__}"
         ) from error
     if response.status_code in {401, 403}:
-        hint = "" if spec.api_key_env else "; name the variable that holds the key: api_key_env"
-        raise DraftproofError(
-            f"arm {spec.name!r}: {http.base_url}: authentication failed "
-            f"(HTTP {response.status_code}){hint}"
-        )
+        raise authentication_failed(spec, f"{http.base_url}: HTTP {response.status_code}")
     models = _models(response)
     if spec.model is None and not models:
         raise DraftproofError(

@@ -1,4 +1,4 @@
-"""What a server says about its own speculation, read without guessing.
+"""A server's own counters of speculation, read without guessing.
 
 A counter that is not known by name is never taken for zero: it makes the arm unproven, and says
 which names were found.
@@ -43,9 +43,9 @@ def speculation_of(reply: Mapping[str, object]) -> Speculation | None:
     timings = reply.get("timings")
     if isinstance(timings, Mapping) and any(str(k).startswith("draft") for k in timings):
         return _from_llama_cpp(timings)
-    for found in _sglang_places(reply):
-        if any(str(k).startswith("spec_") for k in found):
-            return _from_sglang(found)
+    for fields in _sglang_places(reply):
+        if any(str(k).startswith("spec_") for k in fields):
+            return _from_sglang(fields)
     return None
 
 
@@ -64,16 +64,16 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _count(found: Mapping[str, object], *names: str) -> int:
+def _count(fields: Mapping[str, object], *names: str) -> int:
     """Return the first of several names for one counter."""
     for name in names:
-        value = found.get(name)
+        value = fields.get(name)
         if type(value) is int and value >= 0:
             return value
-        if name in found:
+        if name in fields:
             raise UnknownCountersError(f"counter {name!r} is no whole number from zero up")
     raise UnknownCountersError(
-        f"no counter {names[0]!r}; there are {', '.join(sorted(map(str, found))) or 'none'}"
+        f"no counter {names[0]!r}; there are {', '.join(sorted(map(str, fields))) or 'none'}"
     )
 
 
@@ -83,10 +83,10 @@ def _checked(rounds: int, drafted: int, accepted: int, histogram: tuple[int, ...
     return Speculation(rounds=rounds, drafted=drafted, accepted=accepted, histogram=histogram)
 
 
-def _from_vllm(found: object) -> Speculation:
-    if not isinstance(found, Mapping):
+def _from_vllm(fields: object) -> Speculation:
+    if not isinstance(fields, Mapping):
         raise UnknownCountersError("metrics.speculative_decoding is no object")
-    histogram = found.get("acceptance_histogram")
+    histogram = fields.get("acceptance_histogram")
     dense: tuple[int, ...] = ()
     if isinstance(histogram, Mapping) and histogram:
         try:
@@ -97,20 +97,20 @@ def _from_vllm(found: object) -> Speculation:
             raise UnknownCountersError("acceptance_histogram has impossible keys")
         dense = tuple(sparse.get(k, 0) for k in range(max(sparse) + 1))
     return _checked(
-        _count(found, "num_spec_steps"),
-        _count(found, "num_draft_tokens"),
-        _count(found, "num_accepted_draft_tokens"),
+        _count(fields, "num_spec_steps"),
+        _count(fields, "num_draft_tokens"),
+        _count(fields, "num_accepted_draft_tokens"),
         dense,
     )
 
 
-def _from_sglang(found: Mapping[str, object]) -> Speculation:
+def _from_sglang(fields: Mapping[str, object]) -> Speculation:
     names = ("spec_correct_drafts_histogram", "spec_accept_histogram")
-    histograms = (_integers(found.get(name)) for name in names)
+    histograms = (_integers(fields.get(name)) for name in names)
     return _checked(
-        _count(found, "spec_verify_ct"),
-        _count(found, "spec_num_proposed_drafts", "spec_draft_token_num"),
-        _count(found, "spec_num_correct_drafts", "spec_accept_token_num"),
+        _count(fields, "spec_verify_ct"),
+        _count(fields, "spec_num_proposed_drafts", "spec_draft_token_num"),
+        _count(fields, "spec_num_correct_drafts", "spec_accept_token_num"),
         next((h for h in histograms if h is not None), ()),
     )
 
@@ -120,15 +120,15 @@ def _integers(value: object) -> tuple[int, ...] | None:
     return tuple(_list(value)) if integers else None  # type: ignore[arg-type]
 
 
-def _from_llama_cpp(found: Mapping[str, object]) -> Speculation:
+def _from_llama_cpp(fields: Mapping[str, object]) -> Speculation:
     """Read llama.cpp's timings, which are there only where something was drafted.
 
     It counts no rounds. Every forward emits one token that is not a draft's, and the first of
     them is the prompt's own, so the forwards after it are the emitted tokens less the accepted
     ones less one.
     """
-    drafted, accepted = _count(found, "draft_n"), _count(found, "draft_n_accepted")
-    emitted = _count(found, "predicted_n")
+    drafted, accepted = _count(fields, "draft_n"), _count(fields, "draft_n_accepted")
+    emitted = _count(fields, "predicted_n")
     return _checked(max(emitted - accepted - 1, 1 if drafted else 0), drafted, accepted, ())
 
 
@@ -185,15 +185,15 @@ def iteration_counters(text: str) -> Counters | None:
         raise UnknownCountersError("the metrics page is no JSON") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UnknownCountersError("the metrics page is no list of iterations")
-    found = [
+    statistics = [
         row["specDecodingStats"]
         for row in rows
         if isinstance(row.get("specDecodingStats"), dict) and not row.get("attentionDpRank")
     ]
-    if not found:
+    if not statistics:
         return None
     names = ("numRequestsWithDraftTokens", "numDraftTokens", "numAcceptedTokens")
-    return Counters(*(sum(_count(one, name) for one in found) for name in names))
+    return Counters(*(sum(_count(row, name) for row in statistics) for name in names))
 
 
 def _samples(text: str) -> list[tuple[str, float]]:
@@ -205,7 +205,7 @@ def _samples(text: str) -> list[tuple[str, float]]:
     ]
     try:
         families = list(text_string_to_metric_families("\n".join([*lines, ""])))
-    # the parser names no errors of its own; a page is whatever a stranger sends
+    # the parser has no errors of its own, and a page may hold anything
     except Exception as error:
         raise UnknownCountersError(f"the metrics page cannot be read: {error!s:.200}") from error
     return [(sample.name, sample.value) for family in families for sample in family.samples]
@@ -229,8 +229,8 @@ class CounterWatch:
     def read(self, page: str | None) -> None:
         """Take a reading; None means that the server has no metrics page.
 
-        A page of totals is compared with the one before, a page of iterations that are told only
-        once is added to it.
+        A page of totals is compared with the one before; a page of iterations, each of which is
+        listed only once, is added to it.
         """
         if page is None:
             if self.readings:
@@ -265,7 +265,7 @@ class CounterWatch:
         if counters is None:
             return None
         if self.readings == 0:
-            # left over from whoever asked before
+            # left over from requests before this arm
             return Counters(0, 0, 0)
         return (self._last or Counters(0, 0, 0)) + counters
 

@@ -240,5 +240,5 @@ def error_text(body: bytes, status: int) -> str:
     except (ValueError, RecursionError):
         return f"HTTP {status}"
     error = document.get("error", document) if isinstance(document, dict) else document
-    said = error.get("message", error) if isinstance(error, dict) else error
-    return f"HTTP {status}: {_short(said)}"
+    message = error.get("message", error) if isinstance(error, dict) else error
+    return f"HTTP {status}: {_short(message)}"

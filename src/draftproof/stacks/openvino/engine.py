@@ -209,19 +209,19 @@ def _speculation(spec: ArmSpec, result: Any, answers: int) -> Speculation:
     emitted = [int(n) for n in result.perf_metrics.raw_metrics.m_batch_sizes]
     metrics = result.extended_perf_metrics
     if metrics is None:
-        kept = sum(n - answers for n in emitted if n > answers)
+        accepted = sum(n - answers for n in emitted if n > answers)
         # a round emits one token that was not drafted, the prompt's own step is none
-        rounds = max(sum(emitted) - answers - kept, 0)
-        return Speculation(rounds=rounds, drafted=kept, accepted=kept)
+        rounds = max(sum(emitted) - answers - accepted, 0)
+        return Speculation(rounds=rounds, drafted=accepted, accepted=accepted)
     drafted, accepted = metrics.get_num_draft_tokens(), metrics.get_num_accepted_tokens()
     histogram = [0] * (spec.gamma + 1)
     # the prompt's own step is no round, and the library leaves out the last
-    kept_by_round = [n - 1 for n in emitted[1:-1]]
-    if answers == 1 and sum(kept_by_round) == accepted:
-        for kept in kept_by_round:
-            histogram[kept] += 1
+    accepted_by_round = [n - 1 for n in emitted[1:-1]]
+    if answers == 1 and sum(accepted_by_round) == accepted:
+        for count in accepted_by_round:
+            histogram[count] += 1
         return Speculation(
-            rounds=len(kept_by_round),
+            rounds=len(accepted_by_round),
             drafted=drafted,
             accepted=accepted,
             histogram=tuple(histogram),

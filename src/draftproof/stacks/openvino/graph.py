@@ -101,7 +101,7 @@ def answers(
         more: Further inputs ``[1, T, F]``, cut as the tokens are.
     """
     request = openvino.compile_model(exported, "CPU", EXACT).create_infer_request()
-    found, start = [], 0
+    log_probabilities, start = [], 0
     for end in pieces:
         result = request.infer(
             {
@@ -112,9 +112,9 @@ def answers(
                 **{name: values[:, start:end].numpy() for name, values in more.items()},
             }
         )
-        found.append(torch.from_numpy(result["logits"].copy())[0].log_softmax(-1))
+        log_probabilities.append(torch.from_numpy(result["logits"].copy())[0].log_softmax(-1))
         start = end
-    return torch.cat(found)
+    return torch.cat(log_probabilities)
 
 
 def write(

@@ -64,13 +64,13 @@ def speculative_config(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, 
             config[theirs] = options.pop(ours, usual)
     if spec.rule != "exact":
         config["rejection_sample_method"] = REJECTION[spec.rule]
-    for where, given in (("drafter_options", options), ("rule_options", spec.rule_options)):
-        twice = sorted(given.keys() & {*config, "method", "model", "rejection_sample_method"})
-        if twice:
+    for where, extra in (("drafter_options", options), ("rule_options", spec.rule_options)):
+        declared = sorted(extra.keys() & {*config, "method", "model", "rejection_sample_method"})
+        if declared:
             raise DraftproofError(
-                f"arm {spec.name!r}: {where}.{twice[0]} follows from the arm's other fields"
+                f"arm {spec.name!r}: {where}.{declared[0]} follows from the arm's other fields"
             )
-        config |= given
+        config |= extra
     return config
 
 
@@ -104,10 +104,10 @@ def engine_arguments(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, ob
     Raises:
         DraftproofError: A property is a field of the arm itself, or see `speculative_config`.
     """
-    twice = sorted(_DECLARED.keys() & spec.properties.keys())
-    if twice:
+    declared = sorted(_DECLARED.keys() & spec.properties.keys())
+    if declared:
         raise DraftproofError(
-            f"arm {spec.name!r}: properties.{twice[0]} is declared by {_DECLARED[twice[0]]}"
+            f"arm {spec.name!r}: properties.{declared[0]} is declared by {_DECLARED[declared[0]]}"
         )
     return {
         "model": place(spec.target),

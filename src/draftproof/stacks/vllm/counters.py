@@ -21,18 +21,20 @@ def metrics_page(metrics: Iterable[Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def answer_counters(found: Any) -> Speculation | None:
+def answer_counters(metrics: Any) -> Speculation | None:
     """Return the counters of one answer's ``spec_decode_metrics``, None where there are none.
 
     Raises:
         UnknownCountersError: They have other names, or values that are no counts.
     """
-    if found is None:
+    if metrics is None:
         return None
-    as_dict = getattr(found, "to_dict", None)
+    as_dict = getattr(metrics, "to_dict", None)
     counts = as_dict() if callable(as_dict) else None
     if not isinstance(counts, Mapping):
-        raise UnknownCountersError(f"an answer's metrics are a {type(found).__name__}, no counters")
+        raise UnknownCountersError(
+            f"an answer's metrics are a {type(metrics).__name__}, no counters"
+        )
     histogram = counts.get("acceptance_histogram")
     if isinstance(histogram, list):
         counts = {**counts, "acceptance_histogram": dict(enumerate(histogram))}

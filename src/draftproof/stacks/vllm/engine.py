@@ -21,7 +21,7 @@ from draftproof.stacks.vllm.process import attended, engine_processes, shut_down
 _FINISHED = {"stop": "stop", "length": "length"}
 _LOSSY = frozenset({"synthetic", "fly"})
 _QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
-"""Said to the library before it is imported, where its user has not said otherwise."""
+"""Environment of the library before it is imported, where its user has not set it."""
 
 
 class VLLMEngine:
@@ -56,7 +56,7 @@ class VLLMEngine:
         self._llm: Any = None
         self._config: Any = None
         self._speculative: dict[str, object] | None = None
-        self._own: frozenset[Any] = frozenset()
+        self._processes: frozenset[Any] = frozenset()
         self._prompts: PromptStore
         self._asked = 0
         self._finalizer: weakref.finalize[..., Any] | None = None
@@ -70,7 +70,7 @@ class VLLMEngine:
         others = engine_processes()
         with starting(spec.name, spec.ready_timeout, lambda: engine_processes() - others):
             self._llm = self._vllm.LLM(**self._where_known(arguments))
-        self._own = engine_processes() - others
+        self._processes = engine_processes() - others
         self._finalizer = weakref.finalize(self, shut_down, self._llm)
         self._config = self._llm.llm_engine.vllm_config
         self._require_what_was_declared()
@@ -155,7 +155,7 @@ class VLLMEngine:
                 self._forget(list(waiting))
 
     def _attended(self, doing: str, call: Callable[[], Any]) -> Any:
-        return attended(self.spec.name, doing, self.spec.timeout, self._own, call)
+        return attended(self.spec.name, doing, self.spec.timeout, self._processes, call)
 
     def _hand_over(self, waiting: Mapping[str, Prompt]) -> None:
         for name, prompt in waiting.items():
@@ -163,21 +163,21 @@ class VLLMEngine:
             self._llm.llm_engine.add_request(name, ids, self._sampling(prompt))
 
     def _forget(self, names: list[str]) -> None:
-        """Tell the engine that nobody waits any more, if it is still there."""
-        if all(process.is_alive() for process in self._own):
+        """Abort requests whose answers nobody waits for, if the engine still runs."""
+        if all(process.is_alive() for process in self._processes):
             self._llm.llm_engine.abort_request(names)
 
     def _sampling(self, prompt: Prompt) -> Any:
         spec = self.spec
         only_once = importlib.import_module("vllm.sampling_params").RequestOutputKind.FINAL_ONLY
-        own: dict[str, object] = {}
+        seed: dict[str, object] = {}
         if spec.temperature > 0:
-            own["seed"] = seed_of(spec, prompt, 32)
+            seed["seed"] = seed_of(spec, prompt, 32)
         return self._vllm.SamplingParams(
             temperature=spec.temperature,
             max_tokens=spec.max_new_tokens,
             output_kind=only_once,
-            **own,
+            **seed,
         )
 
     def _completion(self, prompt: Prompt, output: Any) -> Completion:
