@@ -1,6 +1,7 @@
 """Counters: known names are read, unknown ones are said, none is ever taken for zero."""
 
 import json
+import time
 from contextlib import suppress
 
 import pytest
@@ -130,6 +131,20 @@ def test_a_malformed_line_about_speculation_is_named(line):
     with pytest.raises(UnknownCountersError, match="cannot be read"):
         prometheus_counters(PAGE + line + "\n")
     assert prometheus_counters(PAGE + line.replace("spec_decode", "cache") + "\n") is not None
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "vllm:spec_decode_num_drafts_total{" + 'a="b",' * 500_000 + "} 1\n",
+        'vllm:spec_decode_num_drafts_total{engine="0"} 1\n' * 200_000,
+    ],
+)
+def test_a_page_without_end_is_refused_at_once(page):
+    start = time.perf_counter()
+    with pytest.raises(UnknownCountersError, match="more than"):
+        prometheus_counters(page)
+    assert time.perf_counter() - start < 5
 
 
 @given(st.text(), st.text(alphabet='{}="\\\t #,x1.:_', max_size=40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -133,12 +134,15 @@ async def _document(http: httpx.AsyncClient, path: str) -> Mapping[str, object]:
 
 
 async def metrics_page(http: httpx.AsyncClient) -> str | None:
-    """Return the server's Prometheus page, None where it has none."""
+    """Return the server's Prometheus page, None where it has none or sends it too slowly."""
     try:
-        async with http.stream("GET", "/metrics") as response:
+        async with (
+            asyncio.timeout(http.timeout.read),
+            http.stream("GET", "/metrics") as response,
+        ):
             if response.status_code != 200:
                 return None
             raw = await read_bounded(response)
-    except (httpx.HTTPError, FaultError):
+    except (httpx.HTTPError, FaultError, TimeoutError):
         return None
     return raw.decode("utf-8", "replace")

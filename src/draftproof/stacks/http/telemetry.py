@@ -22,6 +22,13 @@ _WANTED = ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
 _IGNORED = ("num_accepted_tokens_per_pos",)
 _SUSPECT = re.compile(r"spec[_a-z]*(decod|draft|accept|verif)|draft[_a-z]*(accept|token)", re.I)
 
+_MAX_LINES = 10_000
+"""Lines about speculation on one page; servers have a few for every engine."""
+_MAX_NAME = 256
+"""Characters of a line in which its subject is looked for; a name comes first."""
+_MAX_LINE = 4_096
+"""Characters of such a line: the parser's time grows with the square of its labels."""
+
 
 class UnknownCountersError(ValueError):
     """There are counters of speculation, but not under the names that are known."""
@@ -201,8 +208,13 @@ def _samples(text: str) -> list[tuple[str, float]]:
     lines = [
         line.strip()
         for line in text.splitlines()
-        if _SUSPECT.search(line) and not line.startswith("#")
+        if not line.startswith("#") and _SUSPECT.search(line[:_MAX_NAME])
     ]
+    if len(lines) > _MAX_LINES or any(len(line) > _MAX_LINE for line in lines):
+        raise UnknownCountersError(
+            f"the metrics page cannot be read: more than {_MAX_LINES:,} lines about speculation, "
+            f"or one of more than {_MAX_LINE:,} characters"
+        )
     try:
         families = list(text_string_to_metric_families("\n".join([*lines, ""])))
     # the parser has no errors of its own, and a page may hold anything
