@@ -12,7 +12,7 @@ import pytest
 
 from draftproof.records import Counters, Message, Prompt, ProofState
 from draftproof.stacks import ArmSpec
-from draftproof.stacks.http.counter_store import CounterStore
+from draftproof.stacks.http.counters import CounterStore
 from draftproof.stacks.http.engine import OpenAIEngine
 from draftproof.stacks.http.server import Server
 

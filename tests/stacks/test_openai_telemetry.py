@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from draftproof.records import Counters, Speculation
+from draftproof.stacks.http.counters import CounterWatch
 from draftproof.stacks.http.telemetry import (
-    CounterWatch,
     UnknownCountersError,
     iteration_counters,
     prometheus_counters,

@@ -30,10 +30,9 @@ from draftproof.records import (
 )
 from draftproof.stacks.http import wire
 from draftproof.stacks.http.client import Client, http_client
-from draftproof.stacks.http.counter_store import CounterStore
+from draftproof.stacks.http.counters import CounterStore, CounterWatch
 from draftproof.stacks.http.server import Server
 from draftproof.stacks.http.server_info import ServerInfo, metrics_page, server_info
-from draftproof.stacks.http.telemetry import CounterWatch
 from draftproof.stacks.spec import ArmSpec
 
 _WATCH_EVERY = 0.5

@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,7 +19,9 @@ _FAMILIES = ("vllm", "draftproof")
 """Servers whose Prometheus names are ``NAME:spec_decode_…_total``."""
 _WANTED = ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
 _IGNORED = ("num_accepted_tokens_per_pos",)
-_SUSPECT = re.compile(r"spec[_a-z]*(decod|draft|accept|verif)|draft[_a-z]*(accept|token)", re.I)
+_WORDS = {"spec": ("decod", "draft", "accept", "verif"), "draft": ("accept", "token")}
+"""A name that holds one of these, and behind it one of those, speaks of speculation."""
+_RUN = re.compile(r"[_a-z]+", re.ASCII)
 
 _MAX_LINES = 10_000
 """Lines about speculation on one page; servers have a few for every engine."""
@@ -155,7 +156,7 @@ def prometheus_counters(text: str) -> Counters | None:
     for name, value in _samples(text):
         if name in known:
             totals[name] = totals.get(name, 0.0) + _total(name, value)
-        elif _SUSPECT.search(name) and not name.endswith("_created"):
+        elif _is_suspect(name) and not name.endswith("_created"):
             plain = name.partition(":spec_decode_")[2].removesuffix("_total")
             if plain not in _IGNORED:
                 unknown.add(name)
@@ -203,12 +204,29 @@ def iteration_counters(text: str) -> Counters | None:
     return Counters(*(sum(_count(row, name) for row in statistics) for name in names))
 
 
+def _is_suspect(name: str) -> bool:
+    """Whether a name speaks of speculation; takes time in proportion to its length.
+
+    >>> _is_suspect("sglang:spec_accept_length"), _is_suspect("vllm:num_requests_running")
+    (True, False)
+    """
+    name = name.lower()
+    if not any(first in name for first in _WORDS):
+        return False
+    runs = _RUN.findall(name)
+    return any(
+        (at := run.find(first)) >= 0 and any(run.find(w, at + len(first)) >= 0 for w in seconds)
+        for run in runs
+        for first, seconds in _WORDS.items()
+    )
+
+
 def _samples(text: str) -> list[tuple[str, float]]:
     """Return name and value of every sample whose line speaks of speculation."""
     lines = [
         line.strip()
         for line in text.splitlines()
-        if not line.startswith("#") and _SUSPECT.search(line[:_MAX_NAME])
+        if not line.startswith("#") and _is_suspect(line[:_MAX_NAME])
     ]
     if len(lines) > _MAX_LINES or any(len(line) > _MAX_LINE for line in lines):
         raise UnknownCountersError(
@@ -227,63 +245,3 @@ def _total(name: str, value: float) -> float:
     if not math.isfinite(value) or value < 0:
         raise UnknownCountersError(f"{name} reads {value}, which is no count")
     return value
-
-
-class CounterWatch:
-    """Follows a server's totals through an arm and notices when they go backwards."""
-
-    def __init__(self) -> None:
-        self._first: Counters | None = None
-        self._last: Counters | None = None
-        self.readings = 0
-        self.problem: str | None = None
-
-    def read(self, page: str | None) -> None:
-        """Take a reading; None means that the server has no metrics page.
-
-        A page of totals is compared with the one before; a page of iterations, each of which is
-        listed only once, is added to it.
-        """
-        if page is None:
-            if self.readings:
-                self.problem = self.problem or "the metrics page went away"
-            return
-        try:
-            listed = page.lstrip().startswith("[")
-            totals = self._added(page) if listed else prometheus_counters(page)
-        except UnknownCountersError as error:
-            self.problem = self.problem or str(error)
-            return
-        self.readings += 1
-        if totals is None:
-            if self._last is not None and not listed:
-                self.problem = self.problem or "the counters went away"
-            return
-        before = self._last or Counters(0, 0, 0)
-        for name, gain in asdict(totals - before).items():
-            if gain < 0:
-                old, new = getattr(before, name), getattr(totals, name)
-                self.problem = self.problem or (
-                    f"the server's count of {name} went backwards, from {old:,} to {new:,}: "
-                    "it was restarted, or several servers answer at one address"
-                )
-        if self._first is None:
-            # counters that appear later started from zero
-            self._first = totals if self.readings == 1 else Counters(0, 0, 0)
-        self._last = totals
-
-    def _added(self, page: str) -> Counters | None:
-        counters = iteration_counters(page)
-        if counters is None:
-            return None
-        if self.readings == 0:
-            # left over from requests before this arm
-            return Counters(0, 0, 0)
-        return (self._last or Counters(0, 0, 0)) + counters
-
-    @property
-    def gained(self) -> Counters | None:
-        """What was counted since the first reading; None where nothing can be said."""
-        if self.problem or self._first is None or self._last is None or self.readings < 2:
-            return None
-        return self._last - self._first

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from draftproof.records import Proof, ProofState, Speculation
-from draftproof.stacks.http.telemetry import CounterWatch, UnknownCountersError, speculation_of
+from draftproof.stacks.http.counters import CounterWatch
+from draftproof.stacks.http.telemetry import UnknownCountersError, speculation_of
 
 
 def metrics_page(metrics: Iterable[Any]) -> str:
