@@ -13,7 +13,7 @@ ORDER = [
     "scoring", "screen", "report", "lint", "defence", "training", "serve", "cli",
 ]  # fmt: skip
 NEVER = {
-    ("decoding", "battery"), ("decoding", "stats"), ("serve", "screen"),
+    ("decoding", "battery"), ("decoding", "stats"), ("serve", "screen"), ("scoring", "stacks"),
     *((room, "stats") for room in ("battery", "recorded", "stacks", "rescoring", "runs")),
     *(("report", room) for room in ORDER if room not in {"records", "report"}),
     *(("lint", room) for room in ("scoring", "screen", "report", "stats")),

@@ -113,7 +113,7 @@ def test_both_logs_hold_what_the_server_said():
 @pytest.mark.parametrize("columns", [{"text": "x"}, {"label": "x", "id": "y"}])
 def test_only_labels_can_be_named(columns):
     for path in (DATA / "inspect-baseline.eval", samples(".", "tiny_gen")):
-        with pytest.raises(DraftproofError, match="place of its own"):
+        with pytest.raises(DraftproofError, match="fixed field"):
             read_answers(path, "a", columns)
 
 

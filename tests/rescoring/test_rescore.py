@@ -7,8 +7,8 @@ import pytest
 from draftproof.battery import load_battery
 from draftproof.decoding.noise_bound import noise_bound
 from draftproof.records import Cause, Pair
-from draftproof.rescoring.opinion import Question
 from draftproof.rescoring.rescore import LocalRescorer
+from draftproof.rescoring.rescorer import ScoreRequest
 from draftproof.runs.parallel import Workers
 from draftproof.screen.forensics import explain
 from draftproof.stacks import ArmSpec, make_engine
@@ -64,18 +64,18 @@ def positions(pairs):
     for pair in pairs:
         ids = pair.candidate.token_ids
         for end in range(len(ids)):
-            yield Question(pair.prompt, ids[:end], (ids[end],))
+            yield ScoreRequest(pair.prompt, ids[:end], (ids[end],))
 
 
 def test_helpers_read_what_one_process_reads(leaky):
     pairs, rescorer, dtype = leaky
     asked = list(positions(pairs))[:101]
-    alone, inline = rescorer.opinions(asked), Inline()
+    alone, inline = rescorer.scores(asked), Inline()
     rescorer._helpers = inline
     try:
-        together = rescorer.opinions(asked)
+        together = rescorer.scores(asked)
         assert inline.sizes == [51, 50]
-        assert len(rescorer.opinions(asked[:20])) == 20
+        assert len(rescorer.scores(asked[:20])) == 20
         assert inline.sizes == [51, 50], "a few are not worth sending"
     finally:
         rescorer._helpers = None
@@ -92,11 +92,11 @@ def test_workers_of_their_own_read_the_same(leaky):
     if dtype != "float32":
         pytest.skip("once is enough: the processes share no arithmetic")
     asked = list(positions(pairs))[:80]
-    alone = rescorer.opinions(asked)
+    alone = rescorer.scores(asked)
     with Workers(2) as workers:
         rescorer._helpers = workers
         try:
-            assert rescorer.opinions(asked) == alone
+            assert rescorer.scores(asked) == alone
         finally:
             rescorer._helpers = None
 
@@ -114,14 +114,14 @@ def test_many_positions_at_once_are_classed_as_one_at_a_time(leaky):
         assert one.margin == pytest.approx(other.margin, abs=rescorer.noise_bound)
 
 
-def test_the_order_of_the_questions_is_that_of_the_opinions(leaky):
+def test_the_order_of_the_requests_is_that_of_the_scores(leaky):
     pairs, rescorer, _ = leaky
     asked = [
-        Question(p.prompt, p.baseline.token_ids[:i], (p.baseline.token_ids[i],))
+        ScoreRequest(p.prompt, p.baseline.token_ids[:i], (p.baseline.token_ids[i],))
         for p in pairs
         for i in (0, len(p.baseline.token_ids) // 2)
     ]
-    for question, opinion in zip(asked, rescorer.opinions(asked), strict=True):
+    for question, opinion in zip(asked, rescorer.scores(asked), strict=True):
         own = question.tokens[0]
         assert opinion.margin(own) <= rescorer.noise_bound
         assert opinion.ranks[own] == 0 or opinion.margins[own][0] <= rescorer.noise_bound
@@ -132,11 +132,11 @@ def test_the_order_of_the_questions_is_that_of_the_opinions(leaky):
 def test_the_bound_covers_what_company_does_to_a_row(leaky):
     pairs, rescorer, dtype = leaky
     assert rescorer.noise_bound < (1e-3 if dtype == "float32" else 2)
-    asked = [Question(p.prompt, (), (p.candidate.token_ids[0],)) for p in pairs]
-    together = rescorer.opinions(asked)
+    asked = [ScoreRequest(p.prompt, (), (p.candidate.token_ids[0],)) for p in pairs]
+    together = rescorer.scores(asked)
     for question, opinion in zip(asked, together, strict=True):
         token = question.tokens[0]
-        alone = rescorer.opinions([question])[0]
+        alone = rescorer.scores([question])[0]
         assert abs(opinion.margin(token) - alone.margin(token)) <= rescorer.noise_bound
 
 

@@ -9,7 +9,7 @@ import torch
 
 from draftproof.battery import load_battery
 from draftproof.records import Cause, DraftproofError, Message, Pair, Prompt
-from draftproof.rescoring.prompt_logprobs import read_spoken, request_body
+from draftproof.rescoring.prompt_logprobs import read_answer_tokens, request_body
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.rescoring.rescore_server import ServerRescorer
 from draftproof.screen.forensics import explain
@@ -125,11 +125,11 @@ def test_vllm_s_lists_are_read_and_oddities_survive():
                    "6": {"logprob": -3.0, "rank": 2, "decoded_token": "b"}},
             {"7": {"logprob": "x", "decoded_token": "c"}}]  # fmt: skip
     vllm = options("http://h:1", dialect="prompt_logprobs")
-    spoken = read_spoken({"prompt_logprobs": rows}, vllm, "ac")
+    spoken = read_answer_tokens({"prompt_logprobs": rows}, vllm, "ac")
     assert [s.token for s in spoken] == ["a", "c"]
     assert spoken[0].top == {"a": -0.1, "b": -3.0}
     # tokens that do not spell the answer say nothing about it
-    assert read_spoken({"prompt_logprobs": rows}, vllm, "xc") is None
+    assert read_answer_tokens({"prompt_logprobs": rows}, vllm, "xc") is None
     for odd in ({}, {"prompt_logprobs": "?"}, {"choices": [7]}, {"prompt_logprobs": [[], 3]}):
         with pytest.raises(DraftproofError, match="no log-probabilities"):
-            read_spoken(odd, vllm, "a")
+            read_answer_tokens(odd, vllm, "a")

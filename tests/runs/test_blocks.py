@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from draftproof.battery import Battery
-from draftproof.records import Completion, DraftproofError, Message, Prompt
+from draftproof.records import Completion, DraftproofError, Fingerprint, Message, Prompt
 from draftproof.runs import Plan, RunDirectory
 from draftproof.runs.blocks import Open, blocks, collect_blocks
 from draftproof.runs.plan import StopRule
@@ -38,8 +38,14 @@ class Scripted:
     def prompt_hash(self, prompt):
         return prompt.id
 
+    def proof(self):
+        return None
+
     def fingerprint(self):
-        return {"engine": "scripted"}
+        return Fingerprint(engine="scripted")
+
+    def close(self):
+        pass
 
 
 PLAN = Plan.model_validate({

@@ -3,9 +3,17 @@
 import pytest
 
 from draftproof.battery import Battery, load_battery
-from draftproof.records import Completion, DraftproofError, Message, Prompt
+from draftproof.records import (
+    Completion,
+    Counters,
+    DraftproofError,
+    Fingerprint,
+    Message,
+    Prompt,
+    Proof,
+    ProofState,
+)
 from draftproof.runs import Plan, RunDirectory, collect
-from draftproof.runs.collect import add_counters
 from draftproof.runs.parallel import Workers
 
 
@@ -28,8 +36,14 @@ class Scripted:
     def prompt_hash(self, prompt):
         return prompt.id
 
+    def proof(self):
+        return None
+
     def fingerprint(self):
-        return {"engine": "scripted"}
+        return Fingerprint(engine="scripted")
+
+    def close(self):
+        pass
 
 
 @pytest.fixture
@@ -122,13 +136,17 @@ def test_arms_answer_side_by_side_and_a_worker_s_error_is_heard(tmp_path):
 
 
 def test_counters_of_two_parts_of_a_run_add_up():
-    one = {"state": "counted", "source": "prometheus", "rounds": 1, "drafted": 4, "accepted": 2}
-    assert add_counters(None, None) is None
-    assert add_counters(one, None) == add_counters(None, one) == one
-    both = add_counters(one, one)
-    assert (both["rounds"], both["drafted"], both["accepted"]) == (2, 8, 4)
-    doubtful = {"state": "unproven", "source": "none", "problem": "backwards"}
+    one = Proof(
+        state=ProofState.COUNTED, source="prometheus", counters=Counters(1, 4, 2), answers=3
+    )
+    assert Proof.of_parts(None, None) is None
+    assert Proof.of_parts(one, None) == Proof.of_parts(None, one) == one
+    both = Proof.of_parts(one, one)
+    assert both.counters == Counters(2, 8, 4)
+    assert both.answers == 6
+    doubtful = Proof(state=ProofState.UNPROVEN, source="none", problem="backwards")
     for pair in ((one, doubtful), (doubtful, one)):
-        assert add_counters(*pair)["state"] == "unproven"
-    absent = {"state": "absent", "source": "none", "problem": None}
-    assert add_counters(one, absent) == one
+        assert Proof.of_parts(*pair).state is ProofState.UNPROVEN
+        assert Proof.of_parts(*pair).problem == "backwards"
+    absent = Proof(state=ProofState.ABSENT, source="none")
+    assert Proof.of_parts(one, absent) == Proof.of_parts(absent, one) == one

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from draftproof.records import Completion, Construct, DraftproofError, Message, Prompt
-from draftproof.scoring.judges import FORMATS, Endpoint, Item, LocalModel, judge_answers
+from draftproof.scoring.judges import FORMATS, Item, judge_answers
+from draftproof.stacks.judges import Endpoint, LocalModel
 
 
 def prompt(number, **options):

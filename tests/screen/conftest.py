@@ -6,7 +6,7 @@ import pytest
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, Message, Prompt, Role, Speculation
-from draftproof.rescoring.opinion import Opinion
+from draftproof.rescoring.rescorer import TokenScore
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.screen import Arm, Setting, judge
@@ -21,10 +21,10 @@ class Oracle:
     noise_bound: float = 0.01
     reads_text: bool = False
 
-    def opinions(self, questions):
+    def scores(self, questions):
         best = tuple(sorted(self.margins.items(), key=lambda m: m[1])) or ((0, 0.0),)
         return [
-            Opinion(
+            TokenScore(
                 margins={t: (self.margins.get(t, 9.0),) * 2 for t in q.tokens},
                 ranks={t: sum(m < self.margins.get(t, 9.0) for _, m in best) for t in q.tokens},
                 best=best,

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from draftproof.records import Message, Prompt
+from draftproof.records import Counters, Message, Prompt, ProofState
 from draftproof.stacks import ArmSpec
-from draftproof.stacks.http.counter_store import CounterStore
+from draftproof.stacks.http.counters import CounterStore
 from draftproof.stacks.http.engine import OpenAIEngine
 from draftproof.stacks.http.server import Server
-from draftproof.stacks.http.telemetry import Counters
 
 SCRIPT = Path(__file__).with_name("faulty_server.py")
 # an arm that answers slowly and keeps its counts often, to be killed in the middle
@@ -24,7 +23,7 @@ import sys
 from pathlib import Path
 from draftproof.stacks import ArmSpec
 from draftproof.stacks.http import engine as openai
-from draftproof.records import Message, Prompt
+from draftproof.records import Counters, Message, Prompt, ProofState
 openai._METRICS_EVERY = 0.05
 arm = ArmSpec(name="arm", role="candidate", engine="openai", url=sys.argv[1], rate=200)
 engine = openai.OpenAIEngine(arm, Path(sys.argv[2]))
@@ -58,7 +57,7 @@ def test_counts_are_kept_and_added(tmp_path):
     store.keep(Counters(2, 8, 5), None)
     later = CounterStore(file)
     assert later.earlier == Counters(2, 8, 5)
-    assert later.plus(Counters(1, 1, 1)) == Counters(3, 9, 6)
+    assert later.earlier + Counters(1, 1, 1) == Counters(3, 9, 6)
     later.begin_part(Counters(1, 1, 1), None)
     assert later.earlier == Counters(3, 9, 6)
     later.keep(Counters(1, 1, 1), "went backwards")
@@ -91,9 +90,12 @@ def test_a_killed_part_is_counted_with_the_next(server, tmp_path):
     engine = OpenAIEngine(arm, tmp_path)
     engine.open(prompts(10))
     list(engine.answer(prompts(10)))
-    counted = engine.fingerprint()["speculation"]
-    assert counted["state"] == "counted"
-    assert counted["drafted"] >= kept["drafted"] + 12 * 10
+    proof = engine.proof()
+    assert proof.state is ProofState.COUNTED
+    assert proof.counters.drafted >= kept["drafted"] + 12 * 10
+    engine.fingerprint()
+    assert engine.proof() == proof
+    engine.close()
     assert not (tmp_path / "arm.counters.json").exists()
 
 
@@ -104,6 +106,7 @@ def test_a_server_that_is_started_again_counts_on(tmp_path):
     for _ in range(2):
         engine.open(prompts(5))
         list(engine.answer(prompts(5)))
-    counted = engine.fingerprint()["speculation"]
-    assert counted["state"] == "counted"
-    assert counted["drafted"] == 2 * 5 * 12
+    proof = engine.proof()
+    engine.close()
+    assert proof.state is ProofState.COUNTED
+    assert proof.counters.drafted == 2 * 5 * 12

@@ -8,9 +8,9 @@ import pytest
 from draftproof.battery import load_battery
 from draftproof.records import DraftproofError, Message, Prompt, Role
 from draftproof.rescoring import make_rescorer
-from draftproof.rescoring.opinion import Question
+from draftproof.rescoring.rescorer import ScoreRequest
 from draftproof.stacks import ArmSpec, make_engine
-from draftproof.stacks.models import resolve
+from draftproof.stacks.models import load, quiet, resolve
 
 
 def spec(name, **options):
@@ -55,7 +55,7 @@ def test_speculation_is_proven_by_counters(prompts, plain, engine):
         assert len(completion.token_ids) <= s.accepted + s.rounds + 1
     assert sum(c.speculation.accepted for c in fast.values()) > 0
     assert all(c.speculation is None for c in plain.values())
-    assert made.fingerprint()["promise"] == ("L3" if engine == "local" else "L2")
+    assert made.fingerprint().promise == ("L3" if engine == "local" else "L2")
 
 
 def test_counters_of_both_engines_tell_the_same_acceptance(prompts):
@@ -147,12 +147,12 @@ def test_noise_bound_separates_rounding_from_choices(prompts, dtype):
     rescorer = make_rescorer(arm, asked, list(given.values()))
     assert (1e-7 if dtype == "float32" else 1e-3) < rescorer.noise_bound < 2
     asked_about = [
-        Question(asked[c.id], c.token_ids[:i], (c.token_ids[i], (c.token_ids[i] + 7) % 2000))
+        ScoreRequest(asked[c.id], c.token_ids[:i], (c.token_ids[i], (c.token_ids[i] + 7) % 2000))
         for c in list(given.values())[:6]
         for i in (0, len(c.token_ids) // 2)
     ]
     margins = []
-    for question, opinion in zip(asked_about, rescorer.opinions(asked_about), strict=True):
+    for question, opinion in zip(asked_about, rescorer.scores(asked_about), strict=True):
         own, other = question.tokens
         # the target's own choice is its favourite, another token is not
         assert opinion.margin(own) <= rescorer.noise_bound
@@ -162,3 +162,15 @@ def test_noise_bound_separates_rounding_from_choices(prompts, dtype):
 
 def test_roles_are_the_words_of_the_house():
     assert {r.value for r in Role} == {"baseline", "noise", "candidate", "control", "variant"}
+
+
+def test_the_logging_of_the_host_process_is_left_as_it_was():
+    import transformers  # noqa: PLC0415
+
+    logging = transformers.utils.logging
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    load.__wrapped__("lab:draft", "auto", "cpu")
+    with quiet():
+        assert logging.get_verbosity() == logging.ERROR
+        assert not logging.is_progress_bar_enabled()
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before

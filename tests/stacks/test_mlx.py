@@ -74,7 +74,7 @@ def test_answers_and_counters_are_those_of_the_same_models_here(mlx_lm, prompts)
             if field == "provenance" and draft is None:
                 wanted = dict.fromkeys(wanted)
             assert {k: getattr(c, field) for k, c in mlx.items()} == wanted
-        assert engine.fingerprint()["promise"] == ("L2" if draft else None)
+        assert engine.fingerprint().promise == ("L2" if draft else None)
         if draft:
             accepted = [c.speculation.accepted for c in mlx.values()]
             assert accepted == [c.provenance.count("d") for c in mlx.values()]

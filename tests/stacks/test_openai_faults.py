@@ -79,12 +79,12 @@ def check_storm(count, tmp_path, *, stream, seconds):
         else:
             assert answer.text == expected(one)
             assert answer.finish_reason == "stop"
-    proof = engine.telemetry()
+    proof = engine.proof().to_json()
     assert proof["source"] == "prometheus"
     assert proof["state"] == "counted"
     # the server's own count: 12 tokens drafted for every answer that it gave whole
     assert proof["drafted"] >= 12 * (count - len(failed))
-    assert engine.fingerprint()["attempts"] > count
+    assert engine.fingerprint().server.attempts > count
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_counters_that_go_backwards_prove_nothing(faithful):
         ask(spec(url=faithful), [prompt(100 + number)])
     httpx.get(f"{faithful}/backwards/20")
     _, engine = ask(spec(url=faithful), prompts)
-    proof = engine.telemetry()
+    proof = engine.proof().to_json()
     assert proof["state"] == "unproven"
     assert "went backwards" in proof["problem"]
 

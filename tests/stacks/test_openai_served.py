@@ -38,7 +38,7 @@ def test_a_served_draft_is_proven_by_its_responses(prompts, local, tmp_path):
     assert {k: c.text for k, c in served.items()} == {k: c.text for k, c in local.items()}
     assert {k: c.token_ids for k, c in served.items()} == {k: c.token_ids for k, c in local.items()}
     assert all(c.speculation.accepted == c.provenance.count("d") for c in served.values())
-    proof = engine.telemetry()
+    proof = engine.proof().to_json()
     assert proof["state"] == "counted"
     assert proof["source"] == "responses"
     assert proof["answers"] == len(prompts)
@@ -46,7 +46,7 @@ def test_a_served_draft_is_proven_by_its_responses(prompts, local, tmp_path):
     # both channels agree
     gained = engine._counters.gained
     assert (gained.drafted, gained.accepted) == (proof["drafted"], proof["accepted"])
-    found = engine.fingerprint()
+    found = engine.fingerprint().to_json()
     assert found["stack"] == "draftproof"
     assert found["version"]
     assert (tmp_path / "arm.log").is_file()
@@ -57,4 +57,4 @@ def test_a_served_target_alone_has_no_counters(prompts, local, tmp_path):
     served, engine = answers(prompts, tmp_path, **options)
     assert {k: c.text for k, c in served.items()} == {k: c.text for k, c in local.items()}
     assert all(c.speculation is None for c in served.values())
-    assert engine.telemetry()["state"] == "absent"
+    assert engine.proof().to_json()["state"] == "absent"

@@ -1,13 +1,16 @@
 """Counters: known names are read, unknown ones are said, none is ever taken for zero."""
 
 import json
+import time
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from draftproof.records import Speculation
+from draftproof.records import Counters, Speculation
+from draftproof.stacks.http.counters import CounterWatch
 from draftproof.stacks.http.telemetry import (
-    Counters,
-    CounterWatch,
     UnknownCountersError,
     iteration_counters,
     prometheus_counters,
@@ -112,6 +115,43 @@ def test_a_page_without_such_counters_says_nothing(page):
 def test_a_page_that_cannot_be_believed_is_an_error(page, told):
     with pytest.raises(UnknownCountersError, match=told):
         prometheus_counters(page)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vllm:spec_decode_num_drafts_total",
+        "vllm:spec_decode_num_drafts_total many",
+        'vllm:spec_decode_num_drafts_total{engine="0" 3',
+        'vllm:spec_decode_num_drafts_total{engine="0} 3',
+        "{spec_decode_rounds 3",
+    ],
+)
+def test_a_malformed_line_about_speculation_is_named(line):
+    with pytest.raises(UnknownCountersError, match="cannot be read"):
+        prometheus_counters(PAGE + line + "\n")
+    assert prometheus_counters(PAGE + line.replace("spec_decode", "cache") + "\n") is not None
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "vllm:spec_decode_num_drafts_total{" + 'a="b",' * 500_000 + "} 1\n",
+        'vllm:spec_decode_num_drafts_total{engine="0"} 1\n' * 200_000,
+    ],
+)
+def test_a_page_without_end_is_refused_at_once(page):
+    start = time.perf_counter()
+    with pytest.raises(UnknownCountersError, match="more than"):
+        prometheus_counters(page)
+    assert time.perf_counter() - start < 5
+
+
+@given(st.text(), st.text(alphabet='{}="\\\t #,x1.:_', max_size=40))
+def test_no_page_is_a_crash(text, tail):
+    for page in (text, "vllm:spec_decode_num_drafts_total" + tail, "spec_decode" + text):
+        with suppress(UnknownCountersError):
+            prometheus_counters(page)
 
 
 def page(drafts, drafted, accepted):

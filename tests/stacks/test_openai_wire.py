@@ -81,6 +81,7 @@ def with_choice(**change):
         (with_choice(message=None), "no text"),
         (with_choice(finish_reason=None), "broken off"),
         (with_choice(finish_reason="abort"), "broken off"),
+        (with_choice(finish_reason={"type": "stop"}), "broken off"),
         ([], "no JSON object"),
     ],
 )
@@ -114,6 +115,8 @@ def test_a_stream_is_put_together():
     reply = read_reply(body, spec(stream=True))
     assert reply.text == "a\u2028b\u0085c"
     assert reply.finish_reason == "length"
+    # the last empty line may be missing
+    assert read_reply(body.rstrip(), spec(stream=True)) == reply
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,11 @@ def test_a_stream_is_put_together():
         (lines(chunk("a"), chunk(reason="stop")) + lines(chunk("b")), "after its end"),
         (lines(chunk("a", choices=[{"index": 1}])), "more than one choice"),
         (lines({"error": {"message": "dead"}}), "dead"),
+        (lines(chunk("a", choices=5)), "more than one choice"),
+        (lines(chunk(choices=[{"delta": "a"}])), "no text"),
+        (lines(chunk(7)), "no text"),
+        (lines(chunk("a"), chunk(reason=["stop"])), "broken off"),
+        (lines(chunk("a")).replace(b'"a"', b'"\xff"'), "no UTF-8"),
     ],
 )
 def test_a_broken_stream_is_a_fault(body, told):
@@ -195,7 +203,9 @@ def test_a_key_comes_from_the_environment_and_is_written_nowhere(monkeypatch):
     with pytest.raises(DraftproofError, match="cannot be reached") as caught:
         list(nobody.answer([PROMPT]))
     assert "sk-secret" not in str(caught.value)
-    assert "sk-secret" not in json.dumps([engine.fingerprint(), arm.model_dump(mode="json")])
+    assert "sk-secret" not in json.dumps(
+        [engine.fingerprint().to_json(), arm.model_dump(mode="json")]
+    )
 
 
 def test_the_engine_needs_no_torch():

@@ -76,14 +76,14 @@ def test_a_draft_is_proven_by_the_librarys_counts(exported, prompts, plain):
             assert s.rounds == sum(s.histogram)
             assert s.accepted == sum(k * n for k, n in enumerate(s.histogram))
     assert sum(bool(s.histogram) for s in counted) > len(counted) / 2
-    totals = engine.fingerprint()["speculation"]
+    totals = engine.proof().to_json()
     assert totals["accepted"] == sum(s.accepted for s in counted) > 0
 
 
 def test_prompt_lookup_is_proven_by_what_its_steps_emit(exported, prompts, plain):
     given, engine = answers(spec(exported, drafter="prompt_lookup"), prompts)
     assert {k: c.text for k, c in given.items()} == {k: c.text for k, c in plain.items()}
-    assert engine.fingerprint()["speculation"]["accepted"] > 0
+    assert engine.proof().to_json()["accepted"] > 0
     for c in given.values():
         assert len(c.token_ids) == c.speculation.rounds + c.speculation.accepted + 1
 
@@ -93,7 +93,7 @@ def test_answers_that_are_batched_share_their_counts(exported, prompts, plain):
     given, engine = answers(arm, prompts)
     assert {k: c.text for k, c in given.items()} == {k: c.text for k, c in plain.items()}
     assert all(c.speculation is None for c in given.values())
-    totals = engine.fingerprint()["speculation"]
+    totals = engine.proof().to_json()
     assert totals["state"] == "counted"
     assert 0 < totals["accepted"] <= totals["drafted"] <= 4 * totals["rounds"]
 
@@ -193,7 +193,7 @@ def test_neither_importing_nor_exporting_reports_to_anybody(tmp_path):
         "import draftproof.stacks.openvino.model as m; m.quietly('openvino_genai')\n"
         "from openvino.tools.ovc import telemetry\n"
         "assert type(telemetry).__module__ == 'openvino.tools.ovc.telemetry_stub', telemetry\n"
-        "assert not [n for n in sys.modules if n.startswith('openvino_telemetry.')]\n"
+        "assert not [n for n in sys.modules if n.startswith('openvino_telemetry')]\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -67,10 +67,10 @@ def plain(exported, prompts):
 def test_a_head_changes_no_answer_and_is_proven_by_counts(exported, prompts, plain, gamma, options):
     given, engine = answers(with_heads(exported, gamma, **options), prompts)
     assert {k: c.text for k, c in given.items()} == {k: c.text for k, c in plain.items()}
-    counts = engine.fingerprint()["speculation"]
+    counts = engine.proof().to_json()
     assert counts["state"] == "counted"
     assert 0 < counts["accepted"] <= counts["drafted"] <= gamma * counts["rounds"]
-    assert engine.fingerprint()["draft"]["exported_from"] == "lab:eagle3"
+    assert engine.fingerprint().draft.details["exported_from"] == "lab:eagle3"
 
 
 def test_the_chain_proposes_what_ours_proposes(exported, prompts, monkeypatch):

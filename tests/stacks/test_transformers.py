@@ -48,7 +48,7 @@ def test_drafters_without_a_model_change_nothing_and_prove_it(prompts, plain, op
         assert s.accepted == sum(k * n for k, n in enumerate(s.histogram))
         assert 0 <= s.accepted <= s.drafted <= arm.gamma * s.rounds
     assert sum(s.accepted for s in counters) > 0
-    assert engine.fingerprint()["promise"] == "L2"
+    assert engine.fingerprint().promise == "L2"
 
 
 def test_the_target_keeps_no_trace_of_its_early_exit(prompts, plain):
@@ -68,7 +68,7 @@ def test_the_ensemble_weight_is_lossy_and_says_so(prompts, plain):
         rule_options={"weight": 0.2},
     )  # fmt: skip
     given, engine = answers(arm, prompts)
-    assert engine.fingerprint()["promise"] == "L0"
+    assert engine.fingerprint().promise == "L0"
     assert any(given[k].text != plain[k].text for k in given)
     assert sum(c.speculation.accepted for c in given.values()) > 0
     near = arm.model_copy(update={"rule_options": {"weight": 0.9999999}})

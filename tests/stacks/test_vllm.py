@@ -67,11 +67,11 @@ def test_answers_and_counts_are_those_of_the_same_models_here(vllm, prompts, wid
             wanted = {k: getattr(c, field) for k, c in local.items()}
             assert {k: getattr(c, field) for k, c in given.items()} == wanted
         assert {c.seconds for c in given.values()} == {0.5}
-        found = engine.fingerprint()
+        found = engine.fingerprint().to_json()
         assert (found["version"], found["runner"], found["device"]) == ("0.32.0", "v1", "cpu")
         assert found["promise"] == ("L2" if draft else None)
         assert found["target"]["weights_sha256"]
-        counted = found["speculation"]
+        counted = engine.proof().to_json()
         if draft is None:
             assert counted["state"] == "absent"
             assert found["speculative_config"] is found["draft"] is None
@@ -104,32 +104,32 @@ def test_a_version_without_counters_of_answers_is_proven_by_its_totals(vllm, pro
     given, engine = answers(spec(draft="lab:draft"), prompts)
     assert all(c.speculation is None for c in given.values())
     assert "per_request_spec_decode_metrics" not in vllm.made[0].arguments
-    counted = engine.fingerprint()["speculation"]
+    counted = engine.proof().to_json()
     assert counted["state"] == "counted"
     assert 0 < counted["accepted"] <= counted["drafted"]
     # the totals belong to the process: another engine's are not this one's
     _, second = answers(spec(draft="lab:draft"), prompts)
-    assert second.fingerprint()["speculation"] == counted
+    assert second.proof().to_json() == counted
 
 
 def test_counters_that_are_not_known_are_an_error_and_no_zero():
     strange = [stand_in.Counter("vllm:spec_decode_num_verified", {}, 3)]
     engine = EngineCounters()
     engine.read(SimpleNamespace(get_metrics=lambda: strange))
-    found = engine.telemetry()
+    found = engine.proof().to_json()
     assert found["state"] == "unproven"
     assert "vllm:spec_decode_num_verified_total" in found["problem"]
     some = [stand_in.Counter("vllm:spec_decode_num_drafts", {}, 3)]
     engine = EngineCounters()
     engine.read(SimpleNamespace(get_metrics=lambda: some))
-    assert "no vllm:spec_decode_num_draft_tokens" in engine.telemetry()["problem"]
+    assert "no vllm:spec_decode_num_draft_tokens" in engine.proof().to_json()["problem"]
     with pytest.raises(UnknownCountersError, match="num_spec_steps"):
         answer_counters(SimpleNamespace(to_dict=lambda: {"steps": 3}))
     with pytest.raises(UnknownCountersError, match="no counters"):
         answer_counters(object())
     engine = EngineCounters()
     assert engine.of_answer(SimpleNamespace(spec_decode_metrics=object())) is None
-    assert engine.telemetry()["state"] == "unproven"
+    assert engine.proof().to_json()["state"] == "unproven"
     assert answer_counters(None) is None
     assert metrics_page([]).strip() == ""
 
@@ -300,11 +300,11 @@ def test_the_library_itself(prompts):
     for field in ("text", "token_ids", "prompt_hash", "finish_reason"):
         wanted = {k: getattr(c, field) for k, c in local.items()}
         assert {k: getattr(c, field) for k, c in given.items()} == wanted
-    counted = engine.fingerprint()["speculation"]
+    counted = engine.proof().to_json()
     own = [c.speculation for c in given.values()]
     assert counted["accepted"] == sum(s.accepted for s in own) > 0
     assert all(s.accepted == sum(k * n for k, n in enumerate(s.histogram)) for s in own)
-    for process in engine._own:
+    for process in engine._processes:
         process.kill()
     with pytest.raises(DraftproofError, match=r"EngineCore.* ended|vLLM fails at"):
         list(engine.answer(prompts))

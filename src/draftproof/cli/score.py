@@ -134,7 +134,7 @@ def _format(judge: str | None, rubric: Path | None, template: Path | None) -> Fo
 
 
 def _backend(endpoint: str | None, model: str | None, api_key_env: str | None) -> Backend:
-    from draftproof.scoring.judges import Endpoint, LocalModel  # noqa: PLC0415
+    from draftproof.stacks.judges import Endpoint, LocalModel  # noqa: PLC0415
 
     if endpoint:
         return Endpoint(endpoint, model, api_key_env)

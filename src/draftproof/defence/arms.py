@@ -267,8 +267,8 @@ class DefendedEngine:
     def fingerprint(self) -> dict[str, Any]:
         """Return what identifies the arm: digests of weights and templates, versions."""
         return {
-            "model": self._own.fingerprint,
-            "expert": self._template.fingerprint if self._expert else None,
+            "model": self._own.fingerprint.to_json(),
+            "expert": self._template.fingerprint.to_json() if self._expert else None,
             **models.environment(),
         }
 

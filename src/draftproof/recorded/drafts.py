@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from draftproof.records import DraftproofError
 
@@ -24,7 +23,7 @@ def read_drafts(path: Path, vocabulary: int) -> dict[tuple[int, ...], tuple[int,
         DraftproofError: The file cannot be read, or a line is not such an object, with its
             number and what is wrong.
     """
-    found: dict[tuple[int, ...], tuple[int, ...]] = {}
+    drafts: dict[tuple[int, ...], tuple[int, ...]] = {}
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DraftproofError(f"{path}: larger than 1 GiB; split the recording")
@@ -38,13 +37,13 @@ def read_drafts(path: Path, vocabulary: int) -> dict[tuple[int, ...], tuple[int,
                 prompt, tokens = (_ids(row, name, vocabulary) for name in ("prompt", "tokens"))
             except (ValueError, RecursionError) as error:
                 raise DraftproofError(f"{path}, line {number}: {error}") from error
-            if found.setdefault(prompt, tokens) != tokens:
+            if drafts.setdefault(prompt, tokens) != tokens:
                 raise DraftproofError(
                     f"{path}, line {number}: another draft was recorded for the same prompt"
                 )
-    if not found:
+    if not drafts:
         raise DraftproofError(f"{path}: holds no recorded draft")
-    return found
+    return drafts
 
 
 def write_drafts(path: Path, drafts: Mapping[tuple[int, ...], Sequence[int]]) -> None:
@@ -53,7 +52,7 @@ def write_drafts(path: Path, drafts: Mapping[tuple[int, ...], Sequence[int]]) ->
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
-def _ids(row: Any, name: str, vocabulary: int) -> tuple[int, ...]:
+def _ids(row: object, name: str, vocabulary: int) -> tuple[int, ...]:
     if not isinstance(row, dict) or not isinstance(row.get(name), list):
         raise ValueError(f"field {name!r} must be a list of token ids")
     for token in row[name]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from draftproof.recorded.archive import Archive
 from draftproof.recorded.recording import Recorded, label_column
@@ -18,6 +18,7 @@ from draftproof.records import Completion, DraftproofError, digest
 _FINISHED = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
 _ATTACHED = "attachment://"
 _LOG_VERSION = 2
+_T = TypeVar("_T")
 
 
 def read_inspect_log(path: Path, arm: str, columns: Mapping[str, str]) -> Recorded:
@@ -44,8 +45,11 @@ def read_inspect_log(path: Path, arm: str, columns: Mapping[str, str]) -> Record
     epochs = max(_field(sample, "epoch", int, where) for where, sample in samples)
     recorded = Recorded({}, {}, {}, {} if score is None else {"label": score})
     for where, sample in samples:
-        id_ = str(_field(sample, "id", int | str, where))
-        cluster = sample.get("metadata", {}).get("cluster") if epochs == 1 else id_
+        number = sample.get("id")
+        if not isinstance(number, int | str):
+            raise _missing("id", where)
+        id_ = str(number)
+        cluster = _optional(sample, "metadata", dict, where).get("cluster") if epochs == 1 else id_
         if epochs > 1:
             id_ = f"{id_}#{sample['epoch']}"
         if id_ in recorded.completions:
@@ -57,7 +61,7 @@ def read_inspect_log(path: Path, arm: str, columns: Mapping[str, str]) -> Record
     return recorded
 
 
-def _document(path: Path, archive: Archive, name: str) -> dict[str, Any]:
+def _document(path: Path, archive: Archive, name: str) -> dict[str, object]:
     try:
         document = json.loads(archive.read(name))
     except (ValueError, RecursionError) as error:
@@ -82,21 +86,30 @@ def _task(path: Path, archive: Archive) -> str:
     raise DraftproofError(f"{path}: a zip, but no inspect_ai log: it has no header.json")
 
 
-def _field(document: Mapping[str, Any], name: str, kind: Any, where: str) -> Any:
+def _field(document: Mapping[str, object], name: str, kind: type[_T], where: str) -> _T:
     value = document.get(name)
     if not isinstance(value, kind):
-        raise DraftproofError(f"{where}: field {name!r} is missing or of another kind")
+        raise _missing(name, where)
     return value
 
 
+def _optional(document: Mapping[str, object], name: str, kind: type[_T], where: str) -> _T:
+    """Return a field, an empty one where there is none."""
+    return kind() if document.get(name) is None else _field(document, name, kind, where)
+
+
+def _missing(name: str, where: str) -> DraftproofError:
+    return DraftproofError(f"{where}: field {name!r} is missing or of another kind")
+
+
 def _completion(
-    sample: Mapping[str, Any], arm: str, id_: str, task: str, score: str | None, where: str
+    sample: Mapping[str, object], arm: str, id_: str, task: str, score: str | None, where: str
 ) -> Completion:
-    error = sample.get("error")
+    failed = sample.get("error") is not None
     output = _field(sample, "output", dict, where)
     choices = _field(output, "choices", list, where)
     text, finished = "", "error"
-    if error is None:
+    if not failed:
         if len(choices) != 1 or not isinstance(choices[0], dict):
             raise DraftproofError(f"{where}: one choice is needed, found {len(choices)}")
         text = _resolved(_field(output, "completion", str, where), sample, where)
@@ -108,22 +121,24 @@ def _completion(
         task=task,
         finish_reason=finished,
         prompt_hash=digest(_asked(sample, where)),
-        label=None if score is None or error is not None else _label(sample, score, where),
-        error=None if error is None else str(_field(error, "message", str, where)),
+        label=None if score is None or failed else _label(sample, score, where),
+        error=_field(_field(sample, "error", dict, where), "message", str, where)
+        if failed
+        else None,
     )
 
 
-def _label(sample: Mapping[str, Any], score: str, where: str) -> str:
-    scores = sample.get("scores") or {}
+def _label(sample: Mapping[str, object], score: str, where: str) -> str:
+    scores = _optional(sample, "scores", dict, where)
     if score not in scores:
         raise DraftproofError(
             f"{where}: has no score {score!r}; it has {', '.join(scores) or 'none'}"
         )
-    value = scores[score].get("value")
+    value = _field(scores, score, dict, where).get("value")
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _asked(sample: Mapping[str, Any], where: str) -> list[list[str]]:
+def _asked(sample: Mapping[str, object], where: str) -> list[list[str]]:
     """Return role and text of every message before the model's last answer."""
     messages = [m for m in _field(sample, "messages", list, where) if isinstance(m, dict)]
     answered = [i for i, m in enumerate(messages) if m.get("role") == "assistant"]
@@ -131,26 +146,27 @@ def _asked(sample: Mapping[str, Any], where: str) -> list[list[str]]:
     return [[str(m.get("role")), _text(m.get("content"), sample, where)] for m in before]
 
 
-def _prompt(sample: Mapping[str, Any], where: str) -> str:
-    given = sample.get("input")
-    if isinstance(given, str):
-        return _resolved(given, sample, where)
-    messages = [m for m in given or () if isinstance(m, dict)]
+def _prompt(sample: Mapping[str, object], where: str) -> str:
+    if isinstance(text := sample.get("input"), str):
+        return _resolved(text, sample, where)
+    messages = [m for m in _optional(sample, "input", list, where) if isinstance(m, dict)]
     return "\n\n".join(_text(m.get("content"), sample, where) for m in messages)
 
 
-def _text(content: Any, sample: Mapping[str, Any], where: str) -> str:
+def _text(content: object, sample: Mapping[str, object], where: str) -> str:
     if isinstance(content, str):
         return _resolved(content, sample, where)
-    parts = [p for p in content or () if isinstance(p, dict) and p.get("type") == "text"]
+    listed = content if isinstance(content, list) else []
+    parts = [p for p in listed if isinstance(p, dict) and p.get("type") == "text"]
     return "".join(_resolved(str(p.get("text")), sample, where) for p in parts)
 
 
-def _resolved(text: str, sample: Mapping[str, Any], where: str) -> str:
+def _resolved(text: str, sample: Mapping[str, object], where: str) -> str:
     """Return a text, which the log may keep aside under its hash."""
     if not text.startswith(_ATTACHED):
         return text
-    attached = sample.get("attachments", {}).get(text.removeprefix(_ATTACHED))
+    attachments = _optional(sample, "attachments", dict, where)
+    attached = attachments.get(text.removeprefix(_ATTACHED))
     if not isinstance(attached, str):
         raise DraftproofError(f"{where}: refers to {text!r}, which the sample does not hold")
     return attached

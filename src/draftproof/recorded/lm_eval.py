@@ -18,7 +18,7 @@ from draftproof.records import Completion, DraftproofError
 _NAME = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d{2}-\d{2}T[\d.:-]+)?\.jsonl")
 
 
-def is_lm_eval_row(row: Mapping[str, Any]) -> bool:
+def is_lm_eval_row(row: Mapping[str, object]) -> bool:
     """Whether a row has the shape of a sample log, whatever its file is called.
 
     >>> is_lm_eval_row({"doc_id": 0, "arguments": {}, "resps": [["red"]], "filter": "none"})
@@ -30,7 +30,7 @@ def is_lm_eval_row(row: Mapping[str, Any]) -> bool:
 
 
 def read_lm_eval_log(
-    path: Path, rows: Sequence[tuple[int, dict[str, Any]]], arm: str, columns: Mapping[str, str]
+    path: Path, rows: Sequence[tuple[int, dict[str, object]]], arm: str, columns: Mapping[str, str]
 ) -> Recorded:
     """Read the rows of a sample log.
 
@@ -78,17 +78,21 @@ def read_lm_eval_log(
     return recorded
 
 
-def _arguments(row: Mapping[str, Any], where: str) -> list[list[Any]]:
+def _arguments(row: Mapping[str, object], where: str) -> list[list[Any]]:
     """Return the arguments of every request that the document led to."""
-    given = row.get("arguments")
-    if isinstance(given, dict):
-        given = [list(a.values()) if isinstance(a, dict) else a for a in given.values()]
-    if not isinstance(given, list) or not given or not all(isinstance(a, list) for a in given):
+    arguments = row.get("arguments")
+    if isinstance(arguments, dict):
+        arguments = [list(a.values()) if isinstance(a, dict) else a for a in arguments.values()]
+    if (
+        not isinstance(arguments, list)
+        or not arguments
+        or not all(isinstance(a, list) for a in arguments)
+    ):
         raise DraftproofError(f"{where}: field 'arguments' is missing or of another kind")
-    return given
+    return arguments
 
 
-def _prompt(row: Mapping[str, Any], where: str) -> str:
+def _prompt(row: Mapping[str, object], where: str) -> str:
     requests = _arguments(row, where)
     first = requests[0]
     if len(first) > 1 and isinstance(first[1], str):
@@ -113,7 +117,7 @@ def _conversation(text: str) -> str:
         return text
 
 
-def _texts(row: Mapping[str, Any], where: str) -> list[str]:
+def _texts(row: Mapping[str, object], where: str) -> list[str]:
     responses = row.get("resps")
     if (
         not isinstance(responses, list)
@@ -129,7 +133,7 @@ def _texts(row: Mapping[str, Any], where: str) -> list[str]:
     return responses[0]
 
 
-def _label(row: Mapping[str, Any], metric: str, where: str) -> str:
+def _label(row: Mapping[str, object], metric: str, where: str) -> str:
     if metric not in row:
         named = row.get("metrics")
         known = ", ".join(map(str, named)) if isinstance(named, list) else "none"

@@ -124,12 +124,12 @@ def split_piece(files: PairFiles, side: int, start: int, folder: Path, parts: in
     import polars as pl  # noqa: PLC0415 - slow to import
 
     piece = files.read(side, start).with_columns(part=pl.col("id").hash(seed=0) % parts)
-    found = piece.partition_by("part", include_key=False, as_dict=True)
+    frames = piece.partition_by("part", include_key=False, as_dict=True)
     path, places = folder / f"{side}-{start}.part", []
     try:
         with path.open("wb") as file:
             for part in range(parts):
-                at, frame = file.tell(), found.get((part,))
+                at, frame = file.tell(), frames.get((part,))
                 if frame is not None:
                     whole = io.BytesIO()
                     frame.write_ipc(whole, compression="lz4")

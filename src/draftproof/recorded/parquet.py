@@ -202,18 +202,18 @@ def _asked(raw: polars.DataFrame, columns: Mapping[str, str], *, hashed: bool) -
     import polars as pl  # noqa: PLC0415
 
     nothing = pl.Series([None] * raw.height, dtype=pl.String)
-    given = raw[columns["prompt_hash"]].cast(pl.String) if "prompt_hash" in columns else nothing
+    hashes = raw[columns["prompt_hash"]].cast(pl.String) if "prompt_hash" in columns else nothing
     if "prompt" not in columns:
-        return given
+        return hashes
     prompt = raw[columns["prompt"]]
     if hashed:
-        unknown = given.is_null() & prompt.is_not_null()
+        unknown = hashes.is_null() & prompt.is_not_null()
         texts = prompt.filter(unknown).to_list()
         if texts:
             made = pl.Series([None] * raw.height, dtype=pl.String)
             made = made.scatter(unknown.arg_true(), [digest(t) for t in texts])
-            given = given.fill_null(made)
-        return given
+            hashes = hashes.fill_null(made)
+        return hashes
     return prompt
 
 

@@ -47,30 +47,30 @@ def read_answers(path: Path, arm: str, columns: Mapping[str, str] | None = None)
         raise DraftproofError(f"{path}: holds no answers")
     if is_lm_eval_row(rows[0][1]):
         return read_lm_eval_log(path, rows, arm, columns or {})
-    found = find_columns(path, rows[0][1], columns or {})
+    column_of = find_columns(path, rows[0][1], columns or {})
     completions: dict[str, Completion] = {}
     prompts: dict[str, str] = {}
     clusters: dict[str, str] = {}
     for line, row in rows:
         where = f"{path}:{line}"
         for field in ("id", "text"):
-            if row.get(found[field]) is None:
-                raise DraftproofError(f"{where}: field {found[field]!r} ({field}) is missing")
-        id_ = str(row[found["id"]])
+            if row.get(column_of[field]) is None:
+                raise DraftproofError(f"{where}: field {column_of[field]!r} ({field}) is missing")
+        id_ = str(row[column_of["id"]])
         if id_ in completions:
             raise DraftproofError(
                 f"{where}: id {id_!r} occurs a second time; answers are joined by id, "
                 "so every id must be unique"
             )
-        completions[id_] = _completion(row, found, arm, id_, where)
-        if row.get(found.get("prompt", "")) is not None:
-            prompts[id_] = str(row[found["prompt"]])
-        if row.get(found.get("cluster", "")) not in (None, ""):
-            clusters[id_] = str(row[found["cluster"]])
-    return Recorded(completions, prompts, clusters, found)
+        completions[id_] = _completion(row, column_of, arm, id_, where)
+        if row.get(column_of.get("prompt", "")) is not None:
+            prompts[id_] = str(row[column_of["prompt"]])
+        if row.get(column_of.get("cluster", "")) not in (None, ""):
+            clusters[id_] = str(row[column_of["cluster"]])
+    return Recorded(completions, prompts, clusters, column_of)
 
 
-def find_columns(path: Path, row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
+def find_columns(path: Path, row: Mapping[str, object], named: Mapping[str, str]) -> dict[str, str]:
     """Return the column of each field that a table has.
 
     Args:
@@ -86,41 +86,42 @@ def find_columns(path: Path, row: Mapping[str, Any], named: Mapping[str, str]) -
         raise DraftproofError(
             f"--columns: {sorted(unknown)[0]!r} is no field; fields are {', '.join(FIELDS)}"
         )
-    found = {}
+    column_of = {}
     for field, usual in _USUAL.items():
         if field in named:
             if named[field] not in row:
                 raise DraftproofError(
                     f"{path}: has no column {named[field]!r}; it has {', '.join(map(str, row))}"
                 )
-            found[field] = named[field]
+            column_of[field] = named[field]
             continue
         column = next((name for name in usual if name in row), None)
         if column is not None:
-            found[field] = column
+            column_of[field] = column
         elif field in {"id", "text"}:
             raise DraftproofError(
                 f"{path}: has no {field} column (looked for {', '.join(usual)}); it has "
                 f"{', '.join(map(str, row))}; name it with --columns {field}=COLUMN"
             )
-    return found
+    return column_of
 
 
 def _completion(
-    row: Mapping[str, Any], found: Mapping[str, str], arm: str, id_: str, where: str
+    row: Mapping[str, object], column_of: Mapping[str, str], arm: str, id_: str, where: str
 ) -> Completion:
     def value(field: str) -> Any:
-        column = found.get(field)
+        column = column_of.get(field)
         return None if column is None else row.get(column)
 
     text, prompt, hashed = value("text"), value("prompt"), value("prompt_hash")
     if not isinstance(text, str):
         raise DraftproofError(
-            f"{where}: field {found['text']!r} (text) must be a string, found {type(text).__name__}"
+            f"{where}: field {column_of['text']!r} (text) must be a string, "
+            f"found {type(text).__name__}"
         )
     label, task = value("label"), value("task")
-    if "label" in found and label in (None, ""):
-        raise DraftproofError(f"{where}: field {found['label']!r} (label) is missing")
+    if "label" in column_of and label in (None, ""):
+        raise DraftproofError(f"{where}: field {column_of['label']!r} (label) is missing")
     if hashed is None and prompt is not None:
         hashed = digest(prompt)
     return Completion(
@@ -136,7 +137,7 @@ def _completion(
     )
 
 
-def _token_ids(value: Any, where: str) -> tuple[int, ...] | None:
+def _token_ids(value: object, where: str) -> tuple[int, ...] | None:
     if value in (None, ""):
         return None
     if isinstance(value, str):
@@ -149,10 +150,12 @@ def _token_ids(value: Any, where: str) -> tuple[int, ...] | None:
     return tuple(value)
 
 
-def _speculation(value: Any, where: str) -> Speculation | None:
+def _speculation(value: object, where: str) -> Speculation | None:
     if value is None:
         return None
     try:
+        if not isinstance(value, dict):
+            raise TypeError("no object")
         return Speculation(
             rounds=int(value["rounds"]),
             drafted=int(value["drafted"]),

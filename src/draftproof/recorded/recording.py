@@ -35,7 +35,7 @@ def label_column(path: Path, columns: Mapping[str, str], kind: str) -> str | Non
     other = sorted(columns.keys() - {"label"})
     if other:
         raise DraftproofError(
-            f"{path}: {kind} keeps {other[0]!r} in a place of its own; "
+            f"{path}: {kind} has a fixed field for {other[0]!r}; "
             "only label=SCORE can be named with --columns"
         )
     return columns.get("label")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from draftproof.records import Completion, Prompt
-from draftproof.rescoring.opinion import Helpers
+from draftproof.rescoring.rescorer import Helpers
 from draftproof.stacks import ArmSpec, not_installed
 
 if TYPE_CHECKING:
@@ -46,13 +46,14 @@ def _of_originals(spec: ArmSpec) -> ArmSpec:
     """Return the arm with the models that its exported ones were made from, none if unknown."""
     from draftproof.stacks.openvino.model import source_of  # noqa: PLC0415 - for this engine
 
-    found = {}
-    for part in ("target", "draft"):
-        name = getattr(spec, part)
-        source = source_of(name) if name else None
-        gone = source is not None and Path(source).is_absolute() and not Path(source).exists()
-        found[part] = None if gone else source
-    return spec.model_copy(update={"target": found["target"] or "", "draft": found["draft"]})
+    target, draft = (_original(name, source_of) for name in (spec.target, spec.draft))
+    return spec.model_copy(update={"target": target or "", "draft": draft})
+
+
+def _original(name: str | None, source_of: Callable[[str], str | None]) -> str | None:
+    source = source_of(name) if name else None
+    gone = source is not None and Path(source).is_absolute() and not Path(source).exists()
+    return None if gone else source
 
 
 __all__ = ["make_rescorer"]

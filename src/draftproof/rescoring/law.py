@@ -1,9 +1,9 @@
-"""Drawing tokens with an arm's decoder at known prefixes, beside the target's law there.
+"""Drawing tokens with an arm's decoder at known prefixes, beside the target's distribution there.
 
-Every prompt is asked many times for a few tokens. The first token follows the prompt; the second
-is looked at in the answers that begin with the commonest first one, and so on, so each set of
-draws has one prefix and one law. A prefix inside a block is verified as a draft, at its end as a
-correction or a bonus.
+Every prompt is answered many times with a few tokens. The first token follows the prompt; the
+second is counted in the answers that begin with the most common first one, and so on, so each set
+of draws has one prefix and one distribution. A prefix inside a block is verified as a draft, at
+its end as a correction or a bonus.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -22,7 +21,7 @@ from draftproof.stacks import models
 from draftproof.stacks.local import LocalEngine
 from draftproof.stacks.spec import ArmSpec
 
-_LEAST = 50
+_MIN_DRAWS = 50
 """Draws below which a prefix is left out."""
 
 
@@ -33,7 +32,7 @@ def draw_tokens(
 
     Args:
         spec: A local arm at a temperature above 0.
-        prompts: What is asked, each `draws` times.
+        prompts: Prompts, each answered `draws` times.
         draws: Answers to each prompt.
 
     Returns:
@@ -41,52 +40,52 @@ def draw_tokens(
     """
     depth = spec.gamma + 2
     engine = LocalEngine(spec.model_copy(update={"max_new_tokens": depth}))
-    asked = [replace(p, id=f"{p.id}#law{k}") for p in prompts for k in range(draws)]
-    engine.open(asked)
+    repeats = [replace(p, id=f"{p.id}#law{k}") for p in prompts for k in range(draws)]
+    engine.open(repeats)
     answers: dict[str, list[tuple[int, ...]]] = {}
-    for completion in engine.answer(asked):
+    for completion in engine.answer(repeats):
         name = completion.id.rpartition("#")[0]
         answers.setdefault(name, []).append(completion.token_ids or ())
     target = models.load(spec.target, spec.dtype, spec.device, spec.trust_remote_code)
-    found = []
+    results = []
     for prompt in prompts:
         ids = models.render(target, prompt).ids
         for prefix, drawn in _prefixes(answers.get(prompt.id, []), depth):
             row = last_rows(target.model, [[*ids, *prefix]], (1,))[0, 0]
             law = probabilities(row, spec.temperature).double()
             counts = torch.bincount(torch.tensor(drawn), minlength=len(law))
-            found.append((counts.tolist(), (law / law.sum()).tolist()))
-    return found
+            results.append((counts.tolist(), (law / law.sum()).tolist()))
+    return results
 
 
 def greedy_clean(spec: ArmSpec, prompts: Sequence[Prompt], tokens: int) -> bool:
-    """Whether an arm's decoder, asked greedily, says what plain decoding says.
+    """Whether an arm's decoder answers greedily as plain decoding does.
 
     Args:
         spec: A local arm.
-        prompts: What is asked.
+        prompts: Prompts.
         tokens: Tokens of each answer.
     """
     cold = spec.model_copy(update={"temperature": 0.0, "max_new_tokens": tokens})
-    plain: dict[str, Any] = {"draft": None, "rule": "exact", "rule_options": {}, "mutant": None}
-    said = []
+    plain: dict[str, object] = {"draft": None, "rule": "exact", "rule_options": {}, "mutant": None}
+    answers = []
     for arm in (cold, cold.model_copy(update=plain)):
         engine = LocalEngine(arm)
         engine.open(prompts)
-        said.append({c.id: c.token_ids for c in engine.answer(prompts)})
-    return said[0] == said[1]
+        answers.append({c.id: c.token_ids for c in engine.answer(prompts)})
+    return answers[0] == answers[1]
 
 
 def _prefixes(
     answers: Sequence[tuple[int, ...]], depth: int
 ) -> list[tuple[tuple[int, ...], list[int]]]:
-    """Return the commonest prefix of each length with the tokens that were drawn after it."""
+    """Return the most common prefix of each length with the tokens that were drawn after it."""
     prefix: tuple[int, ...] = ()
-    found = []
+    prefixes = []
     for length in range(depth):
         drawn = [a[length] for a in answers if a[:length] == prefix and len(a) > length]
-        if len(drawn) < _LEAST:
+        if len(drawn) < _MIN_DRAWS:
             break
-        found.append((prefix, drawn))
+        prefixes.append((prefix, drawn))
         prefix = (*prefix, Counter(drawn).most_common(1)[0][0])
-    return found
+    return prefixes

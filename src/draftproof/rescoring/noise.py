@@ -42,7 +42,7 @@ def noise_of(
 
     Args:
         target: The model, in the dtype and on the device in question.
-        prompts: What it is asked.
+        prompts: Prompts that it answers.
         widths: Columns of a verification.
         new_tokens: Length of the answers.
 
@@ -53,16 +53,16 @@ def noise_of(
         Request(id=p.id, prompt=models.render(target, p).ids, max_new_tokens=new_tokens)
         for p in prompts
     ]
-    asked = {r.id: r.prompt for r in requests}
+    prompt_ids = {r.id: r.prompt for r in requests}
     batch = min(_BATCH, len(requests))
     answers = decode(target.model, requests, eos=target.eos, batch=batch)
-    texts = [(asked[a.id], a.tokens) for a in answers]
+    texts = [(prompt_ids[a.id], a.tokens) for a in answers]
     margins = torch.cat([_margins(target.model, prompt, answer) for prompt, answer in texts])
-    found = []
+    results = []
     for width in widths:
         bound = noise_bound(target.model, texts, width)
-        found.append(Noise(width, bound, float((margins < bound).double().mean())))
-    return found
+        results.append(Noise(width, bound, float((margins < bound).double().mean())))
+    return results
 
 
 def _margins(model: CausalModel, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:

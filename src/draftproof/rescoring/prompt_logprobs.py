@@ -1,4 +1,4 @@
-"""Log-probabilities of a prompt over HTTP: what is asked, and what may be believed of the reply.
+"""Log-probabilities of a prompt over HTTP: the request, and the reply that is read with care.
 
 Two dialects of one API: ``echo`` with ``logprobs`` (OpenAI's completions, llama.cpp, SGLang, our
 own tests) and ``prompt_logprobs`` (vLLM, for completions and for chats).
@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from draftproof.records import DraftproofError, Prompt
 from draftproof.rescoring.rescore_options import RescoreOptions
+from draftproof.stacks.base import messages_of, plain_text
+from draftproof.stacks.http.wire import continued
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class ScoredToken:
     """One token of an answer as the server sees it.
 
     Attributes:
@@ -30,7 +31,7 @@ class Spoken:
     top: Mapping[str, float]
 
 
-def request_body(options: RescoreOptions, prompt: Prompt, text: str, top: int) -> dict[str, Any]:
+def request_body(options: RescoreOptions, prompt: Prompt, text: str, top: int) -> dict[str, object]:
     """Return the request that scores an answer's text after its prompt.
 
     Args:
@@ -39,32 +40,20 @@ def request_body(options: RescoreOptions, prompt: Prompt, text: str, top: int) -
         text: The answer.
         top: Tokens a position that are wanted beside the answer's own.
     """
-    common: dict[str, Any] = {"model": options.model, "temperature": 0.0, "max_tokens": 1}
+    common: dict[str, object] = {"model": options.model, "temperature": 0.0, "max_tokens": 1}
     if options.dialect == "echo":
         common |= {"echo": True, "logprobs": top}
     else:
         common |= {"prompt_logprobs": top}
-    whole = prompt.prefill + text
+    messages = messages_of(prompt)
     if options.api == "completions":
-        return {**common, "prompt": prompt_text(prompt) + text}
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    return {
-        **common,
-        "messages": [*messages, {"role": "assistant", "content": whole}],
-        "add_generation_prompt": False,
-        "continue_final_message": True,
-    }
+        return {**common, "prompt": plain_text(messages, prompt.prefill) + text}
+    return {**common, **continued(messages, prompt.prefill + text)}
 
 
-def prompt_text(prompt: Prompt) -> str:
-    """Return the text that the completions API is fed, as the engine feeds it."""
-    parts = [m.content for m in prompt.messages]
-    return "\n\n".join([*parts, prompt.prefill] if prompt.prefill else parts)
-
-
-def read_spoken(
-    document: Mapping[str, Any], options: RescoreOptions, text: str
-) -> tuple[Spoken, ...] | None:
+def read_answer_tokens(
+    document: Mapping[str, object], options: RescoreOptions, text: str
+) -> tuple[ScoredToken, ...] | None:
     """Return the answer's tokens from the server's reply.
 
     The answer is what its tokens at the end spell; tokens before belong to the prompt.
@@ -87,35 +76,37 @@ def read_spoken(
             f"{options.url}: the response holds no log-probabilities of the prompt "
             f"({options.dialect}); name a server that returns them, or a local target"
         )
-    spelled, start = "", len(tokens)
-    while len(spelled) < len(text) and start > 0:
+    spelling, start = "", len(tokens)
+    while len(spelling) < len(text) and start > 0:
         start -= 1
-        spelled = tokens[start].token + spelled
-    return tuple(tokens[start:]) if spelled == text else None
+        spelling = tokens[start].token + spelling
+    return tuple(tokens[start:]) if spelling == text else None
 
 
-def _echoed(document: Mapping[str, Any]) -> list[Spoken]:
+def _echoed(document: Mapping[str, object]) -> list[ScoredToken]:
     """Read ``choices[0].logprobs``; the generated token at the end is left out."""
     choice = _first(document.get("choices"))
-    found = choice.get("logprobs")
-    if not isinstance(found, dict):
+    logprobs = choice.get("logprobs")
+    if not isinstance(logprobs, dict):
         return []
-    tokens, values = found.get("tokens"), found.get("token_logprobs")
-    tops = found.get("top_logprobs")
+    tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
+    tops = logprobs.get("top_logprobs")
     if not (isinstance(tokens, list) and isinstance(values, list) and len(tokens) == len(values)):
         return []
-    listed: Sequence[Any] = tops if isinstance(tops, list) and len(tops) == len(tokens) else []
+    likeliest: Sequence[object] = (
+        tops if isinstance(tops, list) and len(tops) == len(tokens) else []
+    )
     generated = _count(document)
     out = []
     for i in range(len(tokens) - generated):
         # the first token of all has nothing before it and no probability
         value = values[i] if isinstance(values[i], int | float) else 0.0
-        top = listed[i] if i < len(listed) and isinstance(listed[i], dict) else {}
-        out.append(Spoken(str(tokens[i]), float(value), _numbers(top)))
+        top = likeliest[i] if i < len(likeliest) else None
+        out.append(ScoredToken(str(tokens[i]), float(value), _numbers(top)))
     return out
 
 
-def _listed(document: Mapping[str, Any]) -> list[Spoken]:
+def _listed(document: Mapping[str, object]) -> list[ScoredToken]:
     """Read ``prompt_logprobs``: for every token a mapping from ids to what is known of them.
 
     The first entry of a mapping is the prompt's own token, the others are the likeliest.
@@ -129,14 +120,17 @@ def _listed(document: Mapping[str, Any]) -> list[Spoken]:
     for row in rows:
         if not isinstance(row, dict) or not row:
             continue
-        known = [v for v in row.values() if isinstance(v, dict)]
-        top = _numbers({str(v.get("decoded_token")): v.get("logprob") for v in known})
-        own = str(known[0].get("decoded_token")) if known else ""
-        out.append(Spoken(own, top.get(own, 0.0), top))
+        entries = [v for v in row.values() if isinstance(v, dict)]
+        top = _numbers({str(v.get("decoded_token")): v.get("logprob") for v in entries})
+        token = str(entries[0].get("decoded_token")) if entries else ""
+        out.append(ScoredToken(token, top.get(token, 0.0), top))
     return out
 
 
-def _numbers(values: Mapping[Any, Any]) -> dict[str, float]:
+def _numbers(values: object) -> dict[str, float]:
+    """Return the finite numbers of an object by name; nothing where it is no object."""
+    if not isinstance(values, dict):
+        return {}
     return {
         str(k): float(v)
         for k, v in values.items()
@@ -144,13 +138,13 @@ def _numbers(values: Mapping[Any, Any]) -> dict[str, float]:
     }
 
 
-def _first(choices: object) -> Mapping[str, Any]:
+def _first(choices: object) -> Mapping[str, object]:
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         return choices[0]
     return {}
 
 
-def _count(document: Mapping[str, Any]) -> int:
+def _count(document: Mapping[str, object]) -> int:
     """Return how many tokens were generated after the prompt; one was asked for."""
     usage = document.get("usage")
     count = usage.get("completion_tokens") if isinstance(usage, dict) else None

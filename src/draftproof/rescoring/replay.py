@@ -1,4 +1,4 @@
-"""Answering with known faults planted, to see which one reproduces what an arm said."""
+"""Answering with known faults planted, to see which one reproduces an arm's answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.records import Prompt
-from draftproof.rescoring.opinion import Helpers, Replayer
+from draftproof.rescoring.rescorer import Helpers, Replayer
 from draftproof.stacks.local import LocalEngine
 from draftproof.stacks.spec import ArmSpec
 
@@ -25,11 +25,12 @@ def local_replayer(spec: ArmSpec, helpers: Helpers | None = None) -> Replayer:
     faults = sorted(MUTANTS.keys() - _DRAWN_ONLY)
 
     def replay(prompts: Sequence[Prompt], tokens: int) -> dict[str, list[tuple[int, ...]]]:
-        asked = [(spec, prompts, tokens, name) for name in faults]
+        arguments = [(spec, prompts, tokens, name) for name in faults]
         if helpers is None:
-            return dict(zip(faults, [answer_with_fault(*own) for own in asked], strict=True))
-        said = helpers.spread(f"replaying {spec.name!r}", answer_with_fault, asked)
-        return dict(zip(faults, said, strict=True))
+            answers = [answer_with_fault(*each) for each in arguments]
+        else:
+            answers = helpers.spread(f"replaying {spec.name!r}", answer_with_fault, arguments)
+        return dict(zip(faults, answers, strict=True))
 
     return replay
 
@@ -39,7 +40,7 @@ def answer_with_fault(
     prompts: Sequence[Prompt],
     tokens: int,
     fault: str,
-    _tell: Callable[[Any], None] | None = None,
+    _on_progress: Callable[[Any], None] | None = None,
 ) -> list[tuple[int, ...]]:
     """Return the token ids of an arm's answers with a fault of `MUTANTS` planted."""
     change = {
@@ -47,9 +48,9 @@ def answer_with_fault(
         "temperature": 0.0, "max_new_tokens": min(tokens, spec.max_new_tokens),
     }  # fmt: skip
     if spec.engine != "local":
-        # what another stack's drafter is told means nothing to ours
+        # options of another stack's drafter mean nothing to ours
         change |= {"drafter_options": {}, "properties": {}}
     engine = LocalEngine(spec.model_copy(update=change))
     engine.open(prompts)
-    said = {c.id: c.token_ids or () for c in engine.answer(prompts)}
-    return [said[p.id] for p in prompts]
+    answers = {c.id: c.token_ids or () for c in engine.answer(prompts)}
+    return [answers[p.id] for p in prompts]

@@ -1,9 +1,9 @@
 """Scoring positions again with a local target, away from every arm.
 
-Many positions share a forward: their prefixes are read side by side, common beginnings once, then
-the last token of each is read once in a block one token wide, as plain decoding computes it, and
-once in a block as wide as verification. Company moves the bits of a row as any other shape does;
-the noise bound was measured over such shapes.
+Many positions share a forward: their texts are read side by side, shared prefixes once, then the
+last token of each is read once in a block one token wide, as plain decoding computes it, and
+once in a block as wide as verification. Other rows of a batch move the bits of a row as any other
+shape does; the noise bound was measured over such shapes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import torch
 from draftproof.decoding import CausalModel
 from draftproof.decoding.noise_bound import noise_bound
 from draftproof.records import Completion, Prompt
-from draftproof.rescoring.beginnings import Known, blocks, read, read_beginnings
-from draftproof.rescoring.opinion import Helpers, Opinion, Question
+from draftproof.rescoring.prefixes import CachedPrefix, blocks, read, read_prefixes
+from draftproof.rescoring.rescorer import Helpers, ScoreRequest, TokenScore
 from draftproof.stacks import models
 from draftproof.stacks.drafting import Shaper
 from draftproof.stacks.spec import ArmSpec
 
 _BEST = 8
-"""Best tokens of a position that an opinion lists."""
-_TOGETHER = 512
-"""Positions among which beginnings are shared; bounds the memory of what was read."""
-_WORTH_SENDING = 32
-"""Positions that are worth another process's while."""
+"""Best tokens that a score lists."""
+_CHUNK = 512
+"""Positions among which prefixes are shared; bounds the memory of the caches."""
+_MIN_SHARE = 32
+"""Positions below which another process is not worth starting."""
 
 
 class LocalRescorer:
@@ -79,33 +79,36 @@ class LocalRescorer:
 
     def _end(self) -> tuple[int, ...]:
         """Return the target's end of sequence; nothing where it has none."""
-        own = self._target.tokenizer.eos_token_id
-        return (own,) if own in self._target.eos else tuple(sorted(self._target.eos)[:1])
+        end = self._target.tokenizer.eos_token_id
+        return (end,) if end in self._target.eos else tuple(sorted(self._target.eos)[:1])
 
-    def opinions(self, questions: Sequence[Question]) -> list[Opinion]:
-        """See `Rescorer.opinions`."""
+    def scores(self, requests: Sequence[ScoreRequest]) -> list[TokenScore]:
+        """See `Rescorer.scores`."""
         jobs = self._helpers.jobs if self._helpers else 1
-        each = -(-len(questions) // jobs)
-        if self._helpers is None or each < _WORTH_SENDING:
-            return read_opinions(self._spec, questions)
-        parts = [(self._spec, questions[i : i + each]) for i in range(0, len(questions), each)]
+        share = -(-len(requests) // jobs)
+        if self._helpers is None or share < _MIN_SHARE:
+            return score_requests(self._spec, requests)
+        parts = [(self._spec, requests[i : i + share]) for i in range(0, len(requests), share)]
         name = f"explaining {self._spec.name!r}"
-        return [o for part in self._helpers.spread(name, read_opinions, parts) for o in part]
+        results = self._helpers.spread(name, score_requests, parts)
+        return [score for part in results for score in part]
 
 
-def read_opinions(
-    spec: ArmSpec, questions: Sequence[Question], _tell: Callable[[Any], None] | None = None
-) -> list[Opinion]:
-    """Return what an arm's models think of positions, in the order given, read in this process."""
-    return _Reader(spec).opinions(questions)
+def score_requests(
+    spec: ArmSpec,
+    requests: Sequence[ScoreRequest],
+    _on_progress: Callable[[Any], None] | None = None,
+) -> list[TokenScore]:
+    """Return the scores that an arm's models give, in the order of the requests."""
+    return _Scorer(spec).scores(requests)
 
 
 def _target_of(spec: ArmSpec) -> models.Loaded:
     return models.load(spec.target, spec.dtype, spec.device, spec.trust_remote_code)
 
 
-class _Reader:
-    """Reads positions, many side by side, with an arm's models."""
+class _Scorer:
+    """Scores positions, many side by side, with an arm's models."""
 
     def __init__(self, spec: ArmSpec) -> None:
         options = (spec.dtype, spec.device, spec.trust_remote_code)
@@ -114,98 +117,99 @@ class _Reader:
         self._shaper = Shaper(spec, self._target)
         self._width = spec.gamma + 1
 
-    def opinions(self, questions: Sequence[Question]) -> list[Opinion]:
-        """See `Rescorer.opinions`."""
-        texts = [[*models.render_known(self._target, q.prompt).ids, *q.prefix] for q in questions]
-        found: dict[int, Opinion] = {}
-        for start in range(0, len(texts), _TOGETHER):
-            some = range(start, min(start + _TOGETHER, len(texts)))
-            for index, opinion in self._some(questions, texts, some):
-                found[index] = opinion
-        return [found[i] for i in range(len(questions))]
+    def scores(self, requests: Sequence[ScoreRequest]) -> list[TokenScore]:
+        """See `Rescorer.scores`."""
+        texts = [[*models.render_known(self._target, r.prompt).ids, *r.prefix] for r in requests]
+        scores: dict[int, TokenScore] = {}
+        for start in range(0, len(texts), _CHUNK):
+            chunk = range(start, min(start + _CHUNK, len(texts)))
+            scores.update(self._chunk_scores(requests, texts, chunk))
+        return [scores[i] for i in range(len(requests))]
 
-    def _some(
-        self, questions: Sequence[Question], texts: Sequence[Sequence[int]], some: range
-    ) -> Iterator[tuple[int, Opinion]]:
-        """Yield opinions with the index of their question; beginnings are shared among these."""
-        parts = [texts[i] for i in some]
-        models_ = [m.model for m in (self._target, self._draft) if m]
-        known = [read_beginnings(model, parts) for model in models_]
-        left = [len(t) - (k.length if k else 0) for t, k in zip(parts, known[0], strict=True)]
-        for block in blocks(models_[0], left, self._width):
-            own = [parts[i] for i in block]
-            before = [[of[i] for i in block] for of in known]
-            rows = last_rows(models_[0], own, (1, self._width), before[0])
-            drafted: list[int | None] = [None] * len(block)
-            if self._draft:
-                drafts = last_rows(models_[1], own, (1,), before[1])
-                drafted = drafts[0].argmax(dim=1).tolist()
-            asked = [questions[some[i]] for i in block]
-            shaped = [self._shaped(rows[:, k], own[k], q) for k, q in enumerate(asked)]
-            opinions = _opinions(torch.stack(shaped, dim=1), asked, drafted)
-            yield from zip((some[i] for i in block), opinions, strict=True)
+    def _chunk_scores(
+        self, requests: Sequence[ScoreRequest], texts: Sequence[Sequence[int]], chunk: range
+    ) -> Iterator[tuple[int, TokenScore]]:
+        """Yield scores with the index of their request; prefixes are shared within the chunk."""
+        parts = [texts[i] for i in chunk]
+        target, draft = self._target.model, self._draft.model if self._draft else None
+        prefixes = read_prefixes(target, parts)
+        draft_prefixes = read_prefixes(draft, parts) if draft else []
+        unread = [len(t) - (p.length if p else 0) for t, p in zip(parts, prefixes, strict=True)]
+        for block in blocks(target, unread, self._width):
+            block_texts = [parts[i] for i in block]
+            widths = (1, self._width)
+            rows = last_rows(target, block_texts, widths, [prefixes[i] for i in block])
+            draft_tokens: list[int | None] = [None] * len(block)
+            if draft:
+                cached = [draft_prefixes[i] for i in block]
+                draft_tokens = last_rows(draft, block_texts, (1,), cached)[0].argmax(dim=1).tolist()
+            block_requests = [requests[chunk[i]] for i in block]
+            shaped = [
+                self._shaped(rows[:, k], block_texts[k], request)
+                for k, request in enumerate(block_requests)
+            ]
+            scores = _token_scores(torch.stack(shaped, dim=1), block_requests, draft_tokens)
+            yield from zip((chunk[i] for i in block), scores, strict=True)
 
-    def _shaped(self, rows: torch.Tensor, text: Sequence[int], question: Question) -> torch.Tensor:
+    def _shaped(
+        self, rows: torch.Tensor, text: Sequence[int], request: ScoreRequest
+    ) -> torch.Tensor:
         """Return ``[2, V]`` rows as the arm's own processors make them."""
-        prompt = text[: len(text) - len(question.prefix)]
+        prompt = text[: len(text) - len(request.prefix)]
         shaping = self._shaper.shaping(len(prompt))
         if shaping is None or not shaping.reads_text:
             return rows
         device = self._target.model.device
-        return shaping.shape(rows.to(device), prompt, [question.prefix] * len(rows), 0.0).cpu()
+        return shaping.shape(rows.to(device), prompt, [request.prefix] * len(rows), 0.0).cpu()
 
 
 def last_rows(
     model: CausalModel,
     texts: Sequence[Sequence[int]],
     widths: Sequence[int],
-    known: Sequence[Known | None] = (),
+    prefixes: Sequence[CachedPrefix | None] = (),
 ) -> torch.Tensor:
     """Return the rows after each text, ``[len(widths), B, V] float32`` on the CPU.
 
     The prefixes are read once, padded to one length; then each text's last token in a block
-    of each width. Our own kernels say the same bits at every width and are asked at one only.
+    of each width. Our own kernels compute the same bits at every width and run at one only.
 
     Args:
-        model: Who is asked.
+        model: Whose rows are wanted.
         texts: At least one token each.
         widths: Columns of the blocks.
-        known: What was read of each text before, if anything.
+        prefixes: What was read of each text before, if anything.
     """
-    asked = widths[:1] if model.is_fused else widths
-    cache = read(model, texts, known or [None] * len(texts), max(asked))
+    distinct = widths[:1] if model.is_fused else widths
+    cache = read(model, texts, prefixes or [None] * len(texts), max(distinct))
     starts = torch.tensor([len(t) - 1 for t in texts], device=model.device)
     longest = max(len(t) for t in texts)
     rows = []
-    for width in asked:
+    for width in distinct:
         block = torch.tensor([[t[-1]] * width for t in texts], device=model.device)
         rows.append(model.forward(block, starts, cache, longest=longest)[:, 0].cpu())
     return torch.stack(rows * (len(widths) // len(rows)))
 
 
-def _opinions(
-    rows: torch.Tensor, questions: Sequence[Question], drafted: Sequence[int | None]
-) -> list[Opinion]:
-    """Return the opinions that ``[2, B, V]`` rows hold."""
+def _token_scores(
+    rows: torch.Tensor, requests: Sequence[ScoreRequest], draft_tokens: Sequence[int | None]
+) -> list[TokenScore]:
+    """Return the scores that ``[2, B, V]`` rows hold."""
     behind = rows.max(dim=2, keepdim=True).values - rows
     nearest = behind.amin(dim=0)
     best = behind[0].topk(min(_BEST, rows.shape[2]), largest=False).indices
     listed = list(zip(best.tolist(), nearest.gather(1, best).tolist(), strict=True))
-    most = max(len(q.tokens) for q in questions)
-    tokens = torch.tensor([[*q.tokens, *([0] * (most - len(q.tokens)))] for q in questions])
+    most = max(len(r.tokens) for r in requests)
+    tokens = torch.tensor([[*r.tokens, *([0] * (most - len(r.tokens)))] for r in requests])
     margins = behind.gather(2, tokens.expand(2, -1, -1)).tolist()
-    own = rows[0].gather(1, tokens)
-    ranks = [(rows[0] > own[:, k : k + 1]).sum(dim=1).tolist() for k in range(most)]
-    found = []
-    for i, question in enumerate(questions):
-        found.append(
-            Opinion(
-                margins={
-                    t: (margins[0][i][k], margins[1][i][k]) for k, t in enumerate(question.tokens)
-                },
-                ranks={t: ranks[k][i] for k, t in enumerate(question.tokens)},
-                best=tuple(zip(*listed[i], strict=True)),
-                draft_token=drafted[i],
-            )
+    logits = rows[0].gather(1, tokens)
+    ranks = [(rows[0] > logits[:, k : k + 1]).sum(dim=1).tolist() for k in range(most)]
+    return [
+        TokenScore(
+            margins={t: (margins[0][i][k], margins[1][i][k]) for k, t in enumerate(request.tokens)},
+            ranks={t: ranks[k][i] for k, t in enumerate(request.tokens)},
+            best=tuple(zip(*listed[i], strict=True)),
+            draft_token=draft_tokens[i],
         )
-    return found
+        for i, request in enumerate(requests)
+    ]

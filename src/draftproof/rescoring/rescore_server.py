@@ -1,25 +1,24 @@
 """Scoring positions again with a server that returns log-probabilities of the prompt.
 
-The server reads an answer's text as if it were a prompt and says how likely every token of it was
-(``echo`` with ``logprobs``, or ``prompt_logprobs``, of the completions API). What the tokens are
-is the server's word, so answers are compared by its own spelling. All scores are computed at the
+The server reads an answer's text as if it were a prompt and returns how likely every token of it
+was (``echo`` with ``logprobs``, or ``prompt_logprobs``, of the completions API). The tokens are
+the server's, so answers are compared by its own tokenisation. All scores are computed at the
 shape in which the server reads prompts: the shapes of decoding and of verification cannot be
 chosen from outside.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
 from draftproof.records import Completion, DraftproofError, Prompt
-from draftproof.rescoring.opinion import Opinion, Question
-from draftproof.rescoring.prompt_logprobs import Spoken, read_spoken, request_body
+from draftproof.rescoring.prompt_logprobs import ScoredToken, read_answer_tokens, request_body
 from draftproof.rescoring.rescore_options import RescoreOptions
+from draftproof.rescoring.rescorer import ScoreRequest, TokenScore
+from draftproof.stacks.http.client import authorization
 
 _TOP = 8
 _SAFETY = 3.0
@@ -27,11 +26,11 @@ _SAMPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """An answer as the server spells it, by token numbers of our own."""
+class _Tokenised:
+    """An answer as the server tokenises it, by token numbers of our own."""
 
     ids: tuple[int, ...]
-    spoken: tuple[Spoken, ...]
+    tokens: tuple[ScoredToken, ...]
 
 
 class ServerRescorer:
@@ -58,7 +57,7 @@ class ServerRescorer:
         self._http = http or _client(options)
         self._numbers: dict[str, int] = {}
         self._texts: list[str] = []
-        self._heard: dict[str, dict[str, _Heard | None]] = {}
+        self._answers: dict[str, dict[str, _Tokenised | None]] = {}
         self.noise_bound = max(options.noise_bound, self._calibrate(sample[:_SAMPLE]))
 
     def show(self, token: int) -> str:
@@ -69,53 +68,53 @@ class ServerRescorer:
         self, answers: Sequence[tuple[Prompt, Completion]]
     ) -> list[tuple[int, ...] | None]:
         """See `Rescorer.tokenise`."""
-        heard = [self._hear(prompt, completion.text) for prompt, completion in answers]
-        return [None if one is None else one.ids for one in heard]
+        tokenised = [self._tokenised(prompt, completion.text) for prompt, completion in answers]
+        return [None if answer is None else answer.ids for answer in tokenised]
 
-    def opinions(self, questions: Sequence[Question]) -> list[Opinion]:
-        """See `Rescorer.opinions`; the answers asked about must have been tokenised before."""
-        return [self._opinion(q) for q in questions]
+    def scores(self, requests: Sequence[ScoreRequest]) -> list[TokenScore]:
+        """See `Rescorer.scores`; the answers must have been tokenised before."""
+        return [self._score(request) for request in requests]
 
-    def _opinion(self, question: Question) -> Opinion:
-        index = len(question.prefix)
+    def _score(self, request: ScoreRequest) -> TokenScore:
+        index = len(request.prefix)
         margins: dict[int, tuple[float, float]] = {}
         ranks: dict[int, int] = {}
         best: tuple[tuple[int, float], ...] = ()
-        for heard in self._heard.get(question.prompt.id, {}).values():
-            if heard is None or heard.ids[:index] != question.prefix:
+        for answer in self._answers.get(request.prompt.id, {}).values():
+            if answer is None or answer.ids[:index] != request.prefix:
                 continue
-            if len(heard.ids) <= index or heard.ids[index] not in question.tokens:
+            if len(answer.ids) <= index or answer.ids[index] not in request.tokens:
                 continue
-            spoken = heard.spoken[index]
-            highest = max(spoken.top.values(), default=spoken.logprob)
-            behind = max(highest - spoken.logprob, 0.0)
-            margins[heard.ids[index]] = (behind, behind)
-            ranks[heard.ids[index]] = sum(1 for v in spoken.top.values() if v > spoken.logprob)
+            token = answer.tokens[index]
+            highest = max(token.top.values(), default=token.logprob)
+            behind = max(highest - token.logprob, 0.0)
+            margins[answer.ids[index]] = (behind, behind)
+            ranks[answer.ids[index]] = sum(1 for v in token.top.values() if v > token.logprob)
             best = tuple(
                 sorted(
-                    ((self._number(t), highest - v) for t, v in spoken.top.items()),
+                    ((self._number(t), highest - v) for t, v in token.top.items()),
                     key=lambda entry: entry[1],
                 )
             )
-        unheard = [t for t in question.tokens if t not in margins]
-        if unheard:
+        unscored = [t for t in request.tokens if t not in margins]
+        if unscored:
             raise DraftproofError(
-                f"{self._options.url}: prompt {question.prompt.id!r}: token "
-                f"{self.show(unheard[0])!r} was never scored at position {index}"
+                f"{self._options.url}: prompt {request.prompt.id!r}: token "
+                f"{self.show(unscored[0])!r} was never scored at position {index}"
             )
-        return Opinion(margins=margins, ranks=ranks, best=best)
+        return TokenScore(margins=margins, ranks=ranks, best=best)
 
-    def _hear(self, prompt: Prompt, text: str) -> _Heard | None:
-        """Return an answer as the server spells it, None where its tokens do not."""
-        known = self._heard.setdefault(prompt.id, {})
-        if text not in known:
-            spoken = read_spoken(self._ask(prompt, text), self._options, text)
-            known[text] = None
-            if spoken is not None:
-                known[text] = _Heard(tuple(self._number(s.token) for s in spoken), spoken)
-        return known[text]
+    def _tokenised(self, prompt: Prompt, text: str) -> _Tokenised | None:
+        """Return an answer as the server tokenises it, None where its tokens do not spell it."""
+        answers = self._answers.setdefault(prompt.id, {})
+        if text not in answers:
+            tokens = read_answer_tokens(self._ask(prompt, text), self._options, text)
+            answers[text] = None
+            if tokens is not None:
+                answers[text] = _Tokenised(tuple(self._number(t.token) for t in tokens), tokens)
+        return answers[text]
 
-    def _ask(self, prompt: Prompt, text: str) -> Mapping[str, Any]:
+    def _ask(self, prompt: Prompt, text: str) -> Mapping[str, object]:
         body = request_body(self._options, prompt, text, _TOP)
         where = f"{self._options.url}: prompt {prompt.id!r}"
         try:
@@ -142,27 +141,20 @@ class ServerRescorer:
         return self._numbers[token]
 
     def _calibrate(self, sample: Sequence[tuple[Prompt, Completion]]) -> float:
-        """Return how far the baseline's own tokens lie behind what the server likes best.
+        """Return how far the baseline's own tokens lie behind the server's argmax, nats.
 
-        Plain decoding said the favourite of its own shape; where the prompt's shape disagrees,
+        Plain decoding chose the argmax of its own shape; where the prompt's shape disagrees,
         that is a tie and shows how far rounding reaches.
         """
         largest = 0.0
         for prompt, completion in sample:
-            heard = self._hear(prompt, completion.text) if completion.text else None
-            for spoken in heard.spoken if heard else ():
-                highest = max(spoken.top.values(), default=spoken.logprob)
-                largest = max(largest, highest - spoken.logprob)
+            answer = self._tokenised(prompt, completion.text) if completion.text else None
+            for token in answer.tokens if answer else ():
+                highest = max(token.top.values(), default=token.logprob)
+                largest = max(largest, highest - token.logprob)
         return _SAFETY * largest
 
 
 def _client(options: RescoreOptions) -> httpx.Client:
-    headers = {}
-    if options.api_key_env is not None:
-        key = os.environ.get(options.api_key_env, "").strip()
-        if not key:
-            raise DraftproofError(
-                f"rescore: api_key_env names {options.api_key_env}, which is not set"
-            )
-        headers["Authorization"] = f"Bearer {key}"
+    headers = authorization("rescore", options.api_key_env)
     return httpx.Client(base_url=options.url, headers=headers, timeout=options.timeout)

@@ -1,8 +1,8 @@
-"""Asking in blocks: all arms answer a few prompts, somebody looks, and asking ends when it may.
+"""Asking in blocks: all arms answer a few prompts, then a look decides whether asking goes on.
 
 Prompts come in random order within their task, variants of one behaviour together, so that what
 was asked when asking ends is a random sample of the task. The same command resumes: blocks whose
-answers are there are looked at again and not asked again.
+answers are recorded are looked at again and not asked again.
 """
 
 from __future__ import annotations
@@ -10,11 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, Prompt, digest
-from draftproof.runs.collect import Progress, in_order, note_arm, open_manifest
+from draftproof.runs.collect import (
+    PartRecord,
+    Progress,
+    in_order,
+    open_manifest,
+    part_record,
+    record_arm,
+)
 from draftproof.runs.directory import RunDirectory
 from draftproof.runs.plan import Plan, StopRule
 from draftproof.stacks import Engine, make_engine
@@ -44,11 +50,13 @@ def blocks(battery: Battery, rule: StopRule) -> Iterator[dict[str, list[Prompt]]
     """Yield blocks of prompts by task, in the order of asking."""
     units: dict[str, dict[str, list[Prompt]]] = {}
     for prompt in battery.prompts:
-        own = units.setdefault(prompt.task, {})
-        own.setdefault(prompt.cluster or prompt.id, []).append(prompt)
+        clusters = units.setdefault(prompt.task, {})
+        clusters.setdefault(prompt.cluster or prompt.id, []).append(prompt)
     orders = {
-        task: [own[name] for name in sorted(own, key=lambda n: digest([rule.seed, task, n]))]
-        for task, own in units.items()
+        task: [
+            clusters[name] for name in sorted(clusters, key=lambda n: digest([rule.seed, task, n]))
+        ]
+        for task, clusters in units.items()
     }
     longest = max(len(order) for order in orders.values())
     for start in range(0, longest, rule.block):
@@ -75,7 +83,7 @@ def collect_blocks(
         battery: The prompts, as `Plan.load_battery` returns them.
         run: Where answers are read from and appended to.
         look: Called after every block.
-        progress: Heard after every answer.
+        progress: Called after every answer.
         engine_of: Makes an arm's engine, in place of `make_engine`.
 
     Raises:
@@ -84,25 +92,25 @@ def collect_blocks(
     rule = plan.stop or StopRule()
     manifest = open_manifest(plan, battery, run)
     answers = {arm.name: run.log(arm.name).read() for arm in plan.arms}
-    desks = {a.name: _Desk(a, battery, run, engine_of) for a in plan.arms}
-    hear = progress or (lambda arm, done, total: None)
+    sessions = {a.name: _ArmSession(a, battery, run, engine_of) for a in plan.arms}
+    on_progress = progress or (lambda arm, done, total: None)
     going = Open(frozenset(answers), frozenset(battery.tasks))
     for block in blocks(battery, rule):
         wanted = [p for task, prompts in block.items() if task in going.tasks for p in prompts]
         for arm in plan.arms:
             if arm.name in going.arms:
-                desks[arm.name].ask(wanted, answers[arm.name], hear)
+                sessions[arm.name].ask(wanted, answers[arm.name], on_progress)
         going = look(answers)
         if not going.arms or not going.tasks:
             break
-    for name, desk in desks.items():
-        if desk.generated:
-            note_arm(manifest, name, desk.record())
+    for name, session in sessions.items():
+        if session.generated:
+            record_arm(manifest, name, session.record())
     run.write_manifest(manifest)
     return answers
 
 
-class _Desk:
+class _ArmSession:
     """One arm that answers block after block with an engine that stays open."""
 
     def __init__(
@@ -141,13 +149,7 @@ class _Desk:
             self._engine.open(self._battery.prompts)
         return self._engine
 
-    def record(self) -> dict[str, Any]:
-        """Return what `answer_task` returns of a whole arm."""
+    def record(self) -> PartRecord:
+        """Return what the whole arm did, and close its engine."""
         assert self._engine is not None
-        fingerprint = self._engine.fingerprint()
-        return {
-            "seconds": self._seconds,
-            "generated": self.generated,
-            "counters": fingerprint.pop("speculation", None),
-            "fingerprint": fingerprint,
-        }
+        return part_record(self._engine, self._seconds, self.generated)

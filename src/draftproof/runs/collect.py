@@ -14,7 +14,7 @@ from typing import Any
 
 from draftproof import __version__
 from draftproof.battery import Battery
-from draftproof.records import Completion, DraftproofError, Prompt, digest
+from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Proof, digest
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.directory import RunDirectory
 from draftproof.runs.parallel import Call, Tell, Workers
@@ -39,6 +39,23 @@ class Task:
     """Of the battery, in the order in which they are asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """What an arm did in one part of a run.
+
+    Attributes:
+        seconds: Wall time.
+        generated: Answers.
+        fingerprint: What identifies the arm.
+        proof: What its stack counted; None where every answer has its counters.
+    """
+
+    seconds: float
+    generated: int
+    fingerprint: Fingerprint
+    proof: Proof | None
+
+
 def collect(
     plan: Plan,
     battery: Battery,
@@ -54,7 +71,7 @@ def collect(
         plan: The arms.
         battery: The prompts, as `Plan.load_battery` returns them.
         run: Where answers are read from and appended to.
-        progress: Heard after every answer.
+        progress: Called after every answer.
         workers: Who answers, side by side, each with its own copy of the models; this process
             alone if None. An arm of our own decoder is answered by all of them, part by part;
             another arm by one of them.
@@ -64,23 +81,23 @@ def collect(
         DraftproofError: The directory holds another run, or an engine fails.
     """
     manifest = open_manifest(plan, battery, run)
-    hear = progress or (lambda arm, done, total: None)
+    on_progress = progress or (lambda arm, done, total: None)
     workers = workers or Workers()
     total = len(battery.prompts)
     tasks: list[Task] = []
     known: dict[str, int] = {}
     for arm in plan.arms:
-        given = run.log(arm.name).read()
-        strange = given.keys() - {p.id for p in battery.prompts}
-        if strange:
+        answers = run.log(arm.name).read()
+        unknown = answers.keys() - {p.id for p in battery.prompts}
+        if unknown:
             raise DraftproofError(
-                f"{run.path}: arm {arm.name!r} has an answer to {sorted(strange)[0]!r}, "
+                f"{run.path}: arm {arm.name!r} has an answer to {sorted(unknown)[0]!r}, "
                 "a prompt that the battery does not hold"
             )
-        known[arm.name] = len(given)
-        if len(given) == total:
-            hear(arm.name, total, total)
-        waiting = [p for p in in_order(arm, battery.prompts) if p.id not in given]
+        known[arm.name] = len(answers)
+        if len(answers) == total:
+            on_progress(arm.name, total, total)
+        waiting = [p for p in in_order(arm, battery.prompts) if p.id not in answers]
         path = run.log(arm.name).path
         tasks += [Task(arm, battery, path, part) for part in _parts(arm, waiting, workers.jobs)]
 
@@ -90,10 +107,10 @@ def collect(
         arm = tasks[number].arm.name
         known[arm] += count - done[number]
         done[number] = count
-        hear(arm, known[arm], total)
+        on_progress(arm, known[arm], total)
 
-    def finished(number: int, record: Mapping[str, Any]) -> None:
-        note_arm(manifest, tasks[number].arm.name, record)
+    def finished(number: int, record: PartRecord) -> None:
+        record_arm(manifest, tasks[number].arm.name, record)
         run.write_manifest(manifest)
 
     ask = partial(answer_task, engine_of) if engine_of else answer_with_own_engine
@@ -112,56 +129,60 @@ def _parts(arm: ArmSpec, waiting: Sequence[Prompt], jobs: int) -> list[tuple[Pro
     return [tuple(waiting[n :: max(parts, 1)]) for n in range(max(parts, 1))] if waiting else []
 
 
-def note_arm(manifest: dict[str, Any], arm: str, record: Mapping[str, Any]) -> None:
+def record_arm(manifest: dict[str, Any], arm: str, record: PartRecord) -> None:
     """Add to the manifest what an arm did now: seconds, answers, fingerprint, counters.
 
     The seconds of parts that were answered side by side add up, as if one had followed the other.
+
+    Raises:
+        DraftproofError: The manifest holds counters of an earlier part that cannot be read.
     """
     before = manifest["arms"].get(arm, {"seconds": 0.0, "generated": 0})
+    earlier = before.get("counters")
+    proof = Proof.of_parts(None if earlier is None else Proof.from_json(earlier), record.proof)
     manifest["arms"][arm] = {
-        "seconds": before["seconds"] + record["seconds"],
-        "generated": before["generated"] + record["generated"],
-        "fingerprint": record["fingerprint"],
-        "counters": add_counters(before.get("counters"), record["counters"]),
+        "seconds": before["seconds"] + record.seconds,
+        "generated": before["generated"] + record.generated,
+        "fingerprint": record.fingerprint.to_json(),
+        "counters": None if proof is None else proof.to_json(),
     }
 
 
-def answer_with_own_engine(task: Task, tell: Tell) -> dict[str, Any]:
+def part_record(engine: Engine, seconds: float, generated: int) -> PartRecord:
+    """Return what an engine did, and close it: what it counted is in the record now."""
+    record = PartRecord(seconds, generated, engine.fingerprint(), engine.proof())
+    engine.close()
+    return record
+
+
+def answer_with_own_engine(task: Task, on_progress: Tell) -> PartRecord:
     """Answer the prompts of a task with the engine that its arm names; see `answer_task`."""
-    return answer_task(partial(make_engine, logs=task.path.parents[1] / "logs"), task, tell)
+    return answer_task(partial(make_engine, logs=task.path.parents[1] / "logs"), task, on_progress)
 
 
-def answer_task(engine_of: Callable[[ArmSpec], Engine], task: Task, tell: Tell) -> dict[str, Any]:
+def answer_task(
+    engine_of: Callable[[ArmSpec], Engine], task: Task, on_progress: Tell
+) -> PartRecord:
     """Answer the prompts of a task, appending every answer as soon as it is there.
 
     Args:
         engine_of: Makes the arm's engine.
         task: What to answer.
-        tell: Called with the number of answers so far.
-
-    Returns:
-        Seconds of wall time, answers generated, the engine's fingerprint, and what its server
-        counted, for an engine with a server.
+        on_progress: Called with the number of answers so far.
     """
     log = AnswerLog(task.path)
     engine = engine_of(task.arm)
-    tell(0)
+    on_progress(0)
     engine.open(task.battery.prompts)
     start, generated = time.perf_counter(), 0
     try:
         for completion in engine.answer(task.waiting):
             log.append(completion)
             generated += 1
-            tell(generated)
+            on_progress(generated)
     finally:
         log.close()
-    fingerprint = engine.fingerprint()
-    return {
-        "seconds": time.perf_counter() - start,
-        "generated": generated,
-        "counters": fingerprint.pop("speculation", None),
-        "fingerprint": fingerprint,
-    }
+    return part_record(engine, time.perf_counter() - start, generated)
 
 
 def in_order(arm: ArmSpec, prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -169,28 +190,6 @@ def in_order(arm: ArmSpec, prompts: Sequence[Prompt]) -> list[Prompt]:
     if arm.order == "battery":
         return list(prompts)
     return sorted(prompts, key=lambda p: digest([arm.name, p.id]))
-
-
-def add_counters(
-    before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
-    """Add what a server counted in an earlier part of the run to what it counted now.
-
-    Counters that cannot be believed in any part are not believed at all.
-    """
-    if before is None or now is None:
-        known = before or now
-        return None if known is None else dict(known)
-    states = {before["state"], now["state"]}
-    total = dict(now)
-    if "unproven" in states:
-        doubtful = before if before["state"] == "unproven" else now
-        return {**total, "state": "unproven", "problem": doubtful["problem"]}
-    if states == {"counted"}:
-        for name in ("rounds", "drafted", "accepted"):
-            total[name] = before[name] + now[name]
-        return total
-    return dict(before if before["state"] == "counted" else now)
 
 
 def open_manifest(plan: Plan, battery: Battery, run: RunDirectory) -> dict[str, Any]:

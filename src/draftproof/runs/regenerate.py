@@ -16,7 +16,7 @@ from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan, explain
 from draftproof.runs.receipt import read_document
 from draftproof.runs.verify import Finding
-from draftproof.stacks import Engine, make_engine
+from draftproof.stacks import make_engine
 from draftproof.stacks.spec import ArmSpec
 
 _ELSEWHERE = ("openai",)
@@ -61,7 +61,7 @@ def regenerate(
         n: Prompts to draw; all of them where the run has fewer.
         seed: Decides which.
         trust_remote_code: Allow an arm whose checkpoint brings code along, as its plan asks.
-        progress: Heard after every answer.
+        progress: Called after every answer.
 
     Raises:
         DraftproofError: The run has no plan, its prompts are no longer what they were, or a
@@ -71,7 +71,7 @@ def regenerate(
     plan, battery = _asked(run, manifest)
     every = [p.id for p in battery.prompts]
     ids = frozenset(random.Random(seed).sample(every, min(n, len(every))))
-    hear = progress or (lambda arm, done, total: None)
+    on_progress = progress or (lambda arm, done, total: None)
     skipped: dict[str, str] = {}
     arithmetic: dict[str, str] = {}
     findings: list[Finding] = []
@@ -81,18 +81,20 @@ def regenerate(
         if reason is not None:
             skipped[arm.name] = reason
             continue
-        kept = AnswerLog(run / "answers" / f"{arm.name}.jsonl").read()
-        chosen = [p for p in battery.prompts if p.id in ids and p.id in kept]
+        recorded_answers = AnswerLog(run / "answers" / f"{arm.name}.jsonl").read()
+        chosen = [p for p in battery.prompts if p.id in ids and p.id in recorded_answers]
         engine = make_engine(arm)
         engine.open(battery.prompts)
         recorded = manifest["arms"].get(arm.name, {}).get("fingerprint") or {}
-        hear(arm.name, 0, len(chosen))
+        on_progress(arm.name, 0, len(chosen))
         for done, fresh in enumerate(engine.answer(chosen), start=1):
-            findings += _difference(arm.name, kept[fresh.id], fresh)
+            findings += _difference(arm.name, recorded_answers[fresh.id], fresh)
             answers += 1
-            hear(arm.name, done, len(chosen))
-        findings += _other_models(arm.name, recorded, engine)
-        changed = _changed(recorded, engine.fingerprint(), _ARITHMETIC)
+            on_progress(arm.name, done, len(chosen))
+        fingerprint = engine.fingerprint().to_json()
+        engine.close()
+        findings += _other_models(arm.name, recorded, fingerprint)
+        changed = _changed(recorded, fingerprint, _ARITHMETIC)
         if changed:
             arithmetic[arm.name] = ", ".join(changed)
     return Regenerated(seed, tuple(sorted(ids)), answers, skipped, arithmetic, tuple(findings))
@@ -125,16 +127,16 @@ def _unasked(arm: ArmSpec, *, trust_remote_code: bool) -> str | None:
     return None
 
 
-def _difference(arm: str, kept: Completion, fresh: Completion) -> Iterator[Finding]:
+def _difference(arm: str, recorded: Completion, fresh: Completion) -> Iterator[Finding]:
     # a run keeps half a surrogate pair as a question mark
     text = fresh.text.encode("utf-8", "replace").decode()
-    if (text, fresh.finish_reason) == (kept.text, kept.finish_reason):
+    if (text, fresh.finish_reason) == (recorded.text, recorded.finish_reason):
         return
-    place = f"{arm}: {kept.id}"
-    if text == kept.text:
-        what = f"ends as {fresh.finish_reason}, the run says {kept.finish_reason}"
+    place = f"{arm}: {recorded.id}"
+    if text == recorded.text:
+        what = f"ends as {fresh.finish_reason}, the run says {recorded.finish_reason}"
     else:
-        at = _first_difference(text, kept.text)
+        at = _first_difference(text, recorded.text)
         what = f"differs from the run's answer from character {at} on"
     yield Finding("answer-differs", place, f"asked again, the answer {what}")
 
@@ -144,8 +146,9 @@ def _first_difference(one: Sequence[str], other: Sequence[str]) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _other_models(arm: str, recorded: Mapping[str, Any], engine: Engine) -> Iterator[Finding]:
-    now = engine.fingerprint()
+def _other_models(
+    arm: str, recorded: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[Finding]:
     for part in ("target", "draft"):
         before, after = recorded.get(part), now.get(part)
         if isinstance(before, dict) and isinstance(after, dict):

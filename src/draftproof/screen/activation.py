@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from draftproof.records import Activation, Completion
+from draftproof.records import Activation, Completion, Proof, ProofState
 
 
 def activation(
@@ -53,11 +53,13 @@ def proof_of(
     source = "counters of every answer" if counted else "none"
     problem = None
     if not counted and server is not None:
-        problem = server.get("problem")
-        if server["state"] == "counted":
-            source = f"the server's counters ({server['source']})"
-            counted, rounds = 1, server["rounds"]
-            drafted, accepted = server["drafted"], server["accepted"]
+        proof = Proof.from_json(server)
+        problem = proof.problem
+        if proof.state is ProofState.COUNTED and proof.counters is not None:
+            source = f"the server's counters ({proof.source})"
+            counters = proof.counters
+            counted, rounds = 1, counters.rounds
+            drafted, accepted = counters.drafted, counters.accepted
     rate = accepted / drafted if drafted else None
     per_round = (accepted + rounds) / rounds if rounds else None
     if drafted and accepted:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from draftproof.records import Comparison, Completion, Pair, Role
-from draftproof.rescoring.opinion import Replayer, Rescorer
+from draftproof.rescoring.rescorer import Replayer, Rescorer
 from draftproof.runs.plan import Decision
 from draftproof.screen.evidence import TaskNoise
 from draftproof.screen.pairing import Labeller

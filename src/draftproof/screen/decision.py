@@ -19,7 +19,7 @@ from draftproof.records import (
     Sensitivity,
     State,
 )
-from draftproof.rescoring.opinion import Rescorer
+from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs.plan import Decision
 from draftproof.screen.activation import activation
 from draftproof.screen.arms import Arm, Compared, Conditions

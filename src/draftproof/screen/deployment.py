@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, DraftproofError, Prompt, Role
-from draftproof.rescoring.opinion import Helpers, Replayer, Rescorer
 from draftproof.rescoring.rescore_options import RescoreOptions
+from draftproof.rescoring.rescorer import Helpers, Replayer, Rescorer
 from draftproof.runs.plan import Plan
 from draftproof.screen.sampled import Drawn, Law, LawTest
 from draftproof.stacks.spec import ArmSpec

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from draftproof.records import Cause, Divergence, Pair
-from draftproof.rescoring.opinion import Opinion, Question, Rescorer
+from draftproof.rescoring.rescorer import Rescorer, ScoreRequest, TokenScore
 from draftproof.screen.locate import Parting, Settled, first_difference, locate
 
 
@@ -28,21 +28,23 @@ class Finding:
 
     divergence: Divergence
     parting: Parting | None = None
-    opinion: Opinion | None = None
+    opinion: TokenScore | None = None
 
 
 def explain(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Finding]:
     """Return the cause of every pair whose bytes differ, in the order given."""
     places = locate(pairs, rescorer)
     asked = [i for i, place in enumerate(places) if isinstance(place, Parting)]
-    opinions: dict[int, Opinion] = {}
+    opinions: dict[int, TokenScore] = {}
     if rescorer is not None and asked:
         questions = []
         for i in asked:
             place = places[i]
             assert isinstance(place, Parting)
-            questions.append(Question(pairs[i].prompt, place.prefix, (place.rejected, place.kept)))
-        opinions = dict(zip(asked, rescorer.opinions(questions), strict=True))
+            questions.append(
+                ScoreRequest(pairs[i].prompt, place.prefix, (place.rejected, place.kept))
+            )
+        opinions = dict(zip(asked, rescorer.scores(questions), strict=True))
     found = []
     for i, (pair, place) in enumerate(zip(pairs, places, strict=True)):
         if isinstance(place, Settled):
@@ -56,7 +58,7 @@ def explain(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Finding]:
     return found
 
 
-def _judged(pair: Pair, place: Parting, opinion: Opinion, rescorer: Rescorer) -> Divergence:
+def _judged(pair: Pair, place: Parting, opinion: TokenScore, rescorer: Rescorer) -> Divergence:
     bound = rescorer.noise_bound
     margin, own = opinion.margin(place.kept), opinion.margin(place.rejected)
     provenance = None
@@ -94,7 +96,7 @@ def _judged(pair: Pair, place: Parting, opinion: Opinion, rescorer: Rescorer) ->
 
 
 def _cause(
-    place: Parting, opinion: Opinion, provenance: str | None, bound: float
+    place: Parting, opinion: TokenScore, provenance: str | None, bound: float
 ) -> tuple[Cause, str]:
     margin, own = opinion.margin(place.kept), opinion.margin(place.rejected)
     if margin <= bound and own <= bound:
@@ -126,7 +128,7 @@ def _against_the_target(
     return Cause.FAULT, text
 
 
-def _doubt(place: Parting, opinion: Opinion, rescorer: Rescorer) -> str | None:
+def _doubt(place: Parting, opinion: TokenScore, rescorer: Rescorer) -> str | None:
     """Return why a spelling made from text cannot be trusted here, None where it can.
 
     Plain decoding says the target's favourite, so a baseline token that is not shows that other

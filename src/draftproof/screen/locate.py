@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from draftproof.records import Cause, Completion, Pair
-from draftproof.rescoring.opinion import Rescorer
+from draftproof.rescoring.rescorer import Rescorer
 
 _RUN = 8
 """Tokens that one token spelled otherwise can take the place of."""

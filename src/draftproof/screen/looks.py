@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from draftproof.battery import Battery
 from draftproof.records import Cause, Completion, Role, State
-from draftproof.rescoring.opinion import Rescorer
+from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs.blocks import Open
 from draftproof.runs.plan import Plan
 from draftproof.scoring import score

@@ -8,7 +8,7 @@ from typing import Any
 from draftproof.battery import Battery
 from draftproof.records import ArmSummary, Completion, DraftproofError, Role, Verdict
 from draftproof.rescoring import make_rescorer
-from draftproof.rescoring.opinion import Rescorer
+from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from draftproof.records import Pair, Sensitivity, TaskEvidence
-from draftproof.rescoring.opinion import Opinion, Question, Rescorer
+from draftproof.rescoring.rescorer import Rescorer, ScoreRequest, TokenScore
 from draftproof.runs.plan import Decision
 from draftproof.stats import canned_leak, clopper_pearson, minimum_detectable_leak
 
@@ -43,16 +43,16 @@ def inject_leaks(pairs: Sequence[Pair], rescorer: Rescorer, most: int) -> tuple[
     for place in rng.integers(len(spelled), size=most):
         ids = spelled[int(place)].baseline.token_ids or ()
         index = int(rng.integers(len(ids)))
-        questions.append(Question(spelled[int(place)].prompt, ids[:index], (ids[index],)))
+        questions.append(ScoreRequest(spelled[int(place)].prompt, ids[:index], (ids[index],)))
     margins = [
         margin
-        for question, opinion in zip(questions, rescorer.opinions(questions), strict=True)
+        for question, opinion in zip(questions, rescorer.scores(questions), strict=True)
         if (margin := _leaked(opinion, question.tokens[0])) is not None
     ]
     return len(margins), sum(1 for m in margins if m > rescorer.noise_bound)
 
 
-def _leaked(opinion: Opinion, own: int) -> float | None:
+def _leaked(opinion: TokenScore, own: int) -> float | None:
     """Return how far a leaked token would lie behind, None where there is none to leak."""
     if opinion.draft_token not in {None, own}:
         # beyond the best few it lies at least as far behind as the last of them

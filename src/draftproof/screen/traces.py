@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from draftproof.records import Cause, KnownCause, Pair
-from draftproof.rescoring.opinion import Replayer
+from draftproof.rescoring.rescorer import Replayer
 from draftproof.screen.forensics import Finding
 from draftproof.screen.pairing import Pairing
 from draftproof.screen.signatures import Trace, name_cause

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from draftproof.records import DraftproofError
-from draftproof.stacks.engine import Engine
+from draftproof.stacks.base import Engine
 from draftproof.stacks.spec import ArmSpec
 
 _EXTRAS: dict[str, str | None] = {

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from draftproof.decoding import Answer, Request, decode
 from draftproof.decoding.batch import Batch
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.decoding.noise_bound import noise_bound
 from draftproof.decoding.rules import Promise, make_rule
-from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Speculation, digest
 from draftproof.stacks import models
 from draftproof.stacks.drafting import Shaper, drafter_of
 from draftproof.stacks.spec import ArmSpec
@@ -169,13 +168,19 @@ class LocalEngine:
             return Promise.BITS.value
         return self._rule.promise.value
 
-    def fingerprint(self) -> dict[str, Any]:
+    def proof(self) -> None:
+        """See `Engine.proof`: every answer has its counters."""
+
+    def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
-        return {
-            "engine": "local",
-            "promise": self._promise(),
-            "forward": self._target.model.forward_kind,
-            "target": self._target.fingerprint,
-            "draft": self._draft.fingerprint if self._draft else None,
-            **models.environment(),
-        }
+        return Fingerprint(
+            engine="local",
+            promise=self._promise(),
+            target=self._target.fingerprint,
+            draft=self._draft.fingerprint if self._draft else None,
+            versions=models.environment(),
+            details={"forward": self._target.model.forward_kind},
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: models stay loaded for other arms."""

@@ -12,7 +12,21 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
-from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.records import (
+    Completion,
+    DraftproofError,
+    Fingerprint,
+    ModelFingerprint,
+    Prompt,
+    Speculation,
+)
+from draftproof.stacks.base import (
+    PromptStore,
+    Rendered,
+    rendered,
+    require_same_vocabulary,
+    template_ids,
+)
 from draftproof.stacks.spec import ArmSpec
 
 
@@ -29,7 +43,7 @@ class MLXEngine:
         self._model: Any = None
         self._draft: Any = None
         self._tokenizer: Any = None
-        self._rendered: dict[str, tuple[int, ...]] = {}
+        self._prompts: PromptStore
 
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`."""
@@ -40,35 +54,33 @@ class MLXEngine:
             self._model, self._tokenizer = self._mlx.load(spec.target)
             if spec.draft is not None:
                 self._draft, other = self._mlx.load(spec.draft)
-                if other.get_vocab() != self._tokenizer.get_vocab():
-                    raise DraftproofError(
-                        f"{spec.target} and {spec.draft} have different vocabularies; choose a "
-                        "draft of the target's family"
-                    )
+                require_same_vocabulary(
+                    spec.target, spec.draft, self._tokenizer.get_vocab(), other.get_vocab()
+                )
         except (OSError, ValueError) as error:
             raise DraftproofError(f"arm {spec.name!r}: {error}") from error
-        self._rendered = {p.id: self._render(p) for p in prompts}
+        self._prompts = PromptStore(spec, prompts, self._render, None)
 
-    def _render(self, prompt: Prompt) -> tuple[int, ...]:
+    def _render(self, prompt: Prompt) -> Rendered:
         tokenizer = self._tokenizer
-        if getattr(tokenizer, "chat_template", None):
-            messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-            text = tokenizer.apply_chat_template(
+
+        def template(messages: list[dict[str, str]]) -> str:
+            text: str = tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
             )
-            ids = tokenizer.encode(text + prompt.prefill, add_special_tokens=False)
-        else:
-            parts = [m.content for m in prompt.messages]
-            ids = tokenizer.encode(
-                "\n\n".join([*parts, prompt.prefill] if prompt.prefill else parts)
-            )
-        if not ids:
-            raise DraftproofError(f"{self.spec.target}: prompt {prompt.id!r} has no tokens")
-        return tuple(int(i) for i in ids)
+            return text
+
+        def encode(text: str, special: bool) -> Sequence[int]:
+            ids: Sequence[int] = tokenizer.encode(text, add_special_tokens=special)
+            return ids
+
+        has_template = bool(getattr(tokenizer, "chat_template", None))
+        render = template_ids(template if has_template else None, encode)
+        return rendered(self.spec.target, prompt, render)
 
     def prompt_hash(self, prompt: Prompt) -> str:
         """See `Engine.prompt_hash`."""
-        return digest(list(self._rendered[prompt.id]))
+        return self._prompts[prompt.id].digest
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """See `Engine.answer`."""
@@ -77,13 +89,13 @@ class MLXEngine:
 
     def _answer(self, prompt: Prompt) -> Completion:
         spec = self.spec
-        options: dict[str, Any] = {"max_tokens": spec.max_new_tokens}
+        options: dict[str, object] = {"max_tokens": spec.max_new_tokens}
         if self._draft is not None:
             options |= {"draft_model": self._draft, "num_draft_tokens": spec.gamma}
         start = time.perf_counter()
         pieces = list(
             self._mlx.stream_generate(
-                self._model, self._tokenizer, list(self._rendered[prompt.id]), **options
+                self._model, self._tokenizer, list(self._prompts[prompt.id].ids), **options
             )
         )
         seconds = time.perf_counter() - start
@@ -100,7 +112,10 @@ class MLXEngine:
             seconds=seconds,
         )
 
-    def fingerprint(self) -> dict[str, Any]:
+    def proof(self) -> None:
+        """See `Engine.proof`: every answer has its counters."""
+
+    def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
         versions: dict[str, str | None] = {}
         for name in ("mlx", "mlx-lm"):
@@ -108,13 +123,17 @@ class MLXEngine:
                 versions[name] = metadata.version(name)
             except metadata.PackageNotFoundError:
                 versions[name] = None
-        return {
-            "engine": "mlx",
-            "promise": "L2" if self._draft is not None else None,
-            "target": {"name": self.spec.target},
-            "draft": {"name": self.spec.draft} if self.spec.draft else None,
-            **versions,
-        }
+        draft = self.spec.draft
+        return Fingerprint(
+            engine="mlx",
+            promise="L2" if draft is not None else None,
+            target=ModelFingerprint(name=self.spec.target),
+            draft=ModelFingerprint(name=draft) if draft is not None else None,
+            versions=versions,
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: the models end with this object."""
 
 
 def _rounds(drafted: Sequence[bool], spec: ArmSpec) -> Iterator[tuple[int, int]]:
@@ -124,43 +143,43 @@ def _rounds(drafted: Sequence[bool], spec: ArmSpec) -> Iterator[tuple[int, int]]
     >>> list(_rounds([True, False, True, True, False, True], arm))
     [(2, 1), (2, 2), (1, 1)]
     """
-    kept = 0
-    for index, own in enumerate(drafted):
-        kept += own
-        if not own or index == len(drafted) - 1:
-            begin = index + 1 - kept - (not own)
-            yield min(spec.gamma, spec.max_new_tokens - begin), kept
-            kept = 0
+    accepted = 0
+    for index, from_draft in enumerate(drafted):
+        accepted += from_draft
+        if not from_draft or index == len(drafted) - 1:
+            begin = index + 1 - accepted - (not from_draft)
+            yield min(spec.gamma, spec.max_new_tokens - begin), accepted
+            accepted = 0
 
 
 def _speculation(drafted: Sequence[bool], spec: ArmSpec) -> Speculation:
     rounds = list(_rounds(drafted, spec))
     histogram = [0] * (spec.gamma + 1)
-    for _, kept in rounds:
-        histogram[kept] += 1
+    for _, accepted in rounds:
+        histogram[accepted] += 1
     return Speculation(
         rounds=len(rounds),
         drafted=sum(n for n, _ in rounds),
-        accepted=sum(kept for _, kept in rounds),
+        accepted=sum(accepted for _, accepted in rounds),
         histogram=tuple(histogram),
     )
 
 
 def _provenance(drafted: Sequence[bool], spec: ArmSpec) -> str:
     letters = []
-    for (proposed, kept), length in zip(_rounds(drafted, spec), _lengths(drafted), strict=True):
-        letters.append("d" * kept)
-        if length > kept:
-            letters.append("b" if kept == proposed else "c")
+    for (proposed, accepted), length in zip(_rounds(drafted, spec), _lengths(drafted), strict=True):
+        letters.append("d" * accepted)
+        if length > accepted:
+            letters.append("b" if accepted == proposed else "c")
     return "".join(letters)
 
 
 def _lengths(drafted: Sequence[bool]) -> Iterator[int]:
     """Yield the number of tokens of every round."""
     length = 0
-    for own in drafted:
+    for from_draft in drafted:
         length += 1
-        if not own:
+        if not from_draft:
             yield length
             length = 0
     if length:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -19,11 +20,8 @@ from draftproof.decoding.pretrained import (
     require_same_vocabulary,
 )
 from draftproof.lab.models import UnknownModelError, model_path
-from draftproof.records import DraftproofError, Prompt, digest
-
-# the screen shows progress of its own; advice about generate's arguments is not for its users
-transformers.utils.logging.disable_progress_bar()
-transformers.utils.logging.set_verbosity_error()
+from draftproof.records import DraftproofError, ModelFingerprint, Prompt, digest
+from draftproof.stacks.base import Rendered, rendered
 
 _BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
 """Kinds of files beside the weights that decide what a model says."""
@@ -33,17 +31,9 @@ _BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
 class Loaded(Pretrained):
     """A model with its tokenizer and what identifies both."""
 
-    fingerprint: dict[str, Any]
+    fingerprint: ModelFingerprint
     known: dict[tuple[str, Prompt], Rendered] = field(default_factory=dict, compare=False)
     """Prompts of batteries as it is fed them, by chat template."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A prompt as the model is fed it."""
-
-    ids: tuple[int, ...]
-    digest: str
 
 
 def resolve(name: str) -> str:
@@ -54,6 +44,24 @@ def resolve(name: str) -> str:
         return str(model_path(name.removeprefix("lab:")))
     except UnknownModelError as error:
         raise DraftproofError(str(error)) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what transformers logs meanwhile: its progress bars and advice about arguments.
+
+    A screen shows progress of its own, and chooses the arguments in its users' stead.
+    """
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 @lru_cache(maxsize=8)
@@ -69,20 +77,24 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
     Raises:
         DraftproofError: Not found, no tokenizer, not safetensors, or not a causal LM.
     """
-    place = resolve(name)
-    found = load_pretrained(
-        place, name=name, dtype=dtype, device=device, trust_remote_code=trust_remote_code
-    )
-    fingerprint = _fingerprint(name, place, found.model.module, found.tokenizer)
-    fingerprint["eos"] = sorted(found.eos)
-    return Loaded(name, found.model, found.tokenizer, found.eos, fingerprint)
+    with quiet():
+        pretrained = load_pretrained(
+            resolve(name),
+            name=name,
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+        )
+    fingerprint = _fingerprint(name, pretrained)
+    return Loaded(name, pretrained.model, pretrained.tokenizer, pretrained.eos, fingerprint)
 
 
-def files_digest(place: str) -> dict[str, Any]:
-    """Return what identifies a model's directory: digests of its weights and of what is beside.
+def directory_fingerprint(name: str) -> ModelFingerprint:
+    """Return what identifies a model that is not loaded here: digests of its directory's files.
 
-    Of a hub name nothing is known: None, and no files.
+    Of a hub name nothing is known: no digest, and no files.
     """
+    place = resolve(name)
     weights = None
     files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
     if files:
@@ -92,26 +104,28 @@ def files_digest(place: str) -> dict[str, Any]:
                 whole.update(hashlib.file_digest(stream, "sha256").digest())
         weights = whole.hexdigest()
     beside = sorted(p for p in Path(place).glob("*") if p.suffix in _BESIDE) if files else []
-    return {
-        "weights_sha256": weights,
-        "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
-    }
+    return ModelFingerprint(
+        name=name,
+        weights_sha256=weights,
+        files={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
+    )
 
 
-def _fingerprint(name: str, place: str, module: Any, tokenizer: Any) -> dict[str, Any]:
+def _fingerprint(name: str, pretrained: Pretrained) -> ModelFingerprint:
+    module, tokenizer = pretrained.model.module, pretrained.tokenizer
     template = getattr(tokenizer, "chat_template", None)
-    return {
-        "name": name,
-        **files_digest(place),
-        "revision": getattr(module.config, "_commit_hash", None),
-        "architecture": type(module).__name__,
-        "parameters": sum(p.numel() for p in module.parameters()),
-        "dtype": str(module.dtype).removeprefix("torch."),
-        "device": str(module.device),
-        "attention": module.config._attn_implementation,
-        "vocabulary": len(tokenizer),
-        "chat_template_sha256": digest(template) if template else None,
-    }
+    return replace(
+        directory_fingerprint(name),
+        revision=getattr(module.config, "_commit_hash", None),
+        architecture=type(module).__name__,
+        parameters=sum(p.numel() for p in module.parameters()),
+        dtype=str(module.dtype).removeprefix("torch."),
+        device=str(module.device),
+        attention=module.config._attn_implementation,
+        vocabulary=len(tokenizer),
+        chat_template_sha256=digest(template) if template else None,
+        eos=tuple(sorted(pretrained.eos)),
+    )
 
 
 def render(loaded: Loaded, prompt: Prompt) -> Rendered:
@@ -119,14 +133,8 @@ def render(loaded: Loaded, prompt: Prompt) -> Rendered:
 
     A tokenizer without a chat template is fed the messages' contents, one a paragraph.
     """
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    try:
-        ids = chat_tokens(loaded.tokenizer, messages, prompt.prefill)
-    except DraftproofError as error:
-        raise DraftproofError(f"{loaded.name}: prompt {prompt.id!r}: {error}") from error
-    if not ids:
-        raise DraftproofError(f"{loaded.name}: prompt {prompt.id!r} has no tokens")
-    return Rendered(ids, digest(list(ids)))
+    with quiet():
+        return rendered(loaded.name, prompt, partial(chat_tokens, loaded.tokenizer))
 
 
 def render_known(loaded: Loaded, prompt: Prompt) -> Rendered:
@@ -151,6 +159,7 @@ __all__ = [
     "Rendered",
     "environment",
     "load",
+    "quiet",
     "render",
     "render_known",
     "require_same_vocabulary",

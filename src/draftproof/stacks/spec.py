@@ -76,8 +76,8 @@ class ArmSpec(HttpOptions):
 
     @model_validator(mode="after")
     def _rule_needs_a_draft(self) -> ArmSpec:
-        own = self.engine in {"local", "vllm"} and self.drafter is not None
-        drafts = self.draft is not None or own
+        has_drafter = self.engine in {"local", "vllm"} and self.drafter is not None
+        drafts = self.draft is not None or has_drafter
         if not drafts and self.rule != "exact":
             raise ValueError(f"rule {self.rule!r} judges drafted tokens, but no draft is named")
         if self.engine != "local" and self.rule not in _RULES.get(self.engine, {"exact"}):

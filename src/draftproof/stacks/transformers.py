@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Speculation
 from draftproof.stacks import models
+from draftproof.stacks.base import PromptStore, seed_of
 from draftproof.stacks.spec import ArmSpec
 
 # a draft length that is the same in every round and remembers nothing between answers
-_CONSTANT_LENGTH: dict[str, Any] = {
+_CONSTANT_LENGTH: dict[str, object] = {
     "num_assistant_tokens": None,
     "num_assistant_tokens_schedule": "constant",
     "assistant_confidence_threshold": 0.0,
@@ -41,12 +42,12 @@ class _Counter:
     def update_candidate_strategy(
         self, input_ids: torch.Tensor, scores: torch.Tensor, num_matches: int
     ) -> None:
-        kept = min(int(num_matches), self._proposed)
+        matched = min(int(num_matches), self._proposed)
         if self._proposed:
             self.rounds += 1
             self.drafted += self._proposed
-            self.accepted += kept
-            self.histogram[kept] += 1
+            self.accepted += matched
+            self.histogram[matched] += 1
         self._generator.update_candidate_strategy(input_ids, scores, num_matches)
 
 
@@ -59,14 +60,14 @@ class TransformersEngine:
     ``assistant_ensemble_weight``.
 
     The library returns no acceptance counts. They are read where it keeps them itself: at the
-    candidate generator, which is told the number of matches of every round.
+    candidate generator, which is given the number of matches of every round.
     """
 
     def __init__(self, spec: ArmSpec) -> None:
         self.spec = spec
         self._target: models.Loaded
         self._draft: models.Loaded | None = None
-        self._rendered: dict[str, models.Rendered] = {}
+        self._prompts: PromptStore
 
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`."""
@@ -77,22 +78,28 @@ class TransformersEngine:
             self._draft = models.load(spec.draft, *options)
             models.require_same_vocabulary(self._target, self._draft)
         self._options = _speculative_options(spec, self._target.model.module)
-        self._rendered = {p.id: models.render_known(self._target, p) for p in prompts}
+        self._prompts = PromptStore(
+            spec,
+            prompts,
+            lambda p: models.render_known(self._target, p),
+            self._target.model.max_positions,
+        )
 
     def prompt_hash(self, prompt: Prompt) -> str:
         """See `Engine.prompt_hash`."""
-        return self._rendered[prompt.id].digest
+        return self._prompts[prompt.id].digest
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """See `Engine.answer`."""
         for prompt in prompts:
-            yield self._answer(prompt)
+            fits = self._prompts.fits(prompt)
+            yield self._answer(prompt) if fits else self._prompts.refusal(prompt)
 
     def _answer(self, prompt: Prompt) -> Completion:
         spec, module = self.spec, self._target.model.module
-        rendered = self._rendered[prompt.id]
+        rendered = self._prompts[prompt.id]
         ids = torch.tensor([rendered.ids], device=module.device)
-        options: dict[str, Any] = {
+        options: dict[str, object] = {
             **self._options,
             "max_new_tokens": spec.max_new_tokens,
             "do_sample": spec.temperature > 0,
@@ -104,28 +111,17 @@ class TransformersEngine:
             options["assistant_model"] = self._draft.model.module
         if spec.temperature > 0:
             options |= {"temperature": spec.temperature, "top_k": 0, "top_p": 1.0}
-            torch.manual_seed(int(digest([spec.seed, prompt.id])[:15], 16))
-        limit = self._target.model.max_positions
-        if limit is not None and len(rendered.ids) + spec.max_new_tokens > limit:
-            return Completion(
-                arm=spec.name,
-                id=prompt.id,
-                text="",
-                finish_reason="error",
-                prompt_hash=rendered.digest,
-                error=f"the prompt has {len(rendered.ids)} tokens and the answer needs up to "
-                f"{spec.max_new_tokens}; {spec.target} holds {limit}",
-            )
+            torch.manual_seed(seed_of(spec, prompt, 60))
         start = time.perf_counter()
-        with torch.inference_mode(), self._counted() as counters:
+        with torch.inference_mode(), models.quiet(), self._counted() as counters:
             tokens = module.generate(ids, **options)[0, ids.shape[1] :].tolist()
         seconds = time.perf_counter() - start
         ended = bool(tokens) and tokens[-1] in self._target.eos
-        shown = tokens[:-1] if ended else tokens
+        answer_tokens = tokens[:-1] if ended else tokens
         return Completion(
             arm=spec.name,
             id=prompt.id,
-            text=self._target.tokenizer.decode(shown, skip_special_tokens=True),
+            text=self._target.tokenizer.decode(answer_tokens, skip_special_tokens=True),
             finish_reason="stop" if ended else "length",
             token_ids=tuple(tokens),
             prompt_hash=rendered.digest,
@@ -149,7 +145,7 @@ class TransformersEngine:
             counters.append(_Counter(make(*args, **kwargs), self.spec.gamma))
             return counters[-1]
 
-        kept = {name: getattr(settings, name) for name in _CONSTANT_LENGTH}
+        before = {name: getattr(settings, name) for name in _CONSTANT_LENGTH}
         wanted = {**_CONSTANT_LENGTH, "num_assistant_tokens": self.spec.gamma}
         for name, value in wanted.items():
             setattr(settings, name, value)
@@ -158,18 +154,24 @@ class TransformersEngine:
             yield counters
         finally:
             del module._get_candidate_generator
-            for name, value in kept.items():
+            for name, value in before.items():
                 setattr(settings, name, value)
 
-    def fingerprint(self) -> dict[str, Any]:
+    def proof(self) -> None:
+        """See `Engine.proof`: every answer has its counters."""
+
+    def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
-        return {
-            "engine": "transformers",
-            "promise": self._promise(),
-            "target": self._target.fingerprint,
-            "draft": self._draft.fingerprint if self._draft else None,
-            **models.environment(),
-        }
+        return Fingerprint(
+            engine="transformers",
+            promise=self._promise(),
+            target=self._target.fingerprint,
+            draft=self._draft.fingerprint if self._draft else None,
+            versions=models.environment(),
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: models stay loaded for other arms."""
 
     def _promise(self) -> str | None:
         if not self.spec.speculative:
@@ -177,7 +179,7 @@ class TransformersEngine:
         return "L2" if self.spec.rule == "exact" else "L0"
 
 
-def _speculative_options(spec: ArmSpec, module: Any) -> dict[str, Any]:
+def _speculative_options(spec: ArmSpec, module: Any) -> dict[str, object]:
     """Return the arguments of ``generate`` that an arm's drafter and rule mean.
 
     Raises:
@@ -211,11 +213,11 @@ def _speculative_options(spec: ArmSpec, module: Any) -> dict[str, Any]:
     return {}
 
 
-def _only(spec: ArmSpec, options: Mapping[str, Any], name: str, default: Any) -> Any:
+def _only(spec: ArmSpec, options: Mapping[str, object], name: str, default: Any) -> Any:
     """Return the one option that there is."""
-    strange = sorted(options.keys() - {name})
-    if strange:
-        raise DraftproofError(f"arm {spec.name!r}: no option {strange[0]!r} here, only {name!r}")
+    unknown = sorted(options.keys() - {name})
+    if unknown:
+        raise DraftproofError(f"arm {spec.name!r}: no option {unknown[0]!r} here, only {name!r}")
     return options.get(name, default)
 
 

@@ -1,18 +1,15 @@
 """Guard models and judges: scorers that are models themselves."""
 
-from draftproof.scoring.judges.backends import Backend, Endpoint, LocalModel
 from draftproof.scoring.judges.formats import FORMATS, Format, format_named
-from draftproof.scoring.judges.judging import Item, Judged, judge_answers, origin_of
+from draftproof.scoring.judges.judging import Backend, Item, Judged, judge_answers, origin_of
 from draftproof.scoring.judges.rubric import read_rubric
 
 __all__ = [
     "FORMATS",
     "Backend",
-    "Endpoint",
     "Format",
     "Item",
     "Judged",
-    "LocalModel",
     "format_named",
     "judge_answers",
     "origin_of",

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from draftproof.battery import Battery
-from draftproof.records import Completion, Label, Prompt
+from draftproof.records import Completion, Label, Message, Prompt
 from draftproof.runs.labels import Origin
-from draftproof.scoring.judges.backends import Backend
 from draftproof.scoring.judges.formats import Format
 
 _AGAIN = 0.05
+
+
+class Backend(Protocol):
+    """Answers the questions that a format makes, greedily; see `draftproof.stacks.judges`."""
+
+    def ask(
+        self, format_: Format, questions: Sequence[tuple[str, tuple[Message, ...]]], /
+    ) -> Iterator[Completion]:
+        """Yield a completion for each ``(id, messages)``, in any order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,23 +32,39 @@ class RefusedError(Exception):
     """The server will not answer this prompt, however often it is asked."""
 
 
+def authorization(who: str, variable: str | None) -> dict[str, str]:
+    """Return the header that carries an API key, none where no variable is named.
+
+    Args:
+        who: Who asks, for messages.
+        variable: Environment variable that holds the key.
+
+    Raises:
+        DraftproofError: The variable is not set.
+    """
+    if variable is None:
+        return {}
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise DraftproofError(f"{who}: api_key_env names {variable}, which is not set")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def authentication_failed(spec: ArmSpec, text: str) -> DraftproofError:
+    """Return the error for a server that refuses the arm's key, or the lack of one."""
+    hint = "" if spec.api_key_env else "; name the variable that holds the key: api_key_env"
+    return DraftproofError(f"arm {spec.name!r}: authentication failed: {text}{hint}")
+
+
 def http_client(spec: ArmSpec, url: str) -> httpx.AsyncClient:
     """Return the connection pool of an arm.
 
     Raises:
         DraftproofError: The variable that should hold the key is not set.
     """
-    headers = {}
-    if spec.api_key_env is not None:
-        key = os.environ.get(spec.api_key_env, "").strip()
-        if not key:
-            raise DraftproofError(
-                f"arm {spec.name!r}: api_key_env names {spec.api_key_env}, which is not set"
-            )
-        headers["Authorization"] = f"Bearer {key}"
     return httpx.AsyncClient(
         base_url=url,
-        headers=headers,
+        headers=authorization(f"arm {spec.name!r}", spec.api_key_env),
         timeout=httpx.Timeout(spec.timeout, connect=min(10.0, spec.timeout), pool=None),
         limits=httpx.Limits(max_connections=spec.concurrency + 2),
         # certificates take longer to load than a short answer takes to come
@@ -171,8 +187,8 @@ class Client:
             raise FaultError(f"the response has id {reply.id!r}, which is another request's")
         if reply.id in self._ids:
             raise FaultError(f"the response's id {reply.id!r} came before with another answer")
-        own = reply.model == self._model or reply.model.startswith(f"{self._model}-")
-        if not own or reply.model != (self._answered_as or reply.model):
+        expected = reply.model == self._model or reply.model.startswith(f"{self._model}-")
+        if not expected or reply.model != (self._answered_as or reply.model):
             raise FaultError(
                 f"the answer is from model {reply.model[:200]!r}, not from "
                 f"{self._answered_as or self._model!r}; "
@@ -213,8 +229,7 @@ def _check_status(response: httpx.Response, raw: bytes, spec: ArmSpec) -> None:
     if status in _AGAIN:
         raise FaultError(text, retry_after=_retry_after(response.headers.get("Retry-After")))
     if status in {401, 403}:
-        hint = "" if spec.api_key_env else "; name the variable that holds the key: api_key_env"
-        raise DraftproofError(f"arm {spec.name!r}: the server lets nobody in: {text}{hint}")
+        raise authentication_failed(spec, text)
     if status in {404, 405} or 300 <= status < 400:
         raise DraftproofError(
             f"arm {spec.name!r}: {response.request.url}: {text}; check url, api and model"
@@ -242,7 +257,7 @@ def _pause(first: float) -> Callable[[tenacity.RetryCallState], float]:
 
     def pause(state: tenacity.RetryCallState) -> float:
         fault = state.outcome.exception() if state.outcome else None
-        asked = fault.retry_after if isinstance(fault, FaultError) else None
-        return max(grow(state), asked or 0.0)
+        wanted = fault.retry_after if isinstance(fault, FaultError) else None
+        return max(grow(state), wanted or 0.0)
 
     return pause

@@ -13,18 +13,26 @@ import queue
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from draftproof.records import Completion, DraftproofError, Prompt, digest
+from draftproof.records import (
+    Completion,
+    Counters,
+    DraftproofError,
+    Fingerprint,
+    Prompt,
+    Proof,
+    ProofState,
+    ServerFingerprint,
+    digest,
+)
 from draftproof.stacks.http import wire
 from draftproof.stacks.http.client import Client, http_client
-from draftproof.stacks.http.counter_store import CounterStore
+from draftproof.stacks.http.counters import CounterStore, CounterWatch
 from draftproof.stacks.http.server import Server
 from draftproof.stacks.http.server_info import ServerInfo, metrics_page, server_info
-from draftproof.stacks.http.telemetry import CounterWatch
 from draftproof.stacks.spec import ArmSpec
 
 _WATCH_EVERY = 0.5
@@ -47,7 +55,8 @@ class OpenAIEngine:
         self._url = spec.url or ""
         self._counters = CounterWatch()
         self._store = CounterStore(logs / f"{spec.name}.counters.json" if logs else None)
-        self._counted = [0, 0, 0, 0]
+        self._counted = Counters(0, 0, 0)
+        self._counted_answers = 0
         self._unknown: str | None = None
         self._attempts = 0
 
@@ -129,7 +138,7 @@ class OpenAIEngine:
             extra=info.extra,
         )
         waiting = deque(prompts)
-        # not passed on while it may still be that nobody is there, or that nothing is accepted
+        # not passed on while the server may still be unreachable or refuse everything
         held: list[Completion] = []
         unreached = answered = 0
         patience = max(10, 2 * spec.concurrency)
@@ -179,10 +188,10 @@ class OpenAIEngine:
         )
 
     def _count(self, completion: Completion) -> None:
-        seen = completion.speculation
-        if seen is not None:
-            gained = (1, seen.rounds, seen.drafted, seen.accepted)
-            self._counted = [a + b for a, b in zip(self._counted, gained, strict=True)]
+        speculation = completion.speculation
+        if speculation is not None:
+            self._counted_answers += 1
+            self._counted += Counters(speculation.rounds, speculation.drafted, speculation.accepted)
 
     async def _watch_server(self) -> None:
         while self._server is not None:
@@ -199,47 +208,52 @@ class OpenAIEngine:
         watch.read(await metrics_page(http))
         self._store.keep(watch.gained, watch.problem)
 
-    def telemetry(self) -> dict[str, Any]:
-        """Return what the server counted while this engine asked it.
+    def proof(self) -> Proof:
+        """See `Engine.proof`: what the responses say, else the gain of the server's totals.
 
-        ``state`` is ``counted`` (by the responses or by Prometheus), ``absent`` (the server has
-        no such counters) or ``unproven`` (it has some that cannot be believed; ``problem`` says
-        why).
+        Unproven are counters that cannot be believed, absent those that the server does not have.
         """
-        answers, rounds, drafted, accepted = self._counted
-        gained = self._counters.gained
         problem = self._unknown or self._counters.problem or self._store.problem
-        found: dict[str, Any] = {"source": "none", "state": "absent", "problem": problem}
-        if answers and not self._unknown:
-            found |= {"source": "responses", "state": "counted", "answers": answers}
-            found |= {"rounds": rounds, "drafted": drafted, "accepted": accepted}
-        elif problem:
-            found["state"] = "unproven"
-        elif gained is not None:
-            gained = self._store.plus(gained)
-            found |= {"source": "prometheus", "state": "counted", "rounds": gained.rounds}
-            found |= {"drafted": gained.drafted, "accepted": gained.accepted}
-        return found
+        if self._counted_answers and not self._unknown:
+            return Proof(
+                state=ProofState.COUNTED,
+                source="responses",
+                counters=self._counted,
+                answers=self._counted_answers,
+                problem=problem,
+            )
+        if problem:
+            return Proof(state=ProofState.UNPROVEN, source="none", problem=problem)
+        gained = self._counters.gained
+        if gained is None:
+            return Proof(state=ProofState.ABSENT, source="none")
+        return Proof(
+            state=ProofState.COUNTED, source="prometheus", counters=self._store.earlier + gained
+        )
 
-    def fingerprint(self) -> dict[str, Any]:
-        """See `Engine.fingerprint`. What was counted is told once and then no longer kept."""
+    def fingerprint(self) -> Fingerprint:
+        """See `Engine.fingerprint`."""
         spec, info = self.spec, self._info
-        counted = self.telemetry()
+        return Fingerprint(
+            engine="openai",
+            server=ServerFingerprint(
+                stack=info.stack if info else None,
+                version=info.version if info else None,
+                models=info.models if info else (),
+                url=None if spec.serve else spec.url,
+                command=spec.serve,
+                api=spec.api,
+                stream=spec.stream,
+                concurrency=spec.concurrency,
+                attempts=self._attempts,
+            ),
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: stops the server and deletes the counts that were kept."""
+        if self._server is not None:
+            self._server.stop()
         self._store.clear()
-        return {
-            "engine": "openai",
-            "promise": None,
-            "stack": info.stack if info else None,
-            "version": info.version if info else None,
-            "models": list(info.models) if info else [],
-            "url": None if spec.serve else spec.url,
-            "command": spec.serve,
-            "api": spec.api,
-            "stream": spec.stream,
-            "concurrency": spec.concurrency,
-            "attempts": self._attempts,
-            "speculation": counted,
-        }
 
 
 def _first(group: BaseExceptionGroup[DraftproofError]) -> DraftproofError:

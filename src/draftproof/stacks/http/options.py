@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -48,7 +48,7 @@ class HttpOptions(BaseModel):
     """Most requests a second, retries included."""
     api_key_env: str | None = None
     """Environment variable that holds the key; the key itself is never written down."""
-    extra_body: dict[str, Any] = Field(default_factory=dict)
+    extra_body: dict[str, object] = Field(default_factory=dict)
     speculates: bool | None = None
     """Whether the server is meant to speculate; by default candidates and controls are."""
 
@@ -86,7 +86,7 @@ class HttpOptions(BaseModel):
 
     @field_validator("extra_body")
     @classmethod
-    def _own_fields(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _own_fields(cls, value: dict[str, object]) -> dict[str, object]:
         secret = next((k for k in value if _SECRET_FIELD.fullmatch(k)), None)
         if secret is not None:
             # the value is not repeated

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
 from draftproof.records import DraftproofError
-from draftproof.stacks.http.client import read_bounded
+from draftproof.stacks.http.client import authentication_failed, read_bounded
 from draftproof.stacks.http.wire import FaultError
 from draftproof.stacks.spec import ArmSpec
 
@@ -72,10 +72,7 @@ async def server_info(http: httpx.AsyncClient, spec: ArmSpec) -> ServerInfo:
             f"{str(error) or type(error).__name__}"
         ) from error
     if response.status_code in {401, 403}:
-        hint = "" if spec.api_key_env else "; name the variable that holds the key: api_key_env"
-        raise DraftproofError(
-            f"arm {spec.name!r}: {http.base_url} lets nobody in (HTTP {response.status_code}){hint}"
-        )
+        raise authentication_failed(spec, f"{http.base_url}: HTTP {response.status_code}")
     models = _models(response)
     if spec.model is None and not models:
         raise DraftproofError(
@@ -98,7 +95,7 @@ def _owners(response: httpx.Response) -> frozenset[str]:
     return frozenset(str(m.get("owned_by")) for m in _listed(response))
 
 
-def _listed(response: httpx.Response) -> list[Mapping[str, Any]]:
+def _listed(response: httpx.Response) -> list[Mapping[str, object]]:
     try:
         document = response.json()
     except ValueError:
@@ -122,12 +119,12 @@ async def _stack(http: httpx.AsyncClient, owners: frozenset[str]) -> tuple[str, 
     return "unknown", None
 
 
-def _string(document: Mapping[str, Any], field: str) -> str | None:
+def _string(document: Mapping[str, object], field: str) -> str | None:
     value = document.get(field)
     return value if isinstance(value, str) and value else None
 
 
-async def _document(http: httpx.AsyncClient, path: str) -> Mapping[str, Any]:
+async def _document(http: httpx.AsyncClient, path: str) -> Mapping[str, object]:
     try:
         response = await http.get(path)
         document = response.json() if response.status_code == 200 else {}
@@ -137,12 +134,15 @@ async def _document(http: httpx.AsyncClient, path: str) -> Mapping[str, Any]:
 
 
 async def metrics_page(http: httpx.AsyncClient) -> str | None:
-    """Return the server's Prometheus page, None where it has none."""
+    """Return the server's Prometheus page, None where it has none or sends it too slowly."""
     try:
-        async with http.stream("GET", "/metrics") as response:
+        async with (
+            asyncio.timeout(http.timeout.read),
+            http.stream("GET", "/metrics") as response,
+        ):
             if response.status_code != 200:
                 return None
             raw = await read_bounded(response)
-    except (httpx.HTTPError, FaultError):
+    except (httpx.HTTPError, FaultError, TimeoutError):
         return None
     return raw.decode("utf-8", "replace")

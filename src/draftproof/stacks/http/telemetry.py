@@ -1,4 +1,4 @@
-"""What a server says about its own speculation, read without guessing.
+"""A server's own counters of speculation, read without guessing.
 
 A counter that is not known by name is never taken for zero: it makes the arm unproven, and says
 which names were found.
@@ -10,33 +10,32 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from draftproof.records import Speculation
+from prometheus_client.parser import text_string_to_metric_families
+
+from draftproof.records import Counters, Speculation
 
 _FAMILIES = ("vllm", "draftproof")
 """Servers whose Prometheus names are ``NAME:spec_decode_…_total``."""
 _WANTED = ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
 _IGNORED = ("num_accepted_tokens_per_pos",)
-_SUSPECT = re.compile(r"spec[_a-z]*(decod|draft|accept|verif)|draft[_a-z]*(accept|token)", re.I)
-_SAMPLE = re.compile(r"([A-Za-z_:][\w:]*)(?:\{.*\})?\s+(\S+)(?:\s+\S+)?")
+_WORDS = {"spec": ("decod", "draft", "accept", "verif"), "draft": ("accept", "token")}
+"""A name that holds one of these, and behind it one of those, speaks of speculation."""
+_RUN = re.compile(r"[_a-z]+", re.ASCII)
+
+_MAX_LINES = 10_000
+"""Lines about speculation on one page; servers have a few for every engine."""
+_MAX_NAME = 256
+"""Characters of a line in which its subject is looked for; a name comes first."""
+_MAX_LINE = 4_096
+"""Characters of such a line: the parser's time grows with the square of its labels."""
 
 
 class UnknownCountersError(ValueError):
     """There are counters of speculation, but not under the names that are known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """Totals since a server started."""
-
-    rounds: int
-    drafted: int
-    accepted: int
-
-
-def speculation_of(reply: Mapping[str, Any]) -> Speculation | None:
+def speculation_of(reply: Mapping[str, object]) -> Speculation | None:
     """Return the counters that a response carries about itself, None where it carries none.
 
     Known are vLLM's per-request metrics (and ours, which have the same names), SGLang's
@@ -52,32 +51,37 @@ def speculation_of(reply: Mapping[str, Any]) -> Speculation | None:
     timings = reply.get("timings")
     if isinstance(timings, Mapping) and any(str(k).startswith("draft") for k in timings):
         return _from_llama_cpp(timings)
-    for found in _sglang_places(reply):
-        if any(str(k).startswith("spec_") for k in found):
-            return _from_sglang(found)
+    for fields in _sglang_places(reply):
+        if any(str(k).startswith("spec_") for k in fields):
+            return _from_sglang(fields)
     return None
 
 
-def _sglang_places(reply: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def _sglang_places(reply: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
     extension = reply.get("sglext")
+    choices = reply.get("choices")
     places = [
         extension.get("spec_tokens_details") if isinstance(extension, Mapping) else None,
         reply.get("meta_info"),
-        *(c.get("meta_info") for c in reply.get("choices", ()) if isinstance(c, Mapping)),
+        *(c.get("meta_info") for c in _list(choices) if isinstance(c, Mapping)),
     ]
     return [p for p in places if isinstance(p, Mapping)]
 
 
-def _count(found: Mapping[str, Any], *names: str) -> int:
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _count(fields: Mapping[str, object], *names: str) -> int:
     """Return the first of several names for one counter."""
     for name in names:
-        value = found.get(name)
+        value = fields.get(name)
         if type(value) is int and value >= 0:
             return value
-        if name in found:
+        if name in fields:
             raise UnknownCountersError(f"counter {name!r} is no whole number from zero up")
     raise UnknownCountersError(
-        f"no counter {names[0]!r}; there are {', '.join(sorted(map(str, found))) or 'none'}"
+        f"no counter {names[0]!r}; there are {', '.join(sorted(map(str, fields))) or 'none'}"
     )
 
 
@@ -87,10 +91,10 @@ def _checked(rounds: int, drafted: int, accepted: int, histogram: tuple[int, ...
     return Speculation(rounds=rounds, drafted=drafted, accepted=accepted, histogram=histogram)
 
 
-def _from_vllm(found: Any) -> Speculation:
-    if not isinstance(found, Mapping):
+def _from_vllm(fields: object) -> Speculation:
+    if not isinstance(fields, Mapping):
         raise UnknownCountersError("metrics.speculative_decoding is no object")
-    histogram = found.get("acceptance_histogram")
+    histogram = fields.get("acceptance_histogram")
     dense: tuple[int, ...] = ()
     if isinstance(histogram, Mapping) and histogram:
         try:
@@ -101,63 +105,65 @@ def _from_vllm(found: Any) -> Speculation:
             raise UnknownCountersError("acceptance_histogram has impossible keys")
         dense = tuple(sparse.get(k, 0) for k in range(max(sparse) + 1))
     return _checked(
-        _count(found, "num_spec_steps"),
-        _count(found, "num_draft_tokens"),
-        _count(found, "num_accepted_draft_tokens"),
+        _count(fields, "num_spec_steps"),
+        _count(fields, "num_draft_tokens"),
+        _count(fields, "num_accepted_draft_tokens"),
         dense,
     )
 
 
-def _from_sglang(found: Mapping[str, Any]) -> Speculation:
-    for name in ("spec_correct_drafts_histogram", "spec_accept_histogram"):
-        histogram = found.get(name)
-        if isinstance(histogram, list) and all(type(v) is int for v in histogram):
-            break
-        histogram = ()
+def _from_sglang(fields: Mapping[str, object]) -> Speculation:
+    names = ("spec_correct_drafts_histogram", "spec_accept_histogram")
+    histograms = (_integers(fields.get(name)) for name in names)
     return _checked(
-        _count(found, "spec_verify_ct"),
-        _count(found, "spec_num_proposed_drafts", "spec_draft_token_num"),
-        _count(found, "spec_num_correct_drafts", "spec_accept_token_num"),
-        tuple(histogram or ()),
+        _count(fields, "spec_verify_ct"),
+        _count(fields, "spec_num_proposed_drafts", "spec_draft_token_num"),
+        _count(fields, "spec_num_correct_drafts", "spec_accept_token_num"),
+        next((h for h in histograms if h is not None), ()),
     )
 
 
-def _from_llama_cpp(found: Mapping[str, Any]) -> Speculation:
+def _integers(value: object) -> tuple[int, ...] | None:
+    integers = isinstance(value, list) and all(type(v) is int for v in value)
+    return tuple(_list(value)) if integers else None  # type: ignore[arg-type]
+
+
+def _from_llama_cpp(fields: Mapping[str, object]) -> Speculation:
     """Read llama.cpp's timings, which are there only where something was drafted.
 
     It counts no rounds. Every forward emits one token that is not a draft's, and the first of
     them is the prompt's own, so the forwards after it are the emitted tokens less the accepted
     ones less one.
     """
-    drafted, accepted = _count(found, "draft_n"), _count(found, "draft_n_accepted")
-    emitted = _count(found, "predicted_n")
+    drafted, accepted = _count(fields, "draft_n"), _count(fields, "draft_n_accepted")
+    emitted = _count(fields, "predicted_n")
     return _checked(max(emitted - accepted - 1, 1 if drafted else 0), drafted, accepted, ())
 
 
 def prometheus_counters(text: str) -> Counters | None:
     """Return a server's totals from its Prometheus page, None where it has no such counters.
 
+    Only lines that speak of speculation are parsed, so a page costs little however long it is,
+    and a line of another subject that is broken does no harm.
+
     Raises:
         UnknownCountersError: Counters of speculation under other names, some of the three
-            missing, or values that are no counts.
+            missing, a line that cannot be parsed, or values that are no counts.
     """
     totals: dict[str, float] = {}
-    strangers = set()
+    unknown = set()
     known = {f"{f}:spec_decode_{w}_total": (f, w) for f in _FAMILIES for w in _WANTED}
-    for line in text.splitlines():
-        if line.startswith("#") or not (sample := _SAMPLE.fullmatch(line.strip())):
-            continue
-        name = sample[1]
+    for name, value in _samples(text):
         if name in known:
-            totals[name] = totals.get(name, 0.0) + _number(name, sample[2])
-        elif _SUSPECT.search(name) and not name.endswith("_created"):
+            totals[name] = totals.get(name, 0.0) + _total(name, value)
+        elif _is_suspect(name) and not name.endswith("_created"):
             plain = name.partition(":spec_decode_")[2].removesuffix("_total")
             if plain not in _IGNORED:
-                strangers.add(name)
+                unknown.add(name)
     if not totals:
-        if strangers:
+        if unknown:
             raise UnknownCountersError(
-                f"the metrics page speaks of {', '.join(sorted(strangers)[:6])}, "
+                f"the metrics page speaks of {', '.join(sorted(unknown)[:6])}, "
                 "which are not counters that are known"
             )
         return None
@@ -187,88 +193,55 @@ def iteration_counters(text: str) -> Counters | None:
         raise UnknownCountersError("the metrics page is no JSON") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UnknownCountersError("the metrics page is no list of iterations")
-    found = [
+    statistics = [
         row["specDecodingStats"]
         for row in rows
         if isinstance(row.get("specDecodingStats"), dict) and not row.get("attentionDpRank")
     ]
-    if not found:
+    if not statistics:
         return None
     names = ("numRequestsWithDraftTokens", "numDraftTokens", "numAcceptedTokens")
-    return Counters(*(sum(_count(one, name) for one in found) for name in names))
+    return Counters(*(sum(_count(row, name) for row in statistics) for name in names))
 
 
-def _number(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise UnknownCountersError(f"{name} reads {text[:40]!r}, which is no count")
-    return value
+def _is_suspect(name: str) -> bool:
+    """Whether a name speaks of speculation; takes time in proportion to its length.
+
+    >>> _is_suspect("sglang:spec_accept_length"), _is_suspect("vllm:num_requests_running")
+    (True, False)
+    """
+    name = name.lower()
+    if not any(first in name for first in _WORDS):
+        return False
+    runs = _RUN.findall(name)
+    return any(
+        (at := run.find(first)) >= 0 and any(run.find(w, at + len(first)) >= 0 for w in seconds)
+        for run in runs
+        for first, seconds in _WORDS.items()
+    )
 
 
-class CounterWatch:
-    """Follows a server's totals through an arm and notices when they go backwards."""
-
-    def __init__(self) -> None:
-        self._first: Counters | None = None
-        self._last: Counters | None = None
-        self.readings = 0
-        self.problem: str | None = None
-
-    def read(self, page: str | None) -> None:
-        """Take a reading; None means that the server has no metrics page.
-
-        A page of totals is compared with the one before, a page of iterations that are told only
-        once is added to it.
-        """
-        if page is None:
-            if self.readings:
-                self.problem = self.problem or "the metrics page went away"
-            return
-        try:
-            listed = page.lstrip().startswith("[")
-            now = self._added(page) if listed else prometheus_counters(page)
-        except UnknownCountersError as error:
-            self.problem = self.problem or str(error)
-            return
-        self.readings += 1
-        if now is None:
-            if self._last is not None and not listed:
-                self.problem = self.problem or "the counters went away"
-            return
-        before = self._last or Counters(0, 0, 0)
-        for name in ("rounds", "drafted", "accepted"):
-            was, is_ = getattr(before, name), getattr(now, name)
-            if is_ < was:
-                self.problem = self.problem or (
-                    f"the server's count of {name} went backwards, from {was:,} to {is_:,}: "
-                    "it was restarted, or several servers answer at one address"
-                )
-        if self._first is None:
-            # counters that appear later started from zero
-            self._first = now if self.readings == 1 else Counters(0, 0, 0)
-        self._last = now
-
-    def _added(self, page: str) -> Counters | None:
-        found = iteration_counters(page)
-        if self.readings == 0:
-            # left over from whoever asked before
-            return None if found is None else Counters(0, 0, 0)
-        if found is None:
-            return None
-        before = self._last or Counters(0, 0, 0)
-        pairs = ((getattr(before, n), getattr(found, n)) for n in Counters.__slots__)
-        return Counters(*(a + b for a, b in pairs))
-
-    @property
-    def gained(self) -> Counters | None:
-        """What was counted since the first reading; None where nothing can be said."""
-        if self.problem or self._first is None or self._last is None or self.readings < 2:
-            return None
-        return Counters(
-            self._last.rounds - self._first.rounds,
-            self._last.drafted - self._first.drafted,
-            self._last.accepted - self._first.accepted,
+def _samples(text: str) -> list[tuple[str, float]]:
+    """Return name and value of every sample whose line speaks of speculation."""
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if not line.startswith("#") and _is_suspect(line[:_MAX_NAME])
+    ]
+    if len(lines) > _MAX_LINES or any(len(line) > _MAX_LINE for line in lines):
+        raise UnknownCountersError(
+            f"the metrics page cannot be read: more than {_MAX_LINES:,} lines about speculation, "
+            f"or one of more than {_MAX_LINE:,} characters"
         )
+    try:
+        families = list(text_string_to_metric_families("\n".join([*lines, ""])))
+    # the parser has no errors of its own, and a page may hold anything
+    except Exception as error:
+        raise UnknownCountersError(f"the metrics page cannot be read: {error!s:.200}") from error
+    return [(sample.name, sample.value) for family in families for sample in family.samples]
+
+
+def _total(name: str, value: float) -> float:
+    if not math.isfinite(value) or value < 0:
+        raise UnknownCountersError(f"{name} reads {value}, which is no count")
+    return value

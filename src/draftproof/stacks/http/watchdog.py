@@ -34,15 +34,15 @@ def _prctl() -> Callable[[int, int], object] | None:
 
 def _descendants(pid: int) -> list[int]:
     """Return the processes that `pid` started, and theirs (Linux; elsewhere none)."""
-    found: list[int] = []
+    processes: list[int] = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             children = [int(word) for word in file.read_text().split()]
         except OSError:
             continue
         for child in children:
-            found += [child, *_descendants(child)]
-    return found
+            processes += [child, *_descendants(child)]
+    return processes
 
 
 def _signal_group(group: int, number: int) -> None:

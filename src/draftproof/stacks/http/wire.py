@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from draftproof.records import Prompt, Speculation, digest
+import httpx
+from httpx_sse import EventSource
+
+from draftproof.records import Prompt, Speculation
+from draftproof.stacks.base import messages_of, plain_text, seed_of
 from draftproof.stacks.http.telemetry import UnknownCountersError, speculation_of
 from draftproof.stacks.spec import ArmSpec
 
@@ -46,29 +49,30 @@ class Reply:
     unknown_counters: str | None
 
 
-def question(spec: ArmSpec, prompt: Prompt) -> dict[str, Any]:
+def question(spec: ArmSpec, prompt: Prompt) -> dict[str, object]:
     """Return the part of a request's body that carries the prompt.
 
     The completions API takes text: the messages' contents, one a paragraph, as the local decoder
     feeds a model without a chat template.
     """
+    messages = messages_of(prompt)
     if spec.api == "completions":
-        parts = [m.content for m in prompt.messages]
-        return {"prompt": "\n\n".join([*parts, prompt.prefill] if prompt.prefill else parts)}
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    if not prompt.prefill:
-        return {"messages": messages}
-    messages.append({"role": "assistant", "content": prompt.prefill})
+        return {"prompt": plain_text(messages, prompt.prefill)}
+    return continued(messages, prompt.prefill) if prompt.prefill else {"messages": messages}
+
+
+def continued(messages: list[dict[str, str]], beginning: str) -> dict[str, object]:
+    """Return the part of a chat request whose answer goes on from a beginning."""
     return {
-        "messages": messages,
+        "messages": [*messages, {"role": "assistant", "content": beginning}],
         "add_generation_prompt": False,
         "continue_final_message": True,
     }
 
 
-def request_body(spec: ArmSpec, prompt: Prompt, model: str) -> dict[str, Any]:
+def request_body(spec: ArmSpec, prompt: Prompt, model: str) -> dict[str, object]:
     """Return a request's body."""
-    body: dict[str, Any] = {
+    body: dict[str, object] = {
         "model": model,
         **question(spec, prompt),
         "temperature": spec.temperature,
@@ -79,7 +83,7 @@ def request_body(spec: ArmSpec, prompt: Prompt, model: str) -> dict[str, Any]:
     if spec.stream:
         body.setdefault("stream_options", {"include_usage": True})
     if spec.temperature > 0:
-        body["seed"] = int(digest([spec.seed, prompt.id])[:7], 16)
+        body["seed"] = seed_of(spec, prompt, 28)
     return body
 
 
@@ -108,7 +112,7 @@ def read_reply(body: bytes, spec: ArmSpec) -> Reply:
     if not isinstance(text, str):
         raise FaultError("the choice holds no text")
     reason = choice.get("finish_reason")
-    if reason is None or reason in _BROKEN_OFF:
+    if not isinstance(reason, str) or reason in _BROKEN_OFF:
         raise FaultError(f"the answer was broken off (finish_reason {reason!r})")
     speculation, unknown = None, None
     try:
@@ -119,7 +123,7 @@ def read_reply(body: bytes, spec: ArmSpec) -> Reply:
         id=_name(document, "id"),
         model=_name(document, "model"),
         text=text,
-        finish_reason=_FINISHED.get(str(reason), "unknown"),
+        finish_reason=_FINISHED.get(reason, "unknown"),
         token_ids=_token_ids(choice.get("token_ids")) or _verbose_ids(document),
         provenance=_provenance(choice.get("provenance")),
         speculation=speculation,
@@ -127,23 +131,18 @@ def read_reply(body: bytes, spec: ArmSpec) -> Reply:
     )
 
 
-def _joined(body: bytes, api: str) -> dict[str, Any]:
+def _joined(body: bytes, api: str) -> dict[str, object]:
     """Put the chunks of a stream together as if it had come whole."""
-    document: dict[str, Any] = {}
+    document: dict[str, object] = {}
     texts: list[str] = []
-    tokens: list[Any] = []
+    tokens: list[object] = []
     provenance = ""
     reason = None
     ended = False
-    # not splitlines(): JSON may hold other line separators unescaped
-    for raw in body.split(b"\n"):
-        line = raw.strip(b"\r ")
-        if not line.startswith(b"data:"):
-            continue
+    for data in _events(body):
         if ended:
             raise FaultError("the stream goes on after its end")
-        data = line.removeprefix(b"data:").strip()
-        if data == b"[DONE]":
+        if data == "[DONE]":
             ended = True
             continue
         chunk = _object(data, "a chunk")
@@ -155,15 +154,26 @@ def _joined(body: bytes, api: str) -> dict[str, Any]:
                 raise FaultError(f"the stream changes its {field} from one chunk to the next")
         document |= {k: chunk[k] for k in _KEPT_OF_A_STREAM if chunk.get(k) is not None}
         choices = chunk.get("choices") or []
-        if len(choices) > 1 or any(not isinstance(c, dict) or c.get("index", 0) for c in choices):
+        if (
+            not isinstance(choices, list)
+            or len(choices) > 1
+            or any(not isinstance(c, dict) or c.get("index", 0) for c in choices)
+        ):
             raise FaultError("the stream holds more than one choice")
         for choice in choices:
             if reason is not None:
                 raise FaultError("the stream goes on after its finish_reason")
-            piece = choice.get("delta", {}).get("content") if api == "chat" else choice.get("text")
+            holder = choice.get("delta") if api == "chat" else choice
+            if not isinstance(holder, dict | None):
+                raise FaultError("a chunk holds no text")
+            piece = holder.get("content" if api == "chat" else "text") if holder else None
+            if not isinstance(piece, str | None):
+                raise FaultError("a chunk holds no text")
             texts.append(piece or "")
-            tokens += choice.get("token_ids") or _verbose_ids(chunk) or []
-            provenance += choice.get("provenance") or ""
+            ids = choice.get("token_ids") or _verbose_ids(chunk) or ()
+            # what is no list of ids is left for the check of the whole
+            tokens += ids if isinstance(ids, list | tuple) else [ids]
+            provenance += str(choice.get("provenance") or "")
             reason = choice.get("finish_reason")
     if not ended or reason is None:
         raise FaultError("the stream was cut off before its end")
@@ -173,7 +183,19 @@ def _joined(body: bytes, api: str) -> dict[str, Any]:
     return {**document, "choices": [choice | {"provenance": provenance or None}]}
 
 
-def _object(body: bytes, what: str) -> dict[str, Any]:
+def _events(body: bytes) -> list[str]:
+    """Return the data of a whole stream's events; one that was cut off is the last."""
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FaultError(f"the stream is no UTF-8: {error}") from error
+    headers = {"Content-Type": "text/event-stream; charset=utf-8"}
+    # an event ends with an empty line, which a stream may leave out at its very end
+    response = httpx.Response(200, headers=headers, content=body + b"\n\n")
+    return [event.data.strip() for event in EventSource(response).iter_sse() if event.data]
+
+
+def _object(body: bytes | str, what: str) -> dict[str, object]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -188,26 +210,26 @@ def _short(value: object) -> str:
     return text if len(text) <= 300 else text[:300] + "…"
 
 
-def _name(document: Mapping[str, Any], field: str) -> str:
+def _name(document: Mapping[str, object], field: str) -> str:
     value = document.get(field)
     if not isinstance(value, str) or not value:
         raise FaultError(f"the response has no {field}")
     return value
 
 
-def _token_ids(value: Any) -> tuple[int, ...] | None:
+def _token_ids(value: object) -> tuple[int, ...] | None:
     if isinstance(value, list) and value and all(type(v) is int for v in value):
         return tuple(value)
     return None
 
 
-def _verbose_ids(document: Mapping[str, Any]) -> tuple[int, ...] | None:
+def _verbose_ids(document: Mapping[str, object]) -> tuple[int, ...] | None:
     """Return the ids that llama.cpp puts beside the answer."""
     verbose = document.get("__verbose")
     return _token_ids(verbose.get("tokens")) if isinstance(verbose, dict) else None
 
 
-def _provenance(value: Any) -> str | None:
+def _provenance(value: object) -> str | None:
     return value if isinstance(value, str) and value and not value.strip("dcbp") else None
 
 
@@ -218,5 +240,5 @@ def error_text(body: bytes, status: int) -> str:
     except (ValueError, RecursionError):
         return f"HTTP {status}"
     error = document.get("error", document) if isinstance(document, dict) else document
-    said = error.get("message", error) if isinstance(error, dict) else error
-    return f"HTTP {status}: {_short(said)}"
+    message = error.get("message", error) if isinstance(error, dict) else error
+    return f"HTTP {status}: {_short(message)}"

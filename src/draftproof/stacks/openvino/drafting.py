@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from draftproof.records import DraftproofError
 from draftproof.stacks.openvino.model import is_eagle3, model_directory
@@ -87,7 +86,7 @@ def _eagle3(spec: ArmSpec) -> Drafting:
     return Drafting(heads, {"tree_depth": depth, "branching_factor": breadth})
 
 
-def _whole(spec: ArmSpec, options: dict[str, Any], name: str, default: int) -> int:
+def _whole(spec: ArmSpec, options: dict[str, object], name: str, default: int) -> int:
     value = options.pop(name, default)
     if type(value) is not int or value < 1:
         raise DraftproofError(
@@ -96,7 +95,7 @@ def _whole(spec: ArmSpec, options: dict[str, Any], name: str, default: int) -> i
     return value
 
 
-def _require_nothing_else(spec: ArmSpec, options: Mapping[str, Any], known: str) -> None:
+def _require_nothing_else(spec: ArmSpec, options: Mapping[str, object], known: str) -> None:
     if options:
         raise DraftproofError(
             f"arm {spec.name!r}: {spec.drafter} has no option {min(options)!r}, {known}"

@@ -79,7 +79,7 @@ def export_heads(source: str, target: str, out: Path, *, trust_remote_code: bool
     record = {
         "source": whereabouts(source),
         "heads_of": whereabouts(target),
-        "fingerprint": loaded.fingerprint,
+        "fingerprint": loaded.fingerprint.to_json(),
     }
     write(exported, loaded, out, half=stored_half(target), config=config, record=record)
     return difference

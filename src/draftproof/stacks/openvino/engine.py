@@ -11,7 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.records import (
+    Completion,
+    Counters,
+    DraftproofError,
+    Fingerprint,
+    Prompt,
+    Proof,
+    ProofState,
+    Speculation,
+)
+from draftproof.stacks.base import (
+    PromptStore,
+    Rendered,
+    last_line,
+    rendered,
+    require_same_vocabulary,
+    seed_of,
+    template_ids,
+)
 from draftproof.stacks.openvino.drafting import Drafting, drafting
 from draftproof.stacks.openvino.model import fingerprint, model_directory, quietly, read_json
 from draftproof.stacks.spec import ArmSpec
@@ -37,10 +55,9 @@ class OpenVINOEngine:
         self._genai = quietly("openvino_genai")
         self._pipeline: Any = None
         self._tokenizer: Any = None
-        self._rendered: dict[str, tuple[int, ...]] = {}
+        self._prompts: PromptStore
         self._config: Any = None
-        self._limit: int | None = None
-        self._totals = [0, 0, 0]
+        self._totals = Counters(0, 0, 0)
         self._drafting = Drafting(None)
 
     def open(self, prompts: Sequence[Prompt]) -> None:
@@ -51,7 +68,7 @@ class OpenVINOEngine:
         properties = _properties(spec)
         self._drafting = drafting(spec)
         # read from the properties, not an argument of its own
-        special: dict[str, Any] = {}
+        special: dict[str, object] = {}
         if (drafts := self._drafting.directory) is not None:
             draft_model = self._genai.draft_model
             special["draft_model"] = draft_model(model_directory(drafts), device, **properties)
@@ -60,27 +77,20 @@ class OpenVINOEngine:
         try:
             self._tokenizer = self._genai.Tokenizer(place)
             if drafts is not None:
-                self._require_same_vocabulary(drafts)
+                other = self._genai.Tokenizer(model_directory(drafts))
+                require_same_vocabulary(
+                    spec.target, drafts, self._tokenizer.get_vocab(), other.get_vocab()
+                )
             self._pipeline = self._genai.ContinuousBatchingPipeline(
                 place, self._genai.SchedulerConfig(), device, {**properties, **special}
             )
         except RuntimeError as error:
-            raise DraftproofError(f"arm {spec.name!r}: {_last_line(error)}") from error
+            raise DraftproofError(f"arm {spec.name!r}: {last_line(error)}") from error
         self._config = self._generation_config()
         limit = read_json(place / "config.json").get("max_position_embeddings")
-        self._limit = limit if isinstance(limit, int) else None
-        self._rendered = {p.id: self._render(p) for p in prompts}
-
-    def _require_same_vocabulary(self, draft: str) -> None:
-        own = self._tokenizer.get_vocab()
-        other = self._genai.Tokenizer(model_directory(draft)).get_vocab()
-        strange = sum(1 for token, index in own.items() if other.get(token) != index)
-        if strange or len(own) != len(other):
-            raise DraftproofError(
-                f"{self.spec.target} and {draft} have different vocabularies ({len(own)} and "
-                f"{len(other)} tokens, {strange} with another id); choose a draft of the "
-                "target's family"
-            )
+        self._prompts = PromptStore(
+            spec, prompts, self._render, limit if isinstance(limit, int) else None
+        )
 
     def _generation_config(self) -> Any:
         spec = self.spec
@@ -96,41 +106,29 @@ class OpenVINOEngine:
             setattr(config, name, value)
         return config
 
-    def _render(self, prompt: Prompt) -> tuple[int, ...]:
+    def _render(self, prompt: Prompt) -> Rendered:
         tokenizer = self._tokenizer
-        if tokenizer.chat_template:
-            messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-            try:
-                text = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-            except RuntimeError as error:
-                raise DraftproofError(
-                    f"{self.spec.target}: its chat template fails on prompt {prompt.id!r}: "
-                    f"{_last_line(error)}"
-                ) from error
-            encoded = tokenizer.encode(text + prompt.prefill, add_special_tokens=False)
-        else:
-            parts = [m.content for m in prompt.messages]
-            encoded = tokenizer.encode(
-                "\n\n".join([*parts, prompt.prefill] if prompt.prefill else parts)
-            )
-        ids: list[int] = encoded.input_ids.data[0].tolist()
-        if not ids:
-            raise DraftproofError(f"{self.spec.target}: prompt {prompt.id!r} has no tokens")
-        return tuple(ids)
+
+        def template(messages: list[dict[str, str]]) -> str:
+            text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+            return text
+
+        def encode(text: str, special: bool) -> Sequence[int]:
+            encoded = tokenizer.encode(text, add_special_tokens=special)
+            ids: list[int] = encoded.input_ids.data[0].tolist()
+            return ids
+
+        render = template_ids(template if tokenizer.chat_template else None, encode)
+        return rendered(self.spec.target, prompt, render)
 
     def prompt_hash(self, prompt: Prompt) -> str:
         """See `Engine.prompt_hash`."""
-        return digest(list(self._rendered[prompt.id]))
+        return self._prompts[prompt.id].digest
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """See `Engine.answer`."""
-        fitting = []
-        for prompt in prompts:
-            length = len(self._rendered[prompt.id])
-            if self._limit is not None and length + self.spec.max_new_tokens > self._limit:
-                yield self._refused(prompt, length)
-            else:
-                fitting.append(prompt)
+        yield from (self._prompts.refusal(p) for p in prompts if not self._prompts.fits(p))
+        fitting = [p for p in prompts if self._prompts.fits(p)]
         width = self.spec.concurrency
         for start in range(0, len(fitting), width):
             yield from self._answer_together(fitting[start : start + width])
@@ -139,24 +137,23 @@ class OpenVINOEngine:
         spec = self.spec
         inputs, configs = [], []
         for prompt in prompts:
-            ids = np.array([self._rendered[prompt.id]], dtype=np.int64)
+            ids = np.array([self._prompts[prompt.id].ids], dtype=np.int64)
             inputs.append(self._openvino.Tensor(ids))
             config = (
                 self._genai.GenerationConfig(self._config) if spec.temperature else self._config
             )
             if spec.temperature:
-                config.rng_seed = int(digest([spec.seed, prompt.id])[:8], 16)
+                config.rng_seed = seed_of(spec, prompt, 32)
             configs.append(config)
         begin = time.perf_counter()
         try:
             results = self._pipeline.generate(inputs, configs)
         except RuntimeError as error:
-            raise DraftproofError(f"arm {spec.name!r}: {_last_line(error)}") from error
+            raise DraftproofError(f"arm {spec.name!r}: {last_line(error)}") from error
         seconds = time.perf_counter() - begin
         speculation = _speculation(spec, results[0], len(prompts)) if spec.speculative else None
         if speculation is not None:
-            counts = (speculation.rounds, speculation.drafted, speculation.accepted)
-            self._totals = [a + b for a, b in zip(self._totals, counts, strict=True)]
+            self._totals += Counters(speculation.rounds, speculation.drafted, speculation.accepted)
         for prompt, result in zip(prompts, results, strict=True):
             tokens = tuple(result.m_generation_ids[0])
             yield Completion(
@@ -171,37 +168,35 @@ class OpenVINOEngine:
                 seconds=seconds / len(prompts),
             )
 
-    def _refused(self, prompt: Prompt, tokens: int) -> Completion:
-        return Completion(
-            arm=self.spec.name,
-            id=prompt.id,
-            text="",
-            finish_reason="error",
-            prompt_hash=self.prompt_hash(prompt),
-            error=f"the prompt has {tokens} tokens and the answer needs up to "
-            f"{self.spec.max_new_tokens}; {self.spec.target} holds {self._limit}",
-        )
+    def proof(self) -> Proof | None:
+        """See `Engine.proof`."""
+        if not self.spec.speculative:
+            return None
+        return Proof(state=ProofState.COUNTED, source="perf metrics", counters=self._totals)
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
         spec = self.spec
-        rounds, drafted, accepted = self._totals
-        counted = {"source": "perf metrics", "state": "counted", "problem": None}
-        counts = {"rounds": rounds, "drafted": drafted, "accepted": accepted}
-        return {
-            "engine": "openvino",
-            "promise": "L2" if spec.speculative else None,
-            "target": fingerprint(spec.target),
-            "draft": fingerprint(drafts) if (drafts := self._drafting.directory) else None,
-            "properties": {k: str(v) for k, v in _properties(spec).items()},
-            "concurrency": spec.concurrency,
-            "openvino": self._openvino.__version__,
-            "openvino_genai": self._genai.__version__,
-            **({"speculation": counted | counts} if spec.speculative else {}),
-        }
+        return Fingerprint(
+            engine="openvino",
+            promise="L2" if spec.speculative else None,
+            target=fingerprint(spec.target),
+            draft=fingerprint(drafts) if (drafts := self._drafting.directory) else None,
+            versions={
+                "openvino": self._openvino.__version__,
+                "openvino_genai": self._genai.__version__,
+            },
+            details={
+                "properties": {k: str(v) for k, v in _properties(spec).items()},
+                "concurrency": spec.concurrency,
+            },
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: the pipeline ends with this object."""
 
 
-def _properties(spec: ArmSpec) -> dict[str, Any]:
+def _properties(spec: ArmSpec) -> dict[str, object]:
     precision = _PRECISION[spec.dtype]
     if precision is None and spec.device in {"auto", "cpu"}:
         precision = "f32"
@@ -214,26 +209,21 @@ def _speculation(spec: ArmSpec, result: Any, answers: int) -> Speculation:
     emitted = [int(n) for n in result.perf_metrics.raw_metrics.m_batch_sizes]
     metrics = result.extended_perf_metrics
     if metrics is None:
-        kept = sum(n - answers for n in emitted if n > answers)
+        accepted = sum(n - answers for n in emitted if n > answers)
         # a round emits one token that was not drafted, the prompt's own step is none
-        rounds = max(sum(emitted) - answers - kept, 0)
-        return Speculation(rounds=rounds, drafted=kept, accepted=kept)
+        rounds = max(sum(emitted) - answers - accepted, 0)
+        return Speculation(rounds=rounds, drafted=accepted, accepted=accepted)
     drafted, accepted = metrics.get_num_draft_tokens(), metrics.get_num_accepted_tokens()
     histogram = [0] * (spec.gamma + 1)
     # the prompt's own step is no round, and the library leaves out the last
-    kept_by_round = [n - 1 for n in emitted[1:-1]]
-    if answers == 1 and sum(kept_by_round) == accepted:
-        for kept in kept_by_round:
-            histogram[kept] += 1
+    accepted_by_round = [n - 1 for n in emitted[1:-1]]
+    if answers == 1 and sum(accepted_by_round) == accepted:
+        for count in accepted_by_round:
+            histogram[count] += 1
         return Speculation(
-            rounds=len(kept_by_round),
+            rounds=len(accepted_by_round),
             drafted=drafted,
             accepted=accepted,
             histogram=tuple(histogram),
         )
     return Speculation(rounds=-(-drafted // spec.gamma), drafted=drafted, accepted=accepted)
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

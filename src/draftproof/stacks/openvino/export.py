@@ -57,7 +57,7 @@ def export(source: str, out: Path, *, trust_remote_code: bool = False) -> float:
             "this architecture cannot be exported here, optimum-intel may know it"
         )
     half = str(module.config.dtype) in _HALVES or stored_half(source)
-    record = {"source": whereabouts(source), "fingerprint": loaded.fingerprint}
+    record = {"source": whereabouts(source), "fingerprint": loaded.fingerprint.to_json()}
     write(exported, loaded, out, half=half, config=module.config, record=record)
     return difference
 

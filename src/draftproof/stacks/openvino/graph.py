@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from draftproof.stacks.models import Loaded
-from draftproof.stacks.openvino.model import RECORD, quietly
+from draftproof.stacks.openvino.model import RECORD, quietly, without_telemetry
 
 openvino = quietly("openvino")
 openvino_tokenizers = quietly("openvino_tokenizers")
@@ -50,7 +50,9 @@ def stateful(
         inputs: Name and shape of the inputs before the caches, -1 where a size is open.
         caches: Heads and width of keys and values in turn, layer after layer.
     """
-    exported = openvino.convert_model(module, example_input=example)
+    # parts of the library are imported as they are needed
+    with without_telemetry():
+        exported = openvino.convert_model(module, example_input=example)
     kinds = [f"{i // 2}.{'value' if i % 2 else 'key'}" for i in range(len(caches))]
     pairs = {f"past_key_values.{kind}": f"present.{kind}" for kind in kinds}
     shapes = {
@@ -99,7 +101,7 @@ def answers(
         more: Further inputs ``[1, T, F]``, cut as the tokens are.
     """
     request = openvino.compile_model(exported, "CPU", EXACT).create_infer_request()
-    found, start = [], 0
+    log_probabilities, start = [], 0
     for end in pieces:
         result = request.infer(
             {
@@ -110,9 +112,9 @@ def answers(
                 **{name: values[:, start:end].numpy() for name, values in more.items()},
             }
         )
-        found.append(torch.from_numpy(result["logits"].copy())[0].log_softmax(-1))
+        log_probabilities.append(torch.from_numpy(result["logits"].copy())[0].log_softmax(-1))
         start = end
-    return torch.cat(found)
+    return torch.cat(log_probabilities)
 
 
 def write(
@@ -122,7 +124,7 @@ def write(
     *,
     half: bool,
     config: Any,
-    record: Mapping[str, Any],
+    record: Mapping[str, object],
 ) -> None:
     """Write a graph, the tokenizer of a model, and what they were made from.
 

@@ -6,26 +6,45 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from draftproof.records import DraftproofError
+from draftproof.records import DraftproofError, ModelFingerprint
 
 RECORD = "draftproof_export.json"
 """File in which an export says what it was made from."""
 _PARTS = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
 
 
-def quietly(name: str) -> Any:
-    """Import a library of OpenVINO's without its reporter.
+_TELEMETRY = "openvino_telemetry"
 
-    OpenVINO tells its maker of every import unless its user opted out. Without the package that
-    reports it takes a stub; whoever asks about a model's safety decides himself who hears of it.
+
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Let libraries of OpenVINO's that are imported meanwhile do without its telemetry.
+
+    OpenVINO sends telemetry about its use unless the user opted out, and has no setting for one
+    process: only where the package ``openvino_telemetry`` cannot be imported does it take a stub.
+    So the package is hidden here and visible again afterwards. What the process has already
+    imported with telemetry stays as it is.
     """
-    modules: dict[str, Any] = sys.modules
-    modules.setdefault("openvino_telemetry", None)
-    return importlib.import_module(name)
+    modules = cast(dict[str, object], sys.modules)
+    if _TELEMETRY in modules:
+        yield
+        return
+    modules[_TELEMETRY] = None
+    try:
+        yield
+    finally:
+        del modules[_TELEMETRY]
+
+
+def quietly(name: str) -> Any:
+    """Import a library of OpenVINO's; see `without_telemetry`."""
+    with without_telemetry():
+        return importlib.import_module(name)
 
 
 def model_directory(name: str) -> Path:
@@ -66,23 +85,23 @@ def source_of(name: str) -> str | None:
     return source if isinstance(source, str) and source else None
 
 
-def fingerprint(name: str) -> dict[str, Any]:
+def fingerprint(name: str) -> ModelFingerprint:
     """Return what identifies an exported model: a digest of its graph and weights."""
     place = model_directory(name)
     whole = hashlib.sha256()
     for file in sorted(place.glob("openvino_*.*")):
         with file.open("rb") as stream:
             whole.update(hashlib.file_digest(stream, "sha256").digest())
-    config = read_json(place / "config.json")
-    return {
-        "name": name,
-        "weights_sha256": whole.hexdigest(),
-        "architecture": next(iter(config.get("architectures") or []), None),
-        "exported_from": source_of(name),
-    }
+    names = read_json(place / "config.json").get("architectures")
+    return ModelFingerprint(
+        name=name,
+        weights_sha256=whole.hexdigest(),
+        architecture=str(names[0]) if isinstance(names, list) and names else None,
+        details={"exported_from": source_of(name)},
+    )
 
 
-def read_json(file: Path) -> Mapping[str, Any]:
+def read_json(file: Path) -> Mapping[str, object]:
     """Return a file's JSON object, an empty one where there is no such file.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from draftproof.records import DraftproofError
 from draftproof.stacks.spec import ArmSpec
@@ -35,7 +34,7 @@ _DECLARED = {
 """Engine arguments that are fields of the arm itself."""
 
 
-def speculative_config(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, Any] | None:
+def speculative_config(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, object] | None:
     """Return vLLM's ``speculative_config`` for an arm, None where it decodes plainly.
 
     Options of the drafter and of the rule that are not ours are handed on under vLLM's names,
@@ -51,7 +50,7 @@ def speculative_config(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, 
     """
     if not spec.speculative:
         return None
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "method": METHODS[spec.drafter or "draft_model"],
         "num_speculative_tokens": spec.gamma,
     }
@@ -65,17 +64,17 @@ def speculative_config(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, 
             config[theirs] = options.pop(ours, usual)
     if spec.rule != "exact":
         config["rejection_sample_method"] = REJECTION[spec.rule]
-    for where, given in (("drafter_options", options), ("rule_options", spec.rule_options)):
-        twice = sorted(given.keys() & {*config, "method", "model", "rejection_sample_method"})
-        if twice:
+    for where, extra in (("drafter_options", options), ("rule_options", spec.rule_options)):
+        declared = sorted(extra.keys() & {*config, "method", "model", "rejection_sample_method"})
+        if declared:
             raise DraftproofError(
-                f"arm {spec.name!r}: {where}.{twice[0]} follows from the arm's other fields"
+                f"arm {spec.name!r}: {where}.{declared[0]} follows from the arm's other fields"
             )
-        config |= given
+        config |= extra
     return config
 
 
-def _heads(spec: ArmSpec, heads: Any) -> str:
+def _heads(spec: ArmSpec, heads: object) -> str:
     ours = "kind" in _names(heads)
     if not isinstance(heads, str) or not heads or heads.startswith("lab:") or ours:
         what = "names no heads" if not heads else f"{heads} is not in vLLM's format"
@@ -86,7 +85,7 @@ def _heads(spec: ArmSpec, heads: Any) -> str:
     return heads
 
 
-def _names(heads: Any) -> set[str]:
+def _names(heads: object) -> set[str]:
     """Return the names in a head's configuration, as far as it can be read."""
     from draftproof.stacks.openvino.model import read_json  # noqa: PLC0415 - rarely needed
 
@@ -95,7 +94,7 @@ def _names(heads: Any) -> set[str]:
     return set(read_json(Path(heads) / "config.json"))
 
 
-def engine_arguments(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, Any]:
+def engine_arguments(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, object]:
     """Return the arguments of ``vllm.LLM`` that an arm means.
 
     The cache of common beginnings is off unless ``properties`` switches it on: with it, what was
@@ -105,10 +104,10 @@ def engine_arguments(spec: ArmSpec, place: Callable[[str], str]) -> dict[str, An
     Raises:
         DraftproofError: A property is a field of the arm itself, or see `speculative_config`.
     """
-    twice = sorted(_DECLARED.keys() & spec.properties.keys())
-    if twice:
+    declared = sorted(_DECLARED.keys() & spec.properties.keys())
+    if declared:
         raise DraftproofError(
-            f"arm {spec.name!r}: properties.{twice[0]} is declared by {_DECLARED[twice[0]]}"
+            f"arm {spec.name!r}: properties.{declared[0]} is declared by {_DECLARED[declared[0]]}"
         )
     return {
         "model": place(spec.target),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from draftproof.records import Speculation
-from draftproof.stacks.http.telemetry import CounterWatch, UnknownCountersError, speculation_of
+from draftproof.records import Proof, ProofState, Speculation
+from draftproof.stacks.http.counters import CounterWatch
+from draftproof.stacks.http.telemetry import UnknownCountersError, speculation_of
 
 
 def metrics_page(metrics: Iterable[Any]) -> str:
@@ -21,18 +22,20 @@ def metrics_page(metrics: Iterable[Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def answer_counters(found: Any) -> Speculation | None:
+def answer_counters(metrics: Any) -> Speculation | None:
     """Return the counters of one answer's ``spec_decode_metrics``, None where there are none.
 
     Raises:
         UnknownCountersError: They have other names, or values that are no counts.
     """
-    if found is None:
+    if metrics is None:
         return None
-    as_dict = getattr(found, "to_dict", None)
+    as_dict = getattr(metrics, "to_dict", None)
     counts = as_dict() if callable(as_dict) else None
     if not isinstance(counts, Mapping):
-        raise UnknownCountersError(f"an answer's metrics are a {type(found).__name__}, no counters")
+        raise UnknownCountersError(
+            f"an answer's metrics are a {type(metrics).__name__}, no counters"
+        )
     histogram = counts.get("acceptance_histogram")
     if isinstance(histogram, list):
         counts = {**counts, "acceptance_histogram": dict(enumerate(histogram))}
@@ -58,14 +61,11 @@ class EngineCounters:
             self._unknown = self._unknown or str(error)
             return None
 
-    def telemetry(self) -> dict[str, Any]:
-        """Return what the engine counted, in the words of `OpenAIEngine.telemetry`."""
-        gained = self._watch.gained
-        problem = self._unknown or self._watch.problem
-        found: dict[str, Any] = {"source": "LLM.get_metrics", "state": "absent", "problem": problem}
-        if problem:
-            found["state"] = "unproven"
-        elif gained is not None:
-            found |= {"state": "counted", "rounds": gained.rounds}
-            found |= {"drafted": gained.drafted, "accepted": gained.accepted}
-        return found
+    def proof(self) -> Proof:
+        """Return what the engine counted."""
+        source = "LLM.get_metrics"
+        if problem := self._unknown or self._watch.problem:
+            return Proof(state=ProofState.UNPROVEN, source=source, problem=problem)
+        counters = self._watch.gained
+        state = ProofState.ABSENT if counters is None else ProofState.COUNTED
+        return Proof(state=state, source=source, counters=counters)

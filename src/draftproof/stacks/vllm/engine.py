@@ -6,20 +6,22 @@ import importlib
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from draftproof.decoding.pretrained import chat_tokens
-from draftproof.records import Completion, DraftproofError, Prompt, digest
+from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Proof
 from draftproof.stacks import models
+from draftproof.stacks.base import PromptStore, rendered, require_same_vocabulary, seed_of
 from draftproof.stacks.spec import ArmSpec
-from draftproof.stacks.vllm.config import engine_arguments
+from draftproof.stacks.vllm.config import engine_arguments, speculative_config
 from draftproof.stacks.vllm.counters import EngineCounters
 from draftproof.stacks.vllm.process import attended, engine_processes, shut_down, starting
 
 _FINISHED = {"stop": "stop", "length": "length"}
 _LOSSY = frozenset({"synthetic", "fly"})
 _QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
-"""Said to the library before it is imported, where its user has not said otherwise."""
+"""Environment of the library before it is imported, where its user has not set it."""
 
 
 class VLLMEngine:
@@ -53,33 +55,40 @@ class VLLMEngine:
             ) from error
         self._llm: Any = None
         self._config: Any = None
-        self._speculative: dict[str, Any] | None = None
-        self._own: frozenset[Any] = frozenset()
-        self._rendered: dict[str, tuple[int, ...]] = {}
+        self._speculative: dict[str, object] | None = None
+        self._processes: frozenset[Any] = frozenset()
+        self._prompts: PromptStore
         self._asked = 0
+        self._finalizer: weakref.finalize[..., Any] | None = None
         self._counters = EngineCounters()
 
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`."""
         spec = self.spec
         arguments = engine_arguments(spec, models.resolve)
-        self._speculative = arguments["speculative_config"]
+        self._speculative = speculative_config(spec, models.resolve)
         others = engine_processes()
         with starting(spec.name, spec.ready_timeout, lambda: engine_processes() - others):
             self._llm = self._vllm.LLM(**self._where_known(arguments))
-        self._own = engine_processes() - others
-        weakref.finalize(self, shut_down, self._llm)
+        self._processes = engine_processes() - others
+        self._finalizer = weakref.finalize(self, shut_down, self._llm)
         self._config = self._llm.llm_engine.vllm_config
         self._require_what_was_declared()
         tokenizer = self._llm.get_tokenizer()
         if spec.draft is not None:
             self._require_same_vocabulary(tokenizer, spec.draft)
-        self._rendered = {p.id: self._render(tokenizer, p) for p in prompts}
+        render = partial(chat_tokens, tokenizer)
+        self._prompts = PromptStore(
+            spec,
+            prompts,
+            lambda p: rendered(spec.target, p, render),
+            self._config.model_config.max_model_len,
+        )
 
-    def _where_known(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _where_known(self, arguments: dict[str, object]) -> dict[str, object]:
         """Add what not every version takes, where this one does."""
         known = getattr(self._vllm.EngineArgs, "__dataclass_fields__", {})
-        wanted: dict[str, Any] = {"use_tqdm_on_load": False}
+        wanted: dict[str, object] = {"use_tqdm_on_load": False}
         if self._speculative is not None:
             wanted["per_request_spec_decode_metrics"] = "summary"
         return {**{k: v for k, v in wanted.items() if k in known}, **arguments}
@@ -113,28 +122,11 @@ class VLLMEngine:
             )
         except (OSError, ValueError) as error:
             raise DraftproofError(f"{draft}: no tokenizer can be read from it: {error}") from error
-        first, second = tokenizer.get_vocab(), other.get_vocab()
-        if first != second:
-            strange = sum(1 for token, index in first.items() if second.get(token) != index)
-            raise DraftproofError(
-                f"{self.spec.target} and {draft} have different vocabularies ({len(first)} and "
-                f"{len(second)} tokens, {strange} with another id); choose a draft of the "
-                "target's family"
-            )
-
-    def _render(self, tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
-        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-        try:
-            ids = chat_tokens(tokenizer, messages, prompt.prefill)
-        except DraftproofError as error:
-            raise DraftproofError(f"{self.spec.target}: prompt {prompt.id!r}: {error}") from error
-        if not ids:
-            raise DraftproofError(f"{self.spec.target}: prompt {prompt.id!r} has no tokens")
-        return ids
+        require_same_vocabulary(self.spec.target, draft, tokenizer.get_vocab(), other.get_vocab())
 
     def prompt_hash(self, prompt: Prompt) -> str:
         """See `Engine.prompt_hash`."""
-        return digest(list(self._rendered[prompt.id]))
+        return self._prompts[prompt.id].digest
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """See `Engine.answer`.
@@ -142,15 +134,9 @@ class VLLMEngine:
         Raises:
             DraftproofError: The engine failed, or stood still for longer than ``timeout``.
         """
-        spec, engine = self.spec, self._llm.llm_engine
-        limit = self._config.model_config.max_model_len
-        fitting = []
-        for prompt in prompts:
-            length = len(self._rendered[prompt.id])
-            if length + spec.max_new_tokens > limit:
-                yield self._refused(prompt, length, limit)
-            else:
-                fitting.append(prompt)
+        engine = self._llm.llm_engine
+        yield from (self._prompts.refusal(p) for p in prompts if not self._prompts.fits(p))
+        fitting = [p for p in prompts if self._prompts.fits(p)]
         waiting: dict[str, Prompt] = {}
         try:
             self._attended("reading counters", lambda: self._counters.read(self._llm))
@@ -169,29 +155,29 @@ class VLLMEngine:
                 self._forget(list(waiting))
 
     def _attended(self, doing: str, call: Callable[[], Any]) -> Any:
-        return attended(self.spec.name, doing, self.spec.timeout, self._own, call)
+        return attended(self.spec.name, doing, self.spec.timeout, self._processes, call)
 
     def _hand_over(self, waiting: Mapping[str, Prompt]) -> None:
         for name, prompt in waiting.items():
-            ids = {"prompt_token_ids": list(self._rendered[prompt.id])}
+            ids = {"prompt_token_ids": list(self._prompts[prompt.id].ids)}
             self._llm.llm_engine.add_request(name, ids, self._sampling(prompt))
 
     def _forget(self, names: list[str]) -> None:
-        """Tell the engine that nobody waits any more, if it is still there."""
-        if all(process.is_alive() for process in self._own):
+        """Abort requests whose answers nobody waits for, if the engine still runs."""
+        if all(process.is_alive() for process in self._processes):
             self._llm.llm_engine.abort_request(names)
 
     def _sampling(self, prompt: Prompt) -> Any:
         spec = self.spec
         only_once = importlib.import_module("vllm.sampling_params").RequestOutputKind.FINAL_ONLY
-        own: dict[str, Any] = {}
+        seed: dict[str, object] = {}
         if spec.temperature > 0:
-            own["seed"] = int(digest([spec.seed, prompt.id])[:8], 16)
+            seed["seed"] = seed_of(spec, prompt, 32)
         return self._vllm.SamplingParams(
             temperature=spec.temperature,
             max_tokens=spec.max_new_tokens,
             output_kind=only_once,
-            **own,
+            **seed,
         )
 
     def _completion(self, prompt: Prompt, output: Any) -> Completion:
@@ -210,42 +196,38 @@ class VLLMEngine:
             seconds=times.last_token_ts - times.scheduled_ts if times is not None else None,
         )
 
-    def _refused(self, prompt: Prompt, tokens: int, limit: int) -> Completion:
-        return Completion(
-            arm=self.spec.name,
-            id=prompt.id,
-            text="",
-            finish_reason="error",
-            prompt_hash=self.prompt_hash(prompt),
-            error=f"the prompt has {tokens} tokens and the answer needs up to "
-            f"{self.spec.max_new_tokens}; {self.spec.target} holds {limit}",
-        )
+    def proof(self) -> Proof:
+        """See `Engine.proof`: the engine's totals."""
+        return self._counters.proof()
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
         spec, config = self.spec, self._config
         heads = spec.drafter_options.get("heads")
         drafting = spec.draft or (heads if isinstance(heads, str) else None)
-        return {
-            "engine": "vllm",
-            "promise": self._promise(),
-            "version": self._vllm.__version__,
-            "target": {"name": spec.target, **models.files_digest(models.resolve(spec.target))},
-            "draft": {"name": drafting, **models.files_digest(models.resolve(drafting))}
-            if drafting
-            else None,
-            "dtype": str(config.model_config.dtype).removeprefix("torch."),
-            "quantization": config.model_config.quantization,
-            "cache_dtype": str(config.cache_config.cache_dtype),
-            "prefix_caching": bool(config.cache_config.enable_prefix_caching),
-            "runner": "v2" if self._second_runner else "v1",
-            "device": str(config.device_config.device_type),
-            "speculative_config": self._speculative,
-            "properties": {k: str(v) for k, v in spec.properties.items()},
-            "concurrency": spec.concurrency,
-            **models.environment(),
-            "speculation": self._counters.telemetry(),
-        }
+        return Fingerprint(
+            engine="vllm",
+            promise=self._promise(),
+            target=models.directory_fingerprint(spec.target),
+            draft=models.directory_fingerprint(drafting) if drafting else None,
+            dtype=str(config.model_config.dtype).removeprefix("torch."),
+            device=str(config.device_config.device_type),
+            versions={"version": self._vllm.__version__, **models.environment()},
+            details={
+                "quantization": config.model_config.quantization,
+                "cache_dtype": str(config.cache_config.cache_dtype),
+                "prefix_caching": bool(config.cache_config.enable_prefix_caching),
+                "runner": "v2" if self._second_runner else "v1",
+                "speculative_config": self._speculative,
+                "properties": {k: str(v) for k, v in spec.properties.items()},
+                "concurrency": spec.concurrency,
+            },
+        )
+
+    def close(self) -> None:
+        """See `Engine.close`: ends the engine's processes."""
+        if self._finalizer is not None:
+            self._finalizer()
 
     def _promise(self) -> str | None:
         if not self.spec.speculative:

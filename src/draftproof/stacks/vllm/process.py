@@ -1,4 +1,4 @@
-"""The processes that vLLM computes in: what fails there is said, what hangs there is ended."""
+"""The processes that vLLM computes in: failures there are reported, what hangs is ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def engine_processes() -> frozenset[BaseProcess]:
 
 
 @contextmanager
-def starting(arm: str, seconds: float, own: Processes) -> Iterator[None]:
+def starting(arm: str, seconds: float, processes: Processes) -> Iterator[None]:
     """Say of which arm a failing start is, and end the processes of one that takes too long.
 
     Their end wakes vLLM, which looks after them while it starts.
@@ -38,7 +38,7 @@ def starting(arm: str, seconds: float, own: Processes) -> Iterator[None]:
     Args:
         arm: The arm's name.
         seconds: How long it may take.
-        own: The processes that belong to the arm's engine, asked when they are to end.
+        processes: The processes that belong to the arm's engine, asked when they are to end.
 
     Raises:
         DraftproofError: It failed or took too long.
@@ -47,7 +47,7 @@ def starting(arm: str, seconds: float, own: Processes) -> Iterator[None]:
 
     def end() -> None:
         late.set()
-        for process in own():
+        for process in processes():
             process.kill()
 
     timer = threading.Timer(seconds, end)
@@ -67,7 +67,7 @@ def starting(arm: str, seconds: float, own: Processes) -> Iterator[None]:
 
 
 def attended(
-    arm: str, doing: str, seconds: float, own: Iterable[BaseProcess], call: Callable[[], Any]
+    arm: str, doing: str, seconds: float, processes: Iterable[BaseProcess], call: Callable[[], Any]
 ) -> Any:
     """Return what a call into an engine returns, while its processes live and are in time.
 
@@ -78,32 +78,32 @@ def attended(
         arm: The arm's name.
         doing: What is being done, for messages.
         seconds: How long it may take: the arm's ``timeout``.
-        own: The processes that belong to the arm's engine.
+        processes: The processes that belong to the arm's engine.
         call: What is to be done.
 
     Raises:
         DraftproofError: It failed, took too long, or a process has ended.
     """
-    processes = tuple(own)
-    if not processes:
+    engine = tuple(processes)
+    if not engine:
         try:
             return call()
         except Exception as error:
             raise _failed(arm, doing, error) from error
-    said: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
+    outcomes: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
 
     def work() -> None:
         try:
-            said.put((call(), None))
+            outcomes.put((call(), None))
         except Exception as error:
-            said.put((None, error))
+            outcomes.put((None, error))
 
     threading.Thread(target=work, daemon=True).start()
     deadline = time.monotonic() + seconds
     ended: list[BaseProcess] = []
     while True:
         with suppress(queue.Empty):
-            result, failure = said.get(timeout=LOOK_EVERY)
+            result, failure = outcomes.get(timeout=LOOK_EVERY)
             break
         # a process that ends by itself is given the time of one look to say why
         if ended:
@@ -112,9 +112,9 @@ def attended(
                 f"{ended[0].exitcode}); it may have run out of memory. Answers already given are "
                 "kept, the same command asks for the others"
             )
-        ended = [process for process in processes if not process.is_alive()]
+        ended = [process for process in engine if not process.is_alive()]
         if time.monotonic() > deadline:
-            for process in processes:
+            for process in engine:
                 process.kill()
                 process.join(_JOIN)
             raise _late(arm, doing, seconds, "timeout")
@@ -133,7 +133,7 @@ def _late(arm: str, doing: str, seconds: float, field: str) -> DraftproofError:
 
 def _failed(arm: str, doing: str, error: Exception) -> DraftproofError:
     return DraftproofError(
-        f"arm {arm!r}: vLLM fails at {doing}: {_told(error)} (what its own process said is "
+        f"arm {arm!r}: vLLM fails at {doing}: {_reason(error)} (the output of its process is "
         "above; VLLM_LOGGING_LEVEL=INFO shows more)"
     )
 
@@ -144,9 +144,9 @@ def shut_down(llm: Any) -> None:
         llm.llm_engine.engine_core.shutdown()
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kind = type(error).__name__
     # a refused configuration: the first line counts the errors, the reason follows
-    told = next((line for line in lines if line.startswith("Value error")), None)
-    return f"{kind}: {told or lines[0]}" if lines else kind
+    reason = next((line for line in lines if line.startswith("Value error")), None)
+    return f"{kind}: {reason or lines[0]}" if lines else kind

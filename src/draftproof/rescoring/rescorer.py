@@ -1,4 +1,7 @@
-"""What is asked of a target about one position of an answer, and what it says; needs no torch."""
+"""Scoring one position of an answer with the target: request, score, and who does it.
+
+Needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from draftproof.records import Completion, Prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One position of one answer.
+class ScoreRequest:
+    """One position of one answer, to be scored.
 
     Attributes:
         prompt: The prompt.
         prefix: Token ids of the answer up to the position.
-        tokens: The tokens that are asked about.
+        tokens: The tokens whose scores are wanted.
     """
 
     prompt: Prompt
@@ -25,15 +28,15 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """The target's opinion about one position.
+class TokenScore:
+    """The target's scores at one position.
 
     Attributes:
-        margins: For each token asked about the favourite's logit minus the token's, nats: at the
+        margins: For each requested token the argmax's logit minus the token's, nats: at the
             shape of plain decoding and at the shape of verification.
-        ranks: Rank of each token asked about at the shape of plain decoding, 0 the favourite.
+        ranks: Rank of each requested token at the shape of plain decoding, 0 the argmax.
         best: The target's best tokens with their margins (the smaller of both shapes), the
-            favourite first.
+            argmax first.
         draft_token: What the draft would propose there, None without a draft.
     """
 
@@ -43,7 +46,7 @@ class Opinion:
     draft_token: int | None = None
 
     def margin(self, token: int) -> float:
-        """Return the favourite's logit minus the token's, nats; the smaller of both shapes."""
+        """Return the argmax's logit minus the token's, nats; the smaller of both shapes."""
         return min(self.margins[token])
 
 
@@ -59,7 +62,7 @@ class Helpers(Protocol):
 
         Args:
             name: Of what is done, for messages.
-            function: Of a module; its last argument, after the given ones, hears news.
+            function: Of a module; its last argument, after the given ones, is `on_progress`.
             arguments: A tuple a call.
         """
         ...
@@ -73,7 +76,7 @@ class Rescorer(Protocol):
     reads_text: bool
     """Whether it goes by the text of an answer even where the answer carries token ids."""
 
-    def opinions(self, questions: Sequence[Question]) -> list[Opinion]:
+    def scores(self, requests: Sequence[ScoreRequest]) -> list[TokenScore]:
         """Score positions, in the order given."""
         ...
 

@@ -1,4 +1,4 @@
-"""What texts begin with in common is read once, and they are scored as if each was read alone."""
+"""Shared prefixes are computed once, and texts are scored as if each was read alone."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from draftproof.decoding import CausalModel
-from draftproof.rescoring.beginnings import blocks, groups, read_beginnings
+from draftproof.rescoring.prefixes import blocks, prefix_groups, read_prefixes
 from draftproof.rescoring.rescore import last_rows
 
 TOKENS = st.lists(st.integers(1, 2), min_size=1, max_size=12)
@@ -24,7 +24,7 @@ def model(positions=64, **options):
 
 @given(st.lists(TOKENS, max_size=30))
 def test_groups_hold_every_text_once_and_share_what_they_say(texts):
-    found = groups(texts)
+    found = prefix_groups(texts)
     assert sorted(i for g in found for i in g.texts) == list(range(len(texts)))
     for group in found:
         assert len({tuple(texts[i][: group.length]) for i in group.texts}) == 1
@@ -36,7 +36,7 @@ def test_groups_hold_every_text_once_and_share_what_they_say(texts):
 def test_a_longer_beginning_of_some_is_preferred_to_a_short_one_of_all():
     head = [5, 6, 7, 8]
     texts = [[*head, *range(10, 30), k] for k in (1, 2, 3)] + [[*head, 9, 9]]
-    assert {(g.length, g.texts) for g in groups(texts)} == {(24, (0, 1, 2)), (0, (3,))}
+    assert {(g.length, g.texts) for g in prefix_groups(texts)} == {(24, (0, 1, 2)), (0, (3,))}
 
 
 @pytest.mark.parametrize("options", [{}, {"fused": False}, {"fused": False, "lean": False}])
@@ -45,7 +45,7 @@ def test_rows_are_those_of_texts_read_alone(options):
     rng = torch.Generator().manual_seed(1)
     heads = [torch.randint(1, 31, (n,), generator=rng).tolist() for n in (9, 5, 14)]
     texts = [[*heads[k % 3], *([k % 30 + 1] * (1 + k % 7))] for k in range(20)] + [[4], heads[0]]
-    known = read_beginnings(own, texts)
+    known = read_prefixes(own, texts)
     assert sum(1 for k in known if k) > 15
     together = last_rows(own, texts, (1, 3), known)
     alone = torch.cat([last_rows(own, [t], (1, 3)) for t in texts], dim=1)
@@ -98,7 +98,7 @@ def filled(own, text):
 def test_a_model_too_short_for_padding_behind_a_beginning_reads_texts_whole():
     own = model(positions=24)
     texts = [[*range(1, 17), 17, 18], [*range(1, 17), 19, 20], [30, *[29] * 14]]
-    known = read_beginnings(own, texts)
+    known = read_prefixes(own, texts)
     together = last_rows(own, texts, (1,), known)
     alone = torch.cat([last_rows(own, [t], (1,)) for t in texts], dim=1)
     assert torch.allclose(together, alone, atol=1e-4)

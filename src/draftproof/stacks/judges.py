@@ -1,23 +1,34 @@
-"""Who speaks for a judge: an OpenAI-compatible server, or a model loaded here."""
+"""Who answers as a judge, greedily: an OpenAI-compatible server, or a model loaded here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from draftproof.records import Completion, DraftproofError, Message, Prompt, Role
-from draftproof.scoring.judges.formats import Format
 from draftproof.stacks import ArmSpec, make_engine
 
+Questions = Sequence[tuple[str, tuple[Message, ...]]]
+"""Id and messages of each question."""
 
-class Backend(Protocol):
-    """Answers the questions that a format makes, greedily."""
 
-    def ask(
-        self, format_: Format, questions: Sequence[tuple[str, tuple[Message, ...]]]
-    ) -> Iterator[Completion]:
-        """Yield a completion for each ``(id, messages)``, in any order."""
+class Form(Protocol):
+    """How a judge is asked."""
+
+    @property
+    def raw(self) -> bool:
+        """Whether a question is one text as it is, without a chat template."""
+        ...
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens of the longest answer."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """Options of the chat template."""
         ...
 
 
@@ -39,29 +50,32 @@ class Endpoint:
     concurrency: int = 4
     retries: int = 5
 
-    def ask(
-        self, format_: Format, questions: Sequence[tuple[str, tuple[Message, ...]]]
-    ) -> Iterator[Completion]:
-        """See `Backend.ask`."""
-        extra = {"chat_template_kwargs": dict(format_.options)} if format_.options else {}
+    def ask(self, form: Form, questions: Questions) -> Iterator[Completion]:
+        """Yield a completion for each question, in any order.
+
+        Raises:
+            DraftproofError: The server cannot be reached.
+        """
+        extra = {"chat_template_kwargs": dict(form.options)} if form.options else {}
         spec = ArmSpec(
             name="judge",
             role=Role.BASELINE,
             engine="openai",
             url=self.url,
             model=self.model,
-            api="completions" if format_.raw else "chat",
+            api="completions" if form.raw else "chat",
             api_key_env=self.api_key_env,
             concurrency=self.concurrency,
             retries=self.retries,
-            max_new_tokens=format_.max_new_tokens,
+            max_new_tokens=form.max_new_tokens,
             temperature=0.0,
             extra_body=extra,
         )
-        prompts = [Prompt(id=id_, task="judge", messages=asked) for id_, asked in questions]
+        prompts = [Prompt(id=id_, task="judge", messages=messages) for id_, messages in questions]
         engine = make_engine(spec)
         engine.open(prompts)
         yield from engine.answer(prompts)
+        engine.close()
 
 
 @dataclass(slots=True)
@@ -79,51 +93,53 @@ class LocalModel:
     device: str = "auto"
     _loaded: tuple[Any, Any] | None = field(default=None, repr=False)
 
-    def ask(
-        self, format_: Format, questions: Sequence[tuple[str, tuple[Message, ...]]]
-    ) -> Iterator[Completion]:
-        """See `Backend.ask`.
+    def ask(self, form: Form, questions: Questions) -> Iterator[Completion]:
+        """Yield a completion for each question, in their order.
 
         Raises:
             DraftproofError: torch is not installed, or the model cannot be loaded.
         """
         model, tokenizer = self._load()
-        import torch  # noqa: PLC0415 - an extra; `_load` has said so if it is missing
+        # an extra; `_load` has said so if it is missing
+        import torch  # noqa: PLC0415
 
-        for id_, asked in questions:
-            ids = self._ids(tokenizer, format_, asked)
+        from draftproof.stacks.models import quiet  # noqa: PLC0415
+
+        for id_, messages in questions:
+            ids = self._ids(tokenizer, form, messages)
             block = torch.tensor([ids], device=model.device)
-            with torch.inference_mode():
+            with torch.inference_mode(), quiet():
                 out = model.generate(
                     block,
                     attention_mask=torch.ones_like(block),
-                    max_new_tokens=format_.max_new_tokens,
+                    max_new_tokens=form.max_new_tokens,
                     do_sample=False,
                 )
             new = out[0, len(ids) :].tolist()
             text = tokenizer.decode(new, skip_special_tokens=True)
-            cut = len(new) >= format_.max_new_tokens
+            cut = len(new) >= form.max_new_tokens
             yield Completion(
                 arm="judge", id=id_, text=text, finish_reason="length" if cut else "stop"
             )
 
-    def _ids(self, tokenizer: Any, format_: Format, asked: tuple[Message, ...]) -> list[int]:
-        if format_.raw or not getattr(tokenizer, "chat_template", None):
-            text = "\n\n".join(m.content for m in asked)
+    def _ids(self, tokenizer: Any, form: Form, messages: tuple[Message, ...]) -> list[int]:
+        if form.raw or not getattr(tokenizer, "chat_template", None):
+            text = "\n\n".join(m.content for m in messages)
+            # a template that was written out may begin with the token that the tokenizer adds
             start: str = getattr(tokenizer, "bos_token", None) or ""
-            given = bool(start) and text.startswith(start)
-            ids: list[int] = tokenizer(text, add_special_tokens=not given)["input_ids"]
+            begun = bool(start) and text.startswith(start)
+            ids: list[int] = tokenizer(text, add_special_tokens=not begun)["input_ids"]
         else:
-            messages = [{"role": m.role, "content": m.content} for m in asked]
+            turns = [{"role": m.role, "content": m.content} for m in messages]
             try:
-                rendered = tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True, **format_.options
+                text = tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=True, **form.options
                 )
             except Exception as error:  # a template is a program of the checkpoint's author
                 raise DraftproofError(
                     f"{self.name}: its chat template fails on an exchange: {error}"
                 ) from error
-            ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         if not ids:
             raise DraftproofError(f"{self.name}: a question has no tokens")
         return ids
