@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig  # noq
 from transformers import LlamaForCausalLM as Llama  # noqa: E402
 
 from draftproof.cli import main  # noqa: E402
-from draftproof.decoding import CausalModel, Request, decode  # noqa: E402
+from draftproof.decoding import CausalModel, Request, decode  # noqa: E402, Settings
 from draftproof.decoding.drafters import Eagle, Parts, make_drafter  # noqa: E402
+from draftproof.decoding.settings import Settings  # noqa: E402
 from draftproof.lab import heads as files  # noqa: E402
 from draftproof.lab.heads import load, make_heads, save  # noqa: E402
 from draftproof.lab.models import HEADS, NAMES, heads_path, model_path  # noqa: E402
@@ -41,7 +42,7 @@ def lab():
         )
         for i, row in enumerate(rows)
     ]
-    plain = {a.id: a.tokens for a in decode(target, asked, eos={2}, batch=9)}
+    plain = {a.id: a.tokens for a in decode(target, asked, Settings(eos={2}, batch=9))}
     return target, tokenizer, asked, plain
 
 
@@ -70,7 +71,7 @@ def test_shipped_heads_change_nothing_and_save_forwards(
     target, _, asked, plain = lab
     parts = Parts(target=target, gamma=gamma, heads=load(f"lab:{heads}"))
     made = make_drafter(drafter, parts, options)
-    answers = list(decode(target, asked, eos={2}, drafter=made, batch=9))
+    answers = list(decode(target, asked, Settings(eos={2}, drafter=made, batch=9)))
     assert {a.id: a.tokens for a in answers} == plain
     forwards = sum(a.rounds + a.provenance.count("p") for a in answers)
     assert sum(len(a.tokens) for a in answers) / forwards > least
@@ -163,7 +164,7 @@ def test_training_runs_the_head_as_drafting_does(kind) -> None:
 
         drafter.propose = spying
         request = Request(id="x", prompt=tuple(known), max_new_tokens=5)
-        list(decode(target, [request], eos=(), drafter=drafter))
+        list(decode(target, [request], Settings(eos=(), drafter=drafter)))
         drafter.propose = real
         drafted[end] = rows[0]
     for end, chain in drafted.items():
@@ -208,7 +209,9 @@ def test_heads_learn_from_what_the_target_says_itself(lab) -> None:
     assert found == own_answers(target, tokenizer, seed=3, count=4)
     for example in found:
         ids = tuple(prompt_ids(tokenizer, example.prompt))
-        [answer] = decode(target, [Request(id="x", prompt=ids, max_new_tokens=96)], eos={2})
+        [answer] = decode(
+            target, [Request(id="x", prompt=ids, max_new_tokens=96)], Settings(eos={2})
+        )
         said = tokenizer.decode(answer.tokens, skip_special_tokens=True)
         assert said == example.answer
 

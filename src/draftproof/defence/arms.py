@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from draftproof.decoding import Answer, CausalModel, Request, decode
+from draftproof.decoding import Answer, CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.rules import SafeDecoding, SafetyAware, make_rule
@@ -131,9 +131,10 @@ class DefendedEngine:
         else:
             drafter = DraftModel(self._expert, arm.gamma) if self._expert else None
             found = decode(
-                self._own.model, requests, eos=self._own.eos, drafter=drafter, rule=self._rule,
-                batch=arm.batch,
-            )  # fmt: skip
+                self._own.model,
+                requests,
+                Settings(eos=self._own.eos, drafter=drafter, rule=self._rule, batch=arm.batch),
+            )
         for answer in found:
             yield by_id[answer.id], answer
 
@@ -149,7 +150,9 @@ class DefendedEngine:
         begun: dict[str, Answer] = {}
         rest: list[Request] = []
         for answer in decode(
-            self._own.model, short, drafter=DraftModel(self._expert, 1), rule=rule, **common
+            self._own.model,
+            short,
+            Settings(drafter=DraftModel(self._expert, 1), rule=rule, **common),
         ):
             whole = asked[answer.id]
             left = whole.max_new_tokens - len(answer.tokens)
@@ -159,7 +162,7 @@ class DefendedEngine:
             begun[answer.id] = answer
             text = (*whole.prompt, *answer.tokens)
             rest.append(Request(id=answer.id, prompt=text, max_new_tokens=left))
-        for answer in decode(self._own.model, rest, **common):
+        for answer in decode(self._own.model, rest, Settings(**common)):
             first = begun[answer.id]
             answer.modes = [*first.modes, *[2] * len(answer.tokens)]
             answer.tokens = [*first.tokens, *answer.tokens]
@@ -170,7 +173,11 @@ class DefendedEngine:
 
     def _request(self, prompt: Prompt, new: int) -> Request:
         own = None
-        if self._expert is not None and self._rule.steers and self._template is not self._own:
+        if (
+            self._expert is not None
+            and self._rule.facts.changes_target
+            and self._template is not self._own
+        ):
             own = models.render(self._template, prompt).ids
         return Request(
             id=prompt.id,

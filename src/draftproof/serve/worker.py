@@ -9,8 +9,7 @@ from collections.abc import Generator
 from contextlib import closing, suppress
 from typing import Any
 
-from draftproof.decoding import Answer, Request, stream
-from draftproof.decoding import Piece as Round
+from draftproof.decoding import Answer, AnswerDelta, Request, Settings, stream
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.grammar import Vocabulary
 from draftproof.decoding.growing_text import GrowingText
@@ -123,7 +122,7 @@ class Service:
         None where the draft reads what the target reads.
         """
         draft = self._draft
-        if draft is None or not self._rule.steers:
+        if draft is None or not self._rule.facts.changes_target:
             return None
         if getattr(draft.tokenizer, "chat_template", None) is None:
             return None
@@ -248,16 +247,18 @@ class Service:
         except Exception as error:
             self._fail(job, f"{type(error).__name__}: {error}")
 
-    def _decoded(self, job: Job) -> Generator[Round]:
+    def _decoded(self, job: Job) -> Generator[AnswerDelta]:
         yield from stream(
             self._target.model,
             [job.request],
-            eos=self._target.eos,
-            drafter=DraftModel(self._draft.model, self.gamma) if self._draft else None,
-            rule=self._rule,
-            temperature=job.options.temperature,
-            capacity=self.capacity,
-            logprobs=job.options.logprobs,
+            Settings(
+                eos=self._target.eos,
+                drafter=DraftModel(self._draft.model, self.gamma) if self._draft else None,
+                rule=self._rule,
+                temperature=job.options.temperature,
+                capacity=self.capacity,
+                logprobs=job.options.logprobs,
+            ),
         )
 
     def _record(self, tokens: int, speculation: Speculation | None) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from draftproof.decoding import Answer, Request, decode
-from draftproof.decoding.batch import Batch
+from draftproof.decoding import Answer, Request, Settings, decode
+from draftproof.decoding.loop import Batch
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.decoding.noise_bound import noise_bound
-from draftproof.decoding.rules import Promise, make_rule
+from draftproof.decoding.rules import make_rule
 from draftproof.records import Completion, DraftproofError, Prompt, Speculation, digest
+from draftproof.records.rules import PromiseLevel
 from draftproof.stacks import models
 from draftproof.stacks.drafting import Shaper, drafter_of
 from draftproof.stacks.spec import ArmSpec
@@ -91,15 +92,17 @@ class LocalEngine:
         for answer in decode(
             self._target.model,
             requests,
-            eos=self._target.eos,
-            drafter=drafter_of(spec, self._target, self._draft),
-            rule=self._rule,
-            temperature=spec.temperature,
-            batch=spec.batch,
-            capacity=None if self._rule.steers else self._capacity,
-            width=self._gamma + 1 if spec.exactness == "same_shape" else None,
-            exactness=spec.exactness,
-            noise_bound=self._noise_bound(requests) if spec.exactness == "recheck" else 0.0,
+            Settings(
+                eos=self._target.eos,
+                drafter=drafter_of(spec, self._target, self._draft),
+                rule=self._rule,
+                temperature=spec.temperature,
+                batch=spec.batch,
+                capacity=None if self._rule.facts.changes_target else self._capacity,
+                width=self._gamma + 1 if spec.exactness == "same_shape" else None,
+                exactness=spec.exactness,
+                noise_bound=self._noise_bound(requests) if spec.exactness == "recheck" else 0.0,
+            ),
             batch_type=MUTANTS[spec.mutant] if spec.mutant else Batch,
         ):
             yield self._completion(answer)
@@ -110,13 +113,13 @@ class LocalEngine:
                   for r in requests[:_SAMPLE]]  # fmt: skip
         asked = {r.id: r.prompt for r in sample}
         target = self._target.model
-        answers = decode(target, sample, eos=self._target.eos, batch=len(sample) or 1)
+        answers = decode(target, sample, Settings(eos=self._target.eos, batch=len(sample) or 1))
         texts = [(asked[a.id], a.tokens) for a in answers]
         return noise_bound(target, texts, self._gamma + 1)
 
     def _draft_prompt(self, prompt: Prompt) -> tuple[int, ...] | None:
         """Return the prompt in the draft's own template, where the rule lets the draft steer."""
-        if self._draft is None or not self._rule.steers:
+        if self._draft is None or not self._rule.facts.changes_target:
             return None
         if getattr(self._draft.tokenizer, "chat_template", None) is None:
             return None
@@ -165,9 +168,9 @@ class LocalEngine:
         if not self.spec.speculative:
             return None
         bits = self.spec.exactness == "same_shape" or self._target.model.is_fused
-        if self._rule.promise is Promise.GREEDY and bits:
-            return Promise.BITS.value
-        return self._rule.promise.value
+        if self._rule.facts.promise is PromiseLevel.GREEDY and bits:
+            return PromiseLevel.BITS.value
+        return self._rule.facts.promise.value
 
     def fingerprint(self) -> dict[str, Any]:
         """See `Engine.fingerprint`."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters.eagle_head import EagleHead
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads
 from draftproof.lab.heads import Heads, make_heads, save
@@ -78,7 +78,7 @@ def own_answers(target: CausalModel, tokenizer: Any, seed: int, count: int) -> l
     ]
     end = int(tokenizer.eos_token_id)
     found = []
-    for answer in decode(target, requests, eos={end}, batch=32):
+    for answer in decode(target, requests, Settings(eos={end}, batch=32)):
         if answer.finish_reason == "stop":
             text = tokenizer.decode(answer.tokens[:-1], skip_special_tokens=True)
             found.append((int(answer.id), text))

@@ -87,7 +87,7 @@ class FusedForward:
         Raises:
             IndexError: A token that the model does not know or a slot beyond the cache.
         """
-        from draftproof.decoding.forward.fused_attention import Block  # noqa: PLC0415 - see above
+        from draftproof.decoding.forward.fused_attention import AttentionBlock  # noqa: PLC0415 - see above
         from draftproof.decoding.forward.fused_step import step  # noqa: PLC0415 - see above
 
         rows, columns = ids.shape
@@ -96,7 +96,7 @@ class FusedForward:
         common: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
         logits = torch.empty(rows, keep, sizes.vocabulary, **common)
         states = torch.empty(rows, columns, len(taps) * sizes.hidden, **common)
-        block = Block(
+        block = AttentionBlock(
             ids.long().contiguous().numpy(), starts.long().contiguous().numpy(),
             *_shape(tree, rows, columns), row, cache.capacity, keep, np.array(taps, np.int64),
         )  # fmt: skip
@@ -245,7 +245,7 @@ def _addresses(held: _Parameters) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 def _shape(
     tree: Tree | None, rows: int, columns: int
 ) -> tuple[NDArray[np.int64], bool, int, NDArray[np.bool_]]:
-    """Return what `Block` is told of the shape: depths, whether a chain, back and sees."""
+    """Return what `AttentionBlock` is told of the shape: depths, whether a chain, back and sees."""
     if tree is None:
         return np.arange(columns)[None], True, 0, np.empty((1, 1, 1), np.bool_)
     back = tree.first if isinstance(tree, Level) else 0
