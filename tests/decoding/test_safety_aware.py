@@ -90,7 +90,7 @@ def test_sample_spaces_are_the_literal_ones(seed, vocab, common, alpha, likeness
     weight = torch.full((8,), alpha, dtype=torch.float64)
     spaces = sample_spaces(p, q, common, few)
     both = spaces.choose(spaces.composite(weight), spaces.both)
-    both = torch.where(spaces.spurned, spaces.favourite, both).tolist()
+    both = torch.where(spaces.argmax_outside_intersection, spaces.argmax, both).tolist()
     either = spaces.choose(spaces.composite(weight), spaces.either).tolist()
     assert both == intersection_choice(p, q, weight, common).tolist()
     assert either == union_choice(p, q, weight, common).tolist()

@@ -1,8 +1,7 @@
 """The speculative loop.
 
-Each round: the drafter proposes, one target forward verifies all of it, the logits processors
-shape the rows, the rule decides how much is kept and what follows, and the rows commit. Rows
-advance independently; a finished row's place is taken by the next request.
+Each round goes propose, forward, shape, rule, commit. Rows advance independently; a finished
+row's place is taken by the next request.
 """
 
 from __future__ import annotations
@@ -36,9 +35,7 @@ class Batch:
 
     A row's committed text y alone holds its state: the target's cache is valid for y[:-1], the
     next forward starts at the last committed token (the root), and a rejected token is rolled
-    back by simply not counting it.
-
-    A mutant of `draftproof.decoding.mutants` overrides one stage of the step.
+    back by simply not counting it. A mutant overrides one stage of the step.
     """
 
     row_type: type[Row] = Row
@@ -163,7 +160,7 @@ class Batch:
         if proposal.lengths is None:
             return proposal
         by_row = zip(proposal.lengths, self.rows, strict=True)
-        longest = max((length for length, row in by_row if row), default=0)
+        longest = max((n for n, row in by_row if row), default=0)
         q = None if proposal.q is None else proposal.q[:, :longest]
         return proposal._replace(tokens=proposal.tokens[:, :longest], q=q)
 
@@ -194,9 +191,8 @@ class Batch:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Shape every column of the block with its own text.
 
-        Returns:
-            The rows, and ``[B, N + 1] bool``, whether any token may follow each of them; None
-            where nothing is shaped.
+        Returns the rows, and ``[B, N + 1] bool``, whether any token may follow each of them; None
+        where nothing is shaped.
         """
         shapings = [row.request.shaping if row else None for row in self.rows]
         if not any(shapings):
@@ -244,8 +240,8 @@ class Batch:
         tokens = logits[:, 0].argmax(dim=-1).tolist()
         for place, row in undecided:
             row.answer.rechecked += 1
-            row_decision = RowDecision((), tokens[place], 0, "p", fault=fault[place])
-            row.commit(row_decision, self.target.name, self.eos)
+            decided = RowDecision((), tokens[place], 0, "p", fault=fault[place])
+            row.commit(decided, self.target.name, self.eos)
 
 
 def decode(
@@ -289,9 +285,7 @@ def stream(
         One item a busy row and round; the last one of an answer has its `finish_reason` set.
         Closing the generator ends the decoding.
 
-    Raises:
-        DraftproofError: See `decode`.
-        ValueError: See `decode`.
+    Raises what `decode` raises.
     """
     if not requests:
         return

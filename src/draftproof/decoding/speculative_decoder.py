@@ -9,7 +9,6 @@ from typing import Any
 from draftproof.decoding.drafters.drafter import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.generation import Generation, Part, finished
-from draftproof.decoding.grammar import Vocabulary
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.loop import stream as stream_tokens
 from draftproof.decoding.model import CausalModel
@@ -24,8 +23,9 @@ from draftproof.decoding.prompts import Prompt, is_one, tokens_of
 from draftproof.decoding.requests import AnswerDelta, Request
 from draftproof.decoding.rules import make_rule
 from draftproof.decoding.rules.rule import Rule
+from draftproof.decoding.session import Session, seed_of
 from draftproof.decoding.settings import Exactness, Settings
-from draftproof.records import DraftproofError, digest
+from draftproof.records import DraftproofError
 
 
 class SpeculativeDecoder:
@@ -75,7 +75,7 @@ class SpeculativeDecoder:
         self._batch = batch
         self._loop: dict[str, Any] = {"exactness": exactness, "noise_bound": noise_bound}
         self._loop["width"] = width
-        self._vocabulary: Vocabulary | None = None
+        self._session = Session(target, draft, self.rule)
 
     @classmethod
     def from_pretrained(
@@ -266,16 +266,13 @@ class SpeculativeDecoder:
         if self.rule.facts.changes_target and self._draft is not None:
             own = tokens_of(prompt, self._draft, index)
         self._require_room(index, max(len(ids), len(own or ())), options.max_new_tokens)
-        if options.has_grammar and self._vocabulary is None:
-            target = self.target
-            self._vocabulary = Vocabulary(target.tokenizer, target.model.vocab_size, target.eos)
         return Request(
             id=str(index),
             prompt=ids,
             max_new_tokens=options.max_new_tokens,
-            seed=int(digest([options.seed, index])[:15], 16),
+            seed=seed_of(options.seed, index),
             draft_prompt=own,
-            shaping=options.shaping(self.target, len(ids), self._vocabulary),
+            shaping=self._session.shaping(options, len(ids)),
         )
 
     def _require_room(self, index: int, length: int, new: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +18,10 @@ from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.rules import SafeDecoding, SafetyAware, make_rule
 from draftproof.decoding.rules.timeline import windows
+from draftproof.decoding.session import completion_of
 from draftproof.defence.records import DefenceTrace, DefenceWindow
 from draftproof.lab.models import ADAPTERS, adapter_path
-from draftproof.records import Completion, DraftproofError, Prompt, Speculation
+from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.stacks import models
 
 Kind = Literal["target", "safe_decoding", "ssd", "expert", "speculative"]
@@ -187,36 +188,14 @@ class DefendedEngine:
         )
 
     def _completion(self, prompt: Prompt, answer: Answer) -> Completion:
-        ids = answer.tokens
-        if ids and ids[-1] in self._own.eos:
-            ids = ids[:-1]
-        speculation = None
-        if self._expert is not None:
-            speculation = Speculation(
-                rounds=answer.rounds,
-                drafted=answer.drafted,
-                accepted=answer.accepted,
-                histogram=tuple(answer.histogram),
-            )
-        return Completion(
-            arm=self.arm.name,
-            id=prompt.id,
-            task=prompt.task,
-            text=self._own.tokenizer.decode(ids, skip_special_tokens=True),
-            finish_reason=answer.finish_reason,
-            token_ids=tuple(answer.tokens),
-            provenance="".join(answer.provenance),
-            modes="".join(map(str, answer.modes)) or None,
-            matches=self._matches(answer),
-            speculation=speculation,
-            error=answer.error,
+        speculative = self._expert is not None
+        completion = completion_of(
+            answer, self._own, arm=self.arm.name, speculative=speculative, task=prompt.task
         )
-
-    def _matches(self, answer: Answer) -> str | None:
         # in SafeDecoding's second part there is nothing to match
-        if not isinstance(self._rule, SafetyAware):
-            return None
-        return "".join("01"[match] for match in answer.matches) or None
+        if isinstance(self._rule, SafetyAware):
+            return completion
+        return replace(completion, matches=None)
 
     def trace(self, completion: Completion) -> DefenceTrace | None:
         """Return how an answer of this arm came about; None unless it kept what matched.

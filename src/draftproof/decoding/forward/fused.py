@@ -38,6 +38,9 @@ class FusedForward:
 
     def __init__(self, module: Any, *, owned: bool = False) -> None:
         from draftproof.decoding.forward.fused_attention import Sizes  # noqa: PLC0415 - numba takes half a second
+        from draftproof.decoding.forward.kernels import remove_stale_cache  # noqa: PLC0415 - see above
+
+        remove_stale_cache()
 
         body, config = module.model, module.config
         attention = body.layers[0].self_attn

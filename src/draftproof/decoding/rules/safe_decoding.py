@@ -102,7 +102,7 @@ class SafeDecoding:
     def choice(self, spaces: Spaces, state: SafeDecodingState) -> torch.Tensor:
         """Return the greedy token of each row, ``[B] int64``."""
         scores = spaces.composite(self.alpha).clamp(min=_LEAST)
-        return torch.where(state.mode == 1, spaces.choose(scores, spaces.both), spaces.favourite)
+        return torch.where(state.mode == 1, spaces.choose(scores, spaces.both), spaces.argmax)
 
     def weights(self, spaces: Spaces, state: SafeDecodingState) -> torch.Tensor:
         """Return what a token's law is proportional to at temperature 1, ``[B, M] float32``."""

@@ -67,18 +67,18 @@ class SafetyAware:
 
     At a temperature above 0, which the paper leaves open, the token's law is proportional to
     max(m, 0)^(1/T) over the same space, formed on rows at temperature 1, so that T → 0 is greedy
-    decoding; where the expert spurns the target's favourite, it is p^(1/T) over the target's k*
-    best. A token counts as a match with the probability of the maximal coupling with the expert's
-    law, min(1, q(x)/m(x)), which is the acceptance of the draft where there is one: the law of
-    answer and modes does not depend on γ. (Below T of about 0.1 the expert's rows at temperature 1
-    can no longer be told from those that drafts are drawn from, in single precision.)
+    decoding; where the target's argmax is not among the expert's k*, it is p^(1/T) over the
+    target's k* best. A token counts as a match with the probability of the maximal coupling with
+    the expert's law, min(1, q(x)/m(x)), which is the acceptance of the draft where there is one:
+    the law of answer and modes does not depend on γ. (Below T of about 0.1 the expert's
+    rows at temperature 1 can no longer be told from those that drafts are drawn from, in single precision.)
 
     The published procedure has habits that `compat` decides about. ``paper`` keeps them: the
     threshold sinks to zero, after which union is never entered again in that answer; α₁ below the
     floor is raised to it; and in union, where the expert leads, its own choices count as matches,
     so that union is left after a window whatever the target would say. ``fixed`` stops the
     threshold at `threshold_floor`, only ever lowers α₁, and counts a token in union as a match
-    only if it is the target's favourite too: union is left when the models agree again.
+    only if it is the target's argmax too: union is left when the models agree again.
 
     Args:
         alpha_intersection: α₁, at least 0.
@@ -183,7 +183,7 @@ class SafetyAware:
     def choice(self, spaces: Spaces, state: SafetyAwareState) -> torch.Tensor:
         """Return the greedy token of each row, ``[B] int64``."""
         both = spaces.choose(spaces.composite(state.alpha), spaces.both)
-        both = torch.where(spaces.spurned, spaces.favourite, both)
+        both = torch.where(spaces.argmax_outside_intersection, spaces.argmax, both)
         either = spaces.choose(spaces.composite(self.alpha_union), spaces.either)
         return torch.where(state.mode == INTERSECTION, both, either)
 
@@ -193,7 +193,7 @@ class SafetyAware:
         alpha = torch.where(state.mode == INTERSECTION, state.alpha, self.alpha_union)
         allowed = torch.where(utility, spaces.both, spaces.either)
         weights = spaces.composite(alpha) * allowed
-        own = utility & spaces.spurned[:, None]
+        own = utility & spaces.argmax_outside_intersection[:, None]
         return torch.where(own, spaces.p * spaces.best, weights).clamp(min=0)
 
     def counts(
@@ -202,7 +202,7 @@ class SafetyAware:
         """Return which matches count towards the next mode, ``[B] bool``."""
         if self.compat == "paper":
             return match
-        return match & ((state.mode == INTERSECTION) | (chosen == spaces.favourite))
+        return match & ((state.mode == INTERSECTION) | (chosen == spaces.argmax))
 
     def steady(self, before: SafetyAwareState, after: SafetyAwareState) -> bool:
         """Return whether mode and weight are the same; see `Composite.steady`."""
