@@ -2,7 +2,7 @@
 
 Every defect is one that real stacks have had. The checks of `draftproof.decoding.selftest` must
 catch each of them, and the screen must find an arm that is decoded by one and name the defect. A
-mutant is chosen with ``decode(..., batch_type=MUTANTS[name])``.
+mutant is chosen with ``decode(target, requests, settings, batch_type=MUTANTS[name])``.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class SafetyAware:
     target's k* best. A token counts as a match with the probability of the maximal coupling with
     the expert's law, min(1, q(x)/m(x)), which is the acceptance of the draft where there is one:
     the law of answer and modes does not depend on γ. (Below T of about 0.1 the expert's
-    rows at temperature 1 can no longer be told from those that drafts are drawn from, in single precision.)
+    rows at temperature 1 can no longer be told from those that drafts are drawn from, in single
+    precision.)
 
     The published procedure has habits that `compat` decides about. ``paper`` keeps them: the
     threshold sinks to zero, after which union is never entered again in that answer; α₁ below the
