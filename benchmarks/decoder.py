@@ -23,7 +23,7 @@ from decoder_openvino import openvino_pair
 from decoder_pair import of_theory, ours, random_pair, step_costs, theirs
 from draftproof.battery import load_battery
 from draftproof.decoding import selftest
-from draftproof.decoding.batch import Batch
+from draftproof.decoding.loop import Batch
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.stacks import ArmSpec, make_engine
 from draftproof.stacks.models import load

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from draftproof.decoding import Answer, CausalModel, Request, decode
+from draftproof.decoding import Answer, CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.noise_bound import noise_bound
 
@@ -47,7 +47,7 @@ class NarrowPair:
     def run(self, **options: object) -> tuple[dict[str, Answer], float]:
         """Return the answers and the processor seconds that they took."""
         start = time.process_time()
-        answers = decode(self.target, self.requests, eos=(), batch=BATCH, **options)  # type: ignore[arg-type]
+        answers = decode(self.target, self.requests, Settings(eos=(), batch=BATCH, **options))  # type: ignore[arg-type]
         return {a.id: a for a in answers}, time.process_time() - start
 
 

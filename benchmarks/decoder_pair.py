@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from draftproof.decoding import CausalModel, Request, decode
-from draftproof.decoding.drafters.replay import Synthetic
+from draftproof.decoding import CausalModel, Request, Settings, decode
+from draftproof.decoding.drafters.replay import SyntheticDrafter
 
 SHAPES = {
     "120M": {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12,
@@ -102,7 +102,7 @@ def random_pair(
     ]
     references, tables = {}, {}
     for request in requests:
-        answer = next(iter(decode(target, [request], eos=())))
+        answer = next(iter(decode(target, [request], Settings(eos=()))))
         right = torch.rand(new, generator=generator) < alpha
         other = torch.randint(5, size, (new,), generator=generator)
         known = torch.tensor(answer.tokens)
@@ -116,11 +116,13 @@ def ours(pair: RandomPair, gamma: int, batch: int = 1) -> dict[str, Any]:
     """Answer with our decoder; `gamma` 0 decodes plainly."""
     drafter = None
     if gamma:
-        drafter = Synthetic(
+        drafter = SyntheticDrafter(
             pair.tables, gamma, alpha=1.0, vocabulary=pair.target.vocab_size, cost=pair.draft
         )
     start = time.perf_counter()
-    answers = list(decode(pair.target, pair.requests, eos=(), drafter=drafter, batch=batch))
+    answers = list(
+        decode(pair.target, pair.requests, Settings(eos=(), drafter=drafter, batch=batch))
+    )
     seconds = time.perf_counter() - start
     asked = {r.id: r.prompt for r in pair.requests}
     drafted, accepted = sum(a.drafted for a in answers), sum(a.accepted for a in answers)

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.rules import SafetyAware
 from draftproof.stacks import models
@@ -108,15 +108,15 @@ def speed(shapes: tuple[Shape, Shape], new: int, agree: float, passes: int) -> d
     ask = [Request(id="a", prompt=tuple(prompt), max_new_tokens=new)]
 
     def ours(gamma: int) -> Any:
-        (answer,) = decode(own, ask, eos=(), drafter=DraftModel(helper, gamma), rule=rule)
+        (answer,) = decode(own, ask, Settings(eos=(), drafter=DraftModel(helper, gamma), rule=rule))
         return answer
 
     def alone() -> Any:
-        (answer,) = decode(own, ask, eos=())
+        (answer,) = decode(own, ask, Settings(eos=()))
         return answer
 
     short = [Request(id="w", prompt=tuple(prompt), max_new_tokens=8)]
-    list(decode(own, short, eos=(), drafter=DraftModel(helper, GAMMA), rule=rule))
+    list(decode(own, short, Settings(eos=(), drafter=DraftModel(helper, GAMMA), rule=rule)))
     taken: dict[str, list[float]] = {"ours": [], "alone": []}
     busy: dict[str, list[float]] = {"ours": [], "alone": []}
     for number in range(passes):

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.rules import SafetyAware
 from ssd_pair import (
@@ -198,7 +198,7 @@ def _run(pair: Pair, rate: float, new: int, gamma: int | None) -> _Run:
     if gamma is not None:
         steer = {"drafter": DraftModel(pair.expert, gamma), "rule": _STEER}
     start = time.perf_counter()
-    (answer,) = decode(pair.target, asked, eos=(), **steer)
+    (answer,) = decode(pair.target, asked, Settings(eos=(), **steer))
     seconds = time.perf_counter() - start
     matched = sum(answer.matches) / max(len(answer.matches), 1)
     return _Run(answer.tokens, seconds, max(answer.rounds, 1), matched)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 
 
 def tiny(seed: int, *, layers: int = 2, vocab: int = 29, scale: float = 0.35) -> CausalModel:
@@ -82,7 +82,9 @@ def keeps_the_law(target):
             Request(id=str(i), prompt=prompt, max_new_tokens=3, seed=i) for i in range(answers)
         ]
         counts, accepted = torch.zeros(vocab, vocab, dtype=torch.float64), 0
-        for a in decode(target, asked, eos=(), drafter=drafter, temperature=1.0, batch=250):
+        for a in decode(
+            target, asked, Settings(eos=(), drafter=drafter, temperature=1.0, batch=250)
+        ):
             counts[a.tokens[0], a.tokens[1]] += 1
             accepted += a.accepted
         with torch.inference_mode():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters.draft_model import DraftModel
 from draftproof.decoding.drafters.draft_tree import DraftTree
 from draftproof.decoding.forward.captured import CapturedForward
@@ -45,7 +45,10 @@ def asked(count=5):
 
 
 def texts(target, drafter=None, batch=2):
-    return {a.id: a.tokens for a in decode(target, asked(), eos=(), drafter=drafter, batch=batch)}
+    return {
+        a.id: a.tokens
+        for a in decode(target, asked(), Settings(eos=(), drafter=drafter, batch=batch))
+    }
 
 
 @pytest.mark.parametrize("make", [lambda d: None, lambda d: DraftModel(d, 3),

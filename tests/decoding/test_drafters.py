@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import (
     DRAFTERS,
     DraftModel,
@@ -13,7 +13,7 @@ from draftproof.decoding.drafters import (
     Parts,
     PromptLookup,
     Replay,
-    Synthetic,
+    SyntheticDrafter,
     make_drafter,
 )
 from draftproof.decoding.drafters.lookup import PRESETS, NGrams
@@ -35,7 +35,7 @@ def requests(count=12, new=24, vocab=29):
 
 def run(target, drafter=None, asked=None, eos=EOS, **options):
     asked = asked or requests()
-    return {a.id: a for a in decode(target, asked, eos=eos, drafter=drafter, **options)}
+    return {a.id: a for a in decode(target, asked, Settings(eos=eos, drafter=drafter, **options))}
 
 
 def tokens(answers):
@@ -59,7 +59,7 @@ def every_kind(target, draft):
         "lookup": PromptLookup(4),
         "early exit": EarlyExit(target, 3, layers=1),
         "replay": Replay(noisy, 4),
-        "synthetic": Synthetic(plain, 4, alpha=0.7, vocabulary=29, cost=draft),
+        "synthetic": SyntheticDrafter(plain, 4, alpha=0.7, vocabulary=29, cost=draft),
     }
 
 
@@ -167,7 +167,7 @@ def test_a_true_recording_is_accepted_wholly_and_an_empty_one_not_used(target):
 def test_a_synthetic_drafter_has_the_acceptance_it_was_given(target, alpha):
     asked = requests(40, 60)
     gamma = 4
-    drafter = Synthetic(recorded(target, asked, eos=()), gamma, alpha=alpha, vocabulary=29)
+    drafter = SyntheticDrafter(recorded(target, asked, eos=()), gamma, alpha=alpha, vocabulary=29)
     answers = run(target, drafter, asked=asked, eos=(), batch=8).values()
     rounds = sum(a.rounds for a in answers)
     expected = sum(alpha**k for k in range(1, gamma + 1))
@@ -187,11 +187,11 @@ def test_a_synthetic_drafter_is_seeded_and_runs_its_cost(target, draft):
 
     draft.forward_with_states = counted
     try:
-        costly = run(target, Synthetic(plain, 3, alpha=0.6, vocabulary=29, cost=draft))
+        costly = run(target, SyntheticDrafter(plain, 3, alpha=0.6, vocabulary=29, cost=draft))
     finally:
         del draft.forward_with_states
-    free = run(target, Synthetic(plain, 3, alpha=0.6, vocabulary=29))
-    other = run(target, Synthetic(plain, 3, alpha=0.6, vocabulary=29, seed=1))
+    free = run(target, SyntheticDrafter(plain, 3, alpha=0.6, vocabulary=29))
+    other = run(target, SyntheticDrafter(plain, 3, alpha=0.6, vocabulary=29, seed=1))
     histograms = [{k: a.histogram for k, a in x.items()} for x in (costly, free, other)]
     assert histograms[0] == histograms[1] != histograms[2]
     assert len(calls) >= 3 * sum(a.rounds for a in costly.values())

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers import LlamaConfig as Config
 from transformers import LlamaForCausalLM as Llama
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel, Intersection, Parts, make_drafter
 from draftproof.decoding.drafters.intersection import shared_tokens, text_round_trip
 from draftproof.lab.models import model_path
@@ -66,7 +66,7 @@ def other_ids(lab):
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_renumbering_the_draft_changes_nothing_at_all(lab, other_ids, temperature):
-    """Its proposals, translated, are those of the draft: same tokens, counts and coins."""
+    """Its proposals, translated, are those of the draft: same tokens, counts and uniforms."""
     target, tokenizer, asked = lab
     draft, twin, other = other_ids
     assert other.get_vocab() != tokenizer.get_vocab()
@@ -81,7 +81,9 @@ def test_renumbering_the_draft_changes_nothing_at_all(lab, other_ids, temperatur
     ]  # fmt: skip
     seen = []
     for drafter in drafters:
-        answers = decode(target, asked, eos={2}, drafter=drafter, temperature=temperature, batch=4)
+        answers = decode(
+            target, asked, Settings(eos={2}, drafter=drafter, temperature=temperature, batch=4)
+        )
         seen.append({a.id: (a.tokens, a.histogram) for a in answers})
     same = sum(seen[0][i] == seen[1][i] for i in seen[0])
     # a text whose tokens are not the ones that the tokenizer would choose reads differently
@@ -104,9 +106,9 @@ def test_a_draft_with_fewer_words_changes_nothing(lab):
     parts = Parts(target=target, gamma=3, draft=small, tokenizers=(tokenizer, other))
     shared = shared_tokens(tokenizer.get_vocab(), other.get_vocab())
     assert 256 <= len(shared) < len(tokenizer)
-    plain = {a.id: a.tokens for a in decode(target, asked, eos={2}, batch=4)}
+    plain = {a.id: a.tokens for a in decode(target, asked, Settings(eos={2}, batch=4))}
     drafter = make_drafter("intersection", parts)
-    answers = list(decode(target, asked, eos={2}, drafter=drafter, batch=4))
+    answers = list(decode(target, asked, Settings(eos={2}, drafter=drafter, batch=4)))
     assert {a.id: a.tokens for a in answers} == plain
     assert sum(a.drafted for a in answers) > 0
 
@@ -128,7 +130,7 @@ def test_only_shared_tokens_are_proposed_and_q_says_so(lab, other_ids):
         return proposal
 
     drafter.propose = propose
-    list(decode(target, asked[:4], eos={2}, drafter=drafter, temperature=1.0, batch=4))
+    list(decode(target, asked[:4], Settings(eos={2}, drafter=drafter, temperature=1.0, batch=4)))
     outside = torch.ones(target.vocab_size, dtype=torch.bool)
     outside[list(few.values())] = False
     for tokens, q in rows:
@@ -157,8 +159,8 @@ def test_a_text_that_grows_beyond_the_draft_is_no_longer_drafted_for(target, str
     asked = [
         Request(id=str(n), prompt=tuple(range(1, 29)) * n, max_new_tokens=40) for n in (1, 2, 3)
     ]
-    plain = {a.id: a.tokens for a in decode(target, asked, eos=(), batch=3)}
-    answers = list(decode(target, asked, eos=(), drafter=drafter, batch=3))
+    plain = {a.id: a.tokens for a in decode(target, asked, Settings(eos=(), batch=3))}
+    answers = list(decode(target, asked, Settings(eos=(), drafter=drafter, batch=3)))
     assert {a.id: a.tokens for a in answers} == plain
     letters = {a.id: "".join(a.provenance) for a in answers}
     assert set(letters["1"][:3]) <= set("dcb")

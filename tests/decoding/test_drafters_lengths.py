@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 
 EOS = {0}
@@ -23,7 +23,7 @@ def requests(count=12, new=24, vocab=29):
 
 def run(target, drafter, asked=None, eos=EOS, **options):
     asked = asked or requests()
-    return {a.id: a for a in decode(target, asked, eos=eos, drafter=drafter, **options)}
+    return {a.id: a for a in decode(target, asked, Settings(eos=eos, drafter=drafter, **options))}
 
 
 def lengths_of(drafter):

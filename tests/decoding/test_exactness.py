@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 
 
@@ -38,7 +38,7 @@ def prompts(count):
 
 
 def answers(target, requests, **options):
-    return {a.id: a for a in decode(target, requests, eos={-1}, batch=4, **options)}
+    return {a.id: a for a in decode(target, requests, Settings(eos={-1}, batch=4, **options))}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

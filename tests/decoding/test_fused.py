@@ -18,7 +18,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters.draft_model import DraftModel
 from draftproof.decoding.drafters.early_exit import EarlyExit
 from draftproof.decoding.trees import tree_of
@@ -215,9 +215,11 @@ def test_fast_is_exact(target, batch):
         Request(id=str(i), prompt=tuple(torch.randint(0, 61, (5 + i,)).tolist()), max_new_tokens=30)
         for i in range(6)
     ]
-    plain = {a.id: a for a in decode(target, requests, eos=(), logprobs=True)}
+    plain = {a.id: a for a in decode(target, requests, Settings(eos=(), logprobs=True))}
     for drafter in (DraftModel(draft, 4), EarlyExit(target, 3, layers=1)):
-        for answer in decode(target, requests, eos=(), drafter=drafter, batch=batch, logprobs=True):
+        for answer in decode(
+            target, requests, Settings(eos=(), drafter=drafter, batch=batch, logprobs=True)
+        ):
             assert answer.tokens == plain[answer.id].tokens
             assert answer.logprobs == plain[answer.id].logprobs
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import DynamicEagle, Eagle, Medusa
 from draftproof.decoding.drafters.eagle_dynamic import select
 from draftproof.decoding.drafters.eagle_head import EagleHead, EagleShape, rotated
@@ -62,7 +62,7 @@ def requests(count=8, new=20, vocab=29):
 
 
 def run(target, drafter=None, asked=None, **options):
-    answers = decode(target, asked or requests(), eos=EOS, drafter=drafter, **options)
+    answers = decode(target, asked or requests(), Settings(eos=EOS, drafter=drafter, **options))
     return {a.id: a for a in answers}
 
 
@@ -283,7 +283,9 @@ def test_rechecking_moves_heads_to_the_right_place(target, name):
     found = {
         a.id: a
         for a in decode(
-            target, asked, eos=EOS, drafter=drafter, batch=3, exactness="recheck", noise_bound=1.0
+            target,
+            asked,
+            Settings(eos=EOS, drafter=drafter, batch=3, exactness="recheck", noise_bound=1.0),
         )
     }
     assert tokens(found) == tokens(plain)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import DynamicEagle, Medusa, Parts, make_drafter
 from draftproof.decoding.drafters.eagle_head import EagleHead, EagleShape
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads, MedusaShape
@@ -24,7 +24,7 @@ def eagle_head():
 
 def run(target, drafter, asked=None, **options):
     asked = asked or [Request(id="x", prompt=(3, 4, 5), max_new_tokens=4)]
-    return list(decode(target, asked, eos=(), drafter=drafter, **options))
+    return list(decode(target, asked, Settings(eos=(), drafter=drafter, **options)))
 
 
 def test_trees_that_are_none_are_refused(target):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.rules import Block, Ensemble, Exact, Threshold, Typical
 from draftproof.records import DraftproofError
@@ -23,7 +23,7 @@ def requests(count: int = 12, new: int = 24, vocab: int = 29):
 
 def run(target, **options):
     asked = options.pop("asked", None) or requests()
-    return {a.id: a for a in decode(target, asked, eos=EOS, **options)}
+    return {a.id: a for a in decode(target, asked, Settings(eos=EOS, **options))}
 
 
 def test_plain_decoding_is_what_generate_writes(target, greedy_by_generate):
@@ -97,9 +97,9 @@ def test_length_limit_holds_inside_a_block(target):
 def test_nothing_follows_the_end_of_sequence(target):
     """Every token that plain decoding ever writes serves once as the end of sequence."""
     asked = requests(4)
-    plain = {a.id: a.tokens for a in decode(target, asked, eos=())}
+    plain = {a.id: a.tokens for a in decode(target, asked, Settings(eos=()))}
     for stop in sorted({t for tokens in plain.values() for t in tokens}):
-        for a in decode(target, asked, eos={stop}, drafter=DraftModel(target, 5)):
+        for a in decode(target, asked, Settings(eos={stop}, drafter=DraftModel(target, 5))):
             whole = plain[a.id]
             expected = whole[: whole.index(stop) + 1] if stop in whole else whole
             assert a.tokens == expected
@@ -118,7 +118,7 @@ def test_sampling_keeps_the_law_of_the_target(target, draft):
     asked = [Request(id=str(i), prompt=prompt, max_new_tokens=2, seed=i) for i in range(n)]
     counts = torch.zeros(vocab, vocab, dtype=torch.float64)
     for a in decode(
-        target, asked, eos=(), drafter=DraftModel(draft, 2), temperature=1.0, batch=250
+        target, asked, Settings(eos=(), drafter=DraftModel(draft, 2), temperature=1.0, batch=250)
     ):
         counts[a.tokens[0], a.tokens[1]] += 1
     with torch.inference_mode():
@@ -152,10 +152,13 @@ def test_same_width_gives_the_same_bits(target, draft):
         try:
             list(
                 decode(
-                    target, asked, eos=EOS, drafter=drafter, width=4, capacity=96,
-                    exactness="same_shape",
+                    target,
+                    asked,
+                    Settings(
+                        eos=EOS, drafter=drafter, width=4, capacity=96, exactness="same_shape"
+                    ),
                 )
-            )  # fmt: skip
+            )
         finally:
             del target.forward_with_states
         rows[name] = {int(s[0]): x[0, 0] for s, x in seen if x.shape[1] == 4}
@@ -168,11 +171,11 @@ def test_same_width_gives_the_same_bits(target, draft):
 def test_lossy_rule_differs_and_says_so(target, draft):
     plain = run(target)
     for rule in (Typical(epsilon=0.01, delta=0.05), Ensemble(weight=0.1), Threshold(single=0.01)):
-        assert rule.promise == "L0"
+        assert rule.facts.promise == "L0"
         lossy = run(target, drafter=DraftModel(draft, 4), rule=rule)
         assert any(lossy[k].tokens != plain[k].tokens for k in plain), rule
     for rule in (Exact(), Block(), Ensemble(weight=1.0), Threshold()):
-        assert rule.promise == "L2" or rule.name in {"ensemble", "threshold"}
+        assert rule.facts.promise == "L2" or rule.name in {"ensemble", "threshold"}
         same = run(target, drafter=DraftModel(draft, 4), rule=rule)
         assert all(same[k].tokens == plain[k].tokens for k in plain), rule
 

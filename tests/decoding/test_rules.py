@@ -23,13 +23,13 @@ def laws(seed: int):
 def joint_law(rule, logits, q, temperature: float, grid: int, one_hot: bool = False):
     """Exact-up-to-grid joint law of the first two tokens of a round continued plainly.
 
-    The acceptance coins are integrated on a midpoint grid per draft, the last coin by the law
-    of the residual itself (read off `draw` with a fine grid of coins).
+    The acceptance uniforms are integrated on a midpoint grid per draft, the last coin by the law
+    of the residual itself (read off `draw` with a fine grid of uniforms).
     """
     law = torch.zeros(V, V, dtype=torch.float64)
     p = {k: torch.softmax(v.double() / temperature, 0) for k, v in logits.items()}
     mid = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
-    coins = torch.cartesian_prod(mid, mid, mid)
+    uniforms = torch.cartesian_prod(mid, mid, mid)
     for drafts in itertools.product(range(V), repeat=GAMMA):
         if one_hot:
             weight = 1.0 if drafts == (0, 1) else 0.0
@@ -37,7 +37,7 @@ def joint_law(rule, logits, q, temperature: float, grid: int, one_hot: bool = Fa
             weight = float(q[()][drafts[0]].double() * q[drafts[:1]][drafts[1]].double())
         if not weight:
             continue
-        n = coins.shape[0]
+        n = uniforms.shape[0]
         rows = torch.stack([logits[drafts[:i]] for i in range(GAMMA + 1)]).expand(n, -1, -1)
         q_rows = (
             None
@@ -45,7 +45,7 @@ def joint_law(rule, logits, q, temperature: float, grid: int, one_hot: bool = Fa
             else torch.stack([q[drafts[:i]] for i in range(GAMMA)]).expand(n, -1, -1)
         )
         drafted = torch.tensor([drafts]).expand(n, -1)
-        accepted, token, *_ = rule.verify(drafted, rows, q_rows, coins, temperature)
+        accepted, token, *_ = rule.verify(drafted, rows, q_rows, uniforms, temperature)
         for a in range(GAMMA + 1):
             for x in range(V):
                 share = weight * float(((accepted == a) & (token == x)).double().mean())
@@ -74,8 +74,8 @@ def test_lossless_rules_keep_the_law(seed, rule, one_hot):
 
 def test_a_lenient_accept_breaks_the_law():
     class Lenient(Exact):
-        def verify(self, drafts, logits, q, coins, temperature, course=None):
-            return super().verify(drafts, logits, q, coins * 0.2, temperature)
+        def verify(self, drafts, logits, q, uniforms, temperature, state=None):
+            return super().verify(drafts, logits, q, uniforms * 0.2, temperature)
 
     logits, q = laws(0)
     law, p = joint_law(Lenient(), logits, q, 0.8, grid=60)
@@ -94,7 +94,7 @@ def test_lossy_rules_break_the_law(rule):
 @pytest.mark.parametrize("seed", range(4))
 def test_block_verification_keeps_at_least_as_much(seed):
     logits, q = laws(seed)
-    coins = torch.rand(40_000, GAMMA + 1, dtype=torch.float64, generator=torch.Generator())
+    uniforms = torch.rand(40_000, GAMMA + 1, dtype=torch.float64, generator=torch.Generator())
     mean = {}
     for rule in (Exact(), Block()):
         total = 0.0
@@ -102,10 +102,10 @@ def test_block_verification_keeps_at_least_as_much(seed):
             weight = float(q[()][drafts[0]].double() * q[drafts[:1]][drafts[1]].double())
             rows = torch.stack([logits[drafts[:i]] for i in range(GAMMA + 1)])
             q_rows = torch.stack([q[drafts[:i]] for i in range(GAMMA)])
-            n = coins.shape[0]
+            n = uniforms.shape[0]
             out = rule.verify(
                 torch.tensor([drafts]).expand(n, -1), rows.expand(n, -1, -1),
-                q_rows.expand(n, -1, -1), coins, 0.8,
+                q_rows.expand(n, -1, -1), uniforms, 0.8,
             )  # fmt: skip
             total += weight * float(out.accepted.double().mean())
         mean[rule.name] = total
@@ -117,26 +117,28 @@ def test_ensemble_verifies_against_the_mixture():
     p, q = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.1, 0.3, 0.6])
     n = 200
     mid = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    coins = torch.cartesian_prod(mid, mid)
+    uniforms = torch.cartesian_prod(mid, mid)
     law = torch.zeros(3, dtype=torch.float64)
     for x in range(3):
-        rows = p.log().expand(coins.shape[0], 2, 3)
-        drafts = torch.full((coins.shape[0], 1), x)
-        out = Ensemble(weight=0.4).verify(drafts, rows, q.expand(coins.shape[0], 1, 3), coins, 1.0)
+        rows = p.log().expand(uniforms.shape[0], 2, 3)
+        drafts = torch.full((uniforms.shape[0], 1), x)
+        out = Ensemble(weight=0.4).verify(
+            drafts, rows, q.expand(uniforms.shape[0], 1, 3), uniforms, 1.0
+        )
         first = torch.where(out.accepted == 1, x, out.token)
-        law += float(q[x]) * torch.bincount(first, minlength=3) / coins.shape[0]
+        law += float(q[x]) * torch.bincount(first, minlength=3) / uniforms.shape[0]
     assert torch.allclose(law, (0.4 * p + 0.6 * q).double(), atol=0.01)
     with pytest.raises(ValueError, match="dense q"):
-        Ensemble().verify(drafts, rows, None, coins, 0.0)
+        Ensemble().verify(drafts, rows, None, uniforms, 0.0)
 
 
 def test_thresholds_keep_what_is_likely_enough():
     logits = torch.log(torch.tensor([[[0.6, 0.3, 0.1], [0.6, 0.3, 0.1]]]))
-    coins = torch.zeros(1, 2, dtype=torch.float64)
+    uniforms = torch.zeros(1, 2, dtype=torch.float64)
     for single, kept in [(1.0, [1, 0, 0]), (0.25, [1, 1, 0]), (0.001, [1, 1, 1])]:
         rule = Threshold(single=single)
         got = [
-            int(rule.verify(torch.tensor([[x]]), logits, None, coins, 0.0).accepted)
+            int(rule.verify(torch.tensor([[x]]), logits, None, uniforms, 0.0).accepted)
             for x in range(3)
         ]
         assert got == kept
@@ -144,9 +146,9 @@ def test_thresholds_keep_what_is_likely_enough():
 
 def test_greedy_keeps_the_argmax_run_and_corrects():
     logits = torch.tensor([[[0.0, 2, 1], [3, 0, 0], [0, 0, 4]]])
-    coins = torch.zeros(1, 3, dtype=torch.float64)
+    uniforms = torch.zeros(1, 3, dtype=torch.float64)
     for drafts, accepted, token in [((1, 0), 2, 2), ((1, 2), 1, 0), ((0, 0), 0, 1)]:
-        out = Exact().verify(torch.tensor([drafts]), logits, None, coins, 0.0)
+        out = Exact().verify(torch.tensor([drafts]), logits, None, uniforms, 0.0)
         assert (int(out.accepted), int(out.token)) == (accepted, token)
 
 
@@ -157,14 +159,14 @@ def test_ties_go_to_the_lowest_id():
 
 
 def test_equal_laws_accept_everything_and_disjoint_ones_nothing():
-    coins = torch.rand(200, 2, dtype=torch.float64)
+    uniforms = torch.rand(200, 2, dtype=torch.float64)
     row = torch.log(torch.tensor([0.5, 0.3, 0.2])).expand(200, 2, 3)
     drafts = torch.randint(0, 3, (200, 1))
-    same = Exact().verify(drafts, row, torch.softmax(row[:, :1], -1), coins, 1.0)
+    same = Exact().verify(drafts, row, torch.softmax(row[:, :1], -1), uniforms, 1.0)
     assert bool((same.accepted == 1).all())
     q = torch.tensor([0.0, 0.0, 1.0]).expand(200, 1, 3)
     p = torch.tensor([0.6, 0.4, 0.0]).log().expand(200, 2, 3)
-    none = Exact().verify(torch.full((200, 1), 2), p, q, coins, 1.0)
+    none = Exact().verify(torch.full((200, 1), 2), p, q, uniforms, 1.0)
     assert bool((none.accepted == 0).all())
     assert bool((none.token < 2).all())
 
@@ -184,19 +186,19 @@ def test_typical_on_a_row_tempered_to_zero_is_the_argmax_test():
     torch.manual_seed(0)
     logits = torch.randn(500, 3, 7)
     drafts = torch.randint(0, 7, (500, 2))
-    coins = torch.zeros(500, 3, dtype=torch.float64)
-    lossy = Typical(tempered=True).verify(drafts, logits, None, coins, 0.0)
-    exact = Exact().verify(drafts, logits, None, coins, 0.0)
+    uniforms = torch.zeros(500, 3, dtype=torch.float64)
+    lossy = Typical(tempered=True).verify(drafts, logits, None, uniforms, 0.0)
+    exact = Exact().verify(drafts, logits, None, uniforms, 0.0)
     assert torch.equal(lossy.accepted, exact.accepted)
     assert torch.equal(lossy.token, exact.token)
-    untempered = Typical().verify(drafts, logits, None, coins, 0.0)
+    untempered = Typical().verify(drafts, logits, None, uniforms, 0.0)
     assert int((untempered.accepted > exact.accepted).sum()) > 50
 
 
 def test_draw_never_takes_a_token_without_weight():
     weights = torch.tensor([[0.0, 1.0, 0.0, 2.0, 0.0]]).expand(5, -1)
-    coins = torch.tensor([0.0, 0.3333, 0.3334, 0.9999, 1 - 2**-53], dtype=torch.float64)
-    assert draw(weights, coins).tolist() == [1, 1, 3, 3, 3]
+    uniforms = torch.tensor([0.0, 0.3333, 0.3334, 0.9999, 1 - 2**-53], dtype=torch.float64)
+    assert draw(weights, uniforms).tolist() == [1, 1, 3, 3, 3]
 
 
 def test_unknown_rules_and_options_are_named():

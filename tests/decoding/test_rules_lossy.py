@@ -8,20 +8,20 @@ import torch
 from click.testing import CliRunner
 
 from draftproof.cli import main
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.rules import (
     RULES,
     EntropyAware,
     Exact,
     Fly,
-    Promise,
     Relaxed,
     Synthetic,
     TreeRule,
     make_rule,
 )
 from draftproof.decoding.rules.entropy_aware import doubtful_law, entropy_thresholds
+from draftproof.records.rules import RULE_FACTS, PromiseLevel
 
 V, GAMMA, POINTS = 3, 2, 2**13
 
@@ -77,7 +77,7 @@ def test_entropy_aware_has_one_law_whatever_gamma(rule, gamma):
     temperature, law = 0.8, {}
     hot = {k: torch.softmax(v.log() / temperature, 0) for k, v in q.items()}
     step = {k: law_of_one_token(rule, logits[k], q[k], temperature) for k in logits}
-    coins = torch.quasirandom.SobolEngine(gamma + 1, scramble=True, seed=1).draw(POINTS).double()
+    uniforms = torch.quasirandom.SobolEngine(gamma + 1, scramble=True, seed=1).draw(POINTS).double()
     for drafts in itertools.product(range(V), repeat=gamma):
         weight = 1.0
         for i, token in enumerate(drafts):
@@ -87,7 +87,7 @@ def test_entropy_aware_has_one_law_whatever_gamma(rule, gamma):
             torch.tensor([drafts]).expand(POINTS, -1),
             torch.stack([logits[k] for k in prefixes]).expand(POINTS, -1, -1),
             torch.stack([hot[k] for k in prefixes]).expand(POINTS, -1, -1),
-            coins, temperature,
+            uniforms, temperature,
         )  # fmt: skip
         for a, x in itertools.product(range(gamma + 1), range(V)):
             share = weight * float(((out.accepted == a) & (out.token == x)).double().mean())
@@ -120,10 +120,12 @@ def test_entropy_aware_greedy_does_not_depend_on_gamma(target, draft):
     asked = [Request(id=str(i), prompt=(3 + i, 9, 4), max_new_tokens=24) for i in range(6)]
     texts = []
     for gamma in (1, 2, 5):
-        answers = decode(target, asked, eos={0}, drafter=DraftModel(draft, gamma), rule=rule)
+        answers = decode(
+            target, asked, Settings(eos={0}, drafter=DraftModel(draft, gamma), rule=rule)
+        )
         texts.append({a.id: a.tokens for a in answers})
     assert texts[0] == texts[1] == texts[2]
-    plain = {a.id: a.tokens for a in decode(target, asked, eos={0})}
+    plain = {a.id: a.tokens for a in decode(target, asked, Settings(eos={0}))}
     assert texts[0] != plain
 
 
@@ -166,11 +168,11 @@ def test_fly_forgives_what_its_formula_forgives(rule, gamma):
     drafts = logits[:, :gamma].argmax(-1)
     other = torch.randint(0, 5, drafts.shape, generator=generator)
     drafts = torch.where(torch.rand(drafts.shape, generator=generator) < 0.3, other, drafts)
-    coins = torch.zeros(400, gamma + 1, dtype=torch.float64)
-    out = rule.verify(drafts, logits, None, coins, 0.0)
+    uniforms = torch.zeros(400, gamma + 1, dtype=torch.float64)
+    out = rule.verify(drafts, logits, None, uniforms, 0.0)
     by_hand = [fly_by_hand(rule, d.tolist(), x, gamma) for d, x in zip(drafts, logits, strict=True)]
     assert out.accepted.tolist() == by_hand
-    exact = Exact().verify(drafts, logits, None, coins, 0.0)
+    exact = Exact().verify(drafts, logits, None, uniforms, 0.0)
     forgiven = int((out.accepted > exact.accepted).sum())
     assert forgiven == 0 if gamma == 1 or rule.window == 9 else gamma == 2 or forgiven > 0
     assert out.token.tolist() == [int(logits[i, a].argmax()) for i, a in enumerate(by_hand)]
@@ -181,13 +183,13 @@ def test_fly_with_a_bar_too_high_is_the_exact_rule_at_any_temperature():
     logits = torch.randn(2000, 4, 5, generator=generator)
     q = torch.softmax(torch.randn(2000, 3, 5, generator=generator), -1)
     drafts = torch.randint(0, 5, (2000, 3), generator=generator)
-    coins = torch.rand(2000, 4, dtype=torch.float64, generator=generator)
+    uniforms = torch.rand(2000, 4, dtype=torch.float64, generator=generator)
     for rows in (q, None):
-        ours = Fly(entropy=5.0).verify(drafts, logits, rows, coins, 0.7)
-        exact = Exact().verify(drafts, logits, rows, coins, 0.7)
+        ours = Fly(entropy=5.0).verify(drafts, logits, rows, uniforms, 0.7)
+        exact = Exact().verify(drafts, logits, rows, uniforms, 0.7)
         assert torch.equal(ours.accepted, exact.accepted)
         assert torch.equal(ours.token, exact.token)
-        lossy = Fly().verify(drafts, logits, rows, coins, 0.7)
+        lossy = Fly().verify(drafts, logits, rows, uniforms, 0.7)
         assert int((lossy.accepted > exact.accepted).sum()) > 0
 
 
@@ -195,24 +197,24 @@ def test_relaxed_keeps_what_is_near_the_best():
     p = torch.tensor([0.4, 0.3, 0.2, 0.1])
     rows = p.log().expand(4, 2, 4)
     drafts = torch.arange(4)[:, None]
-    coins = torch.zeros(4, 2, dtype=torch.float64)
+    uniforms = torch.zeros(4, 2, dtype=torch.float64)
     for top, delta, kept in [
         (1, 0.0, [1, 0, 0, 0]), (1, 0.9, [1, 0, 0, 0]), (2, 0.9, [1, 1, 0, 0]),
         (4, 0.15, [1, 1, 0, 0]), (4, 0.25, [1, 1, 1, 0]), (10, 0.6, [1, 1, 1, 1]),
     ]:  # fmt: skip
-        out = Relaxed(top=top, delta=delta).verify(drafts, rows, None, coins, 0.0)
+        out = Relaxed(top=top, delta=delta).verify(drafts, rows, None, uniforms, 0.0)
         assert out.accepted.tolist() == kept
         assert out.token.tolist() == [0] * 4
     with pytest.raises(ValueError, match="temperature"):
-        Relaxed().verify(drafts, rows, None, coins, 0.5)
+        Relaxed().verify(drafts, rows, None, uniforms, 0.5)
 
 
 def test_relaxed_with_tensorrt_defaults_is_the_exact_rule_even_at_ties():
     logits = torch.randint(0, 3, (500, 3, 4), generator=torch.Generator().manual_seed(1)).float()
     drafts = torch.randint(0, 4, (500, 2), generator=torch.Generator().manual_seed(2))
-    coins = torch.zeros(500, 3, dtype=torch.float64)
-    ours = Relaxed(top=1, delta=0.0).verify(drafts, logits, None, coins, 0.0)
-    exact = Exact().verify(drafts, logits, None, coins, 0.0)
+    uniforms = torch.zeros(500, 3, dtype=torch.float64)
+    ours = Relaxed(top=1, delta=0.0).verify(drafts, logits, None, uniforms, 0.0)
+    exact = Exact().verify(drafts, logits, None, uniforms, 0.0)
     assert torch.equal(ours.accepted, exact.accepted)
     assert torch.equal(ours.token, exact.token)
 
@@ -222,10 +224,17 @@ def test_synthetic_keeps_by_coin_also_in_the_loop(target, stranger, temperature)
     asked = [Request(id=str(i), prompt=(3, 9, 4), max_new_tokens=80, seed=i) for i in range(8)]
     answers = list(
         decode(
-            target, asked, eos=(), drafter=DraftModel(stranger, 3), rule=Synthetic(rate=0.6),
-            temperature=temperature, batch=4,
+            target,
+            asked,
+            Settings(
+                eos=(),
+                drafter=DraftModel(stranger, 3),
+                rule=Synthetic(rate=0.6),
+                temperature=temperature,
+                batch=4,
+            ),
         )
-    )  # fmt: skip
+    )
     rounds = sum(a.rounds for a in answers)
     mean = sum(a.accepted for a in answers) / rounds
     # 0.6 + 0.36 + 0.216, the last round of each answer may be cut
@@ -237,10 +246,12 @@ def test_every_rule_says_what_it_promises():
     lossless = {"block", "exact"}
     for name, rule in RULES.items():
         assert rule.name == name
-        assert (rule.promise is Promise.LOSSY) == (name not in lossless)
+        assert (rule.facts.promise is PromiseLevel.LOSSY) == (name not in lossless)
     trees = {name for name, rule in RULES.items() if issubclass(rule, TreeRule)}
     assert {"exact", "threshold", "typical"} <= trees
     assert not trees & {"block", "fly", "relaxed", "synthetic"}
+    assert trees == {name for name, facts in RULE_FACTS.items() if facts.judges_trees}
+    assert {name: rule.facts for name, rule in RULES.items()} == RULE_FACTS
 
 
 def test_the_command_shows_options_and_what_is_required():

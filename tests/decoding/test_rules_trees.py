@@ -79,9 +79,15 @@ def law_of(rule, parents, logits, q, kind, temperature):
         texts = prefixes_of(parents, tokens)
         rows = torch.stack([logits[t] for t in texts]).expand(POINTS, -1, -1)
         q_rows = torch.stack([q[t] for t in texts]).expand(POINTS, -1, -1)
-        coins = points(size + 1, seed)
+        uniforms = points(size + 1, seed)
         nodes, accepted, token = rule.verify_tree(
-            torch.tensor([tokens]).expand(POINTS, -1), tree, rows, q_rows, kind, coins, temperature
+            torch.tensor([tokens]).expand(POINTS, -1),
+            tree,
+            rows,
+            q_rows,
+            kind,
+            uniforms,
+            temperature,
         )
         last = torch.where(
             accepted > 0, nodes.gather(1, (accepted - 1).clamp(min=0)[:, None])[:, 0], 0
@@ -144,8 +150,8 @@ def test_thresholds_of_one_keep_the_law_of_the_target(shape):
 )
 def test_taking_siblings_for_another_kind_breaks_the_law(drawn, judged):
     class Mistaken:
-        def verify_tree(self, tokens, tree, logits, q, kind, coins, temperature):
-            return Exact().verify_tree(tokens, tree, logits, q, judged, coins, temperature)
+        def verify_tree(self, tokens, tree, logits, q, kind, uniforms, temperature):
+            return Exact().verify_tree(tokens, tree, logits, q, judged, uniforms, temperature)
 
     errors = []
     for seed in range(4):
@@ -157,9 +163,9 @@ def test_taking_siblings_for_another_kind_breaks_the_law(drawn, judged):
 
 def test_independent_siblings_less_their_repetitions_are_drawn_without_replacement():
     class Other:
-        def verify_tree(self, tokens, tree, logits, q, kind, coins, temperature):
+        def verify_tree(self, tokens, tree, logits, q, kind, uniforms, temperature):
             kind = Kind.WITHOUT_REPLACEMENT
-            return Exact().verify_tree(tokens, tree, logits, q, kind, coins, temperature)
+            return Exact().verify_tree(tokens, tree, logits, q, kind, uniforms, temperature)
 
     logits, q = laws(2, 1)
     law = law_of(Other(), SHAPES["all of the vocabulary"], logits, q, Kind.DENSE, 0.8)
@@ -173,15 +179,15 @@ def test_rows_may_have_trees_of_their_own():
     tokens = torch.randint(0, 5, (n, 3), generator=generator)
     logits = torch.randn(n, 4, 5, generator=generator) * 2
     q = torch.softmax(torch.randn(n, 4, 5, generator=generator), -1)
-    coins = torch.rand(n, 4, dtype=torch.float64, generator=generator)
+    uniforms = torch.rand(n, 4, dtype=torch.float64, generator=generator)
     which = torch.randint(0, len(shapes), (n,), generator=generator)
     together = tree_of(torch.tensor(shapes)[which], deepest=3)
     for kind, temperature in itertools.product(Kind, (0.0, 0.7)):
-        out = Exact().verify_tree(tokens, together, logits, q, kind, coins, temperature)
+        out = Exact().verify_tree(tokens, together, logits, q, kind, uniforms, temperature)
         for i, shape in enumerate(shapes):
             at = which == i
             own = Exact().verify_tree(
-                tokens[at], tree_of(shape), logits[at], q[at], kind, coins[at], temperature
+                tokens[at], tree_of(shape), logits[at], q[at], kind, uniforms[at], temperature
             )
             assert torch.equal(own.accepted, out.accepted[at])
             assert torch.equal(own.token, out.token[at])
@@ -196,14 +202,14 @@ def test_a_chain_is_judged_alike_as_chain_and_as_tree(temperature):
     tokens = torch.randint(0, 4, (2000, 3), generator=generator)
     logits = torch.randn(2000, 4, 4, generator=generator) * 2
     q = torch.softmax(torch.randn(2000, 4, 4, generator=generator), -1)
-    coins = torch.rand(2000, 4, dtype=torch.float64, generator=generator)
+    uniforms = torch.rand(2000, 4, dtype=torch.float64, generator=generator)
     for kind in Kind:
         rows = None if kind is Kind.ONE_HOT else q
         flat = Exact().verify(
-            tokens, logits, None if rows is None else rows[:, :3], coins, temperature
+            tokens, logits, None if rows is None else rows[:, :3], uniforms, temperature
         )
         tree = Exact().verify_tree(
-            tokens, tree_of(chain(3)), logits, rows, kind, coins, temperature
+            tokens, tree_of(chain(3)), logits, rows, kind, uniforms, temperature
         )
         assert torch.equal(flat.accepted, tree.accepted)
         assert torch.equal(flat.token, tree.token)
@@ -218,8 +224,8 @@ def test_greedy_follows_the_argmax_through_the_tree():
     tokens = torch.tensor([[0, 2, 1, 1, 0]])
     rows = [[0, 1, 4], [9, 0, 0], [0, 5, 1], [0, 0, 0], [0, 3, 7], [1, 0, 0]]
     logits = torch.tensor([rows], dtype=torch.float32)
-    coins = torch.zeros(1, 6, dtype=torch.float64)
-    out = Exact().verify_tree(tokens, tree_of(parents), logits, None, Kind.ONE_HOT, coins, 0.0)
+    uniforms = torch.zeros(1, 6, dtype=torch.float64)
+    out = Exact().verify_tree(tokens, tree_of(parents), logits, None, Kind.ONE_HOT, uniforms, 0.0)
     assert out.nodes[0, :2].tolist() == [2, 4]
     assert (int(out.accepted), int(out.token)) == (2, 2)
 
@@ -231,14 +237,14 @@ def test_a_sibling_proposed_twice_counts_once(kind, temperature):
     generator = torch.Generator().manual_seed(5)
     logits = torch.randn(3000, 3, 4, generator=generator) * 2
     q = torch.softmax(torch.randn(3000, 3, 4, generator=generator), -1)
-    coins = torch.rand(3000, 3, dtype=torch.float64, generator=generator)
+    uniforms = torch.rand(3000, 3, dtype=torch.float64, generator=generator)
     token = torch.randint(0, 4, (3000, 1), generator=generator)
     once = Exact().verify_tree(
-        token, tree_of([-1, 0]), logits[:, :2], q[:, :2], kind, coins[:, [0, 2]], temperature
+        token, tree_of([-1, 0]), logits[:, :2], q[:, :2], kind, uniforms[:, [0, 2]], temperature
     )
     twice = Exact().verify_tree(
         token.expand(-1, 2), tree_of([-1, 0, 0]), logits[:, [0, 1, 1]], q[:, [0, 1, 1]], kind,
-        coins, temperature,
+        uniforms, temperature,
     )  # fmt: skip
     assert bool((twice.nodes[:, 0] <= 1).all())
     assert torch.equal(once.accepted, twice.accepted)
@@ -252,12 +258,12 @@ def test_a_draft_without_further_tokens_is_judged_without_coin():
     p = torch.tensor([0.2, 0.3, 0.5])
     q = torch.tensor([0.6, 0.4, 0.0])
     tree, n = tree_of([-1, 0, 0, 0]), 2**14
-    coins = torch.quasirandom.SobolEngine(4, scramble=True, seed=1).draw(n).double()
+    uniforms = torch.quasirandom.SobolEngine(4, scramble=True, seed=1).draw(n).double()
     law = torch.zeros(3, dtype=torch.float64)
     for tokens, weight in (([0, 1, 2], 0.6), ([1, 0, 2], 0.4)):
         out = Exact().verify_tree(
             torch.tensor([tokens]).expand(n, -1), tree, p.log().expand(n, 4, 3),
-            q.expand(n, 4, 3), Kind.WITHOUT_REPLACEMENT, coins, 1.0,
+            q.expand(n, 4, 3), Kind.WITHOUT_REPLACEMENT, uniforms, 1.0,
         )  # fmt: skip
         emitted = torch.where(
             out.accepted == 1, torch.tensor(tokens)[out.nodes[:, 0] - 1], out.token

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.rules import SafetyAware
 from draftproof.decoding.rules.sample_spaces import (
@@ -90,7 +90,7 @@ def test_sample_spaces_are_the_literal_ones(seed, vocab, common, alpha, likeness
     weight = torch.full((8,), alpha, dtype=torch.float64)
     spaces = sample_spaces(p, q, common, few)
     both = spaces.choose(spaces.composite(weight), spaces.both)
-    both = torch.where(spaces.spurned, spaces.favourite, both).tolist()
+    both = torch.where(spaces.argmax_outside_intersection, spaces.argmax, both).tolist()
     either = spaces.choose(spaces.composite(weight), spaces.either).tolist()
     assert both == intersection_choice(p, q, weight, common).tolist()
     assert either == union_choice(p, q, weight, common).tolist()
@@ -105,19 +105,19 @@ def test_sample_spaces_are_the_literal_ones(seed, vocab, common, alpha, likeness
 
 def follow(rule, p, q, gamma):
     """Verify round after round over given rows; return token, mode and match, and the state."""
-    course = rule.begin(1, torch.device("cpu"))
+    state = rule.begin(1, torch.device("cpu"))
     got, at = [], 0
     while at + gamma + 1 <= len(p):
         rows = slice(at, at + gamma + 1)
         drafts = q[rows][:gamma].argmax(-1)[None]
-        out = rule.verify(drafts, p[rows].log()[None], q[rows][None], None, 0.0, course)
+        out = rule.verify(drafts, p[rows].log()[None], q[rows][None], None, 0.0, state)
         emitted = [*drafts[0, : int(out.accepted)].tolist(), int(out.token)]
         told = zip(emitted, out.modes[0].tolist(), out.matches[0].tolist(), strict=False)
         got += list(told)
         at += len(emitted)
-        course = out.course
-        assert int(course.seen) == at % rule.window
-    return got, course
+        state = out.state
+        assert int(state.seen) == at % rule.window
+    return got, state
 
 
 @settings(max_examples=15, deadline=None)
@@ -134,10 +134,10 @@ def test_trajectory_is_the_published_one_for_every_draft_length(
     """Tokens, modes, thresholds and α, whatever number of tokens is drafted at a time."""
     p, q = random_rows(seed, 64, 40, likeness)
     rule = SafetyAware(window=window, threshold=threshold, common=6, alpha_intersection=0.45)
-    got, course = follow(rule, p, q, gamma)
+    got, state = follow(rule, p, q, gamma)
     wanted = list(literal_course(rule, list(zip(p, q, strict=True)), len(got) + 1))
     assert [(token, mode) for token, mode, _ in got] == [w[:2] for w in wanted[: len(got)]]
-    # the matches alone tell the whole course
+    # the matches alone tell the whole state
     course_of = timeline(rule, [match for _, _, match in got])
     assert [m.mode for m in course_of] == [w[1] for w in wanted[: len(got)]]
     assert [m.threshold for m in course_of] == [w[2] for w in wanted[: len(got)]]
@@ -147,8 +147,8 @@ def test_trajectory_is_the_published_one_for_every_draft_length(
     assert all(m.alpha == rule.alpha_union for m in course_of if m.mode == 2)
     if len(wanted) > len(got):
         _, mode, limit, alpha = wanted[len(got)]
-        assert (int(course.mode), float(course.threshold)) == (mode, pytest.approx(limit))
-        assert float(course.alpha) == pytest.approx(alpha)
+        assert (int(state.mode), float(state.threshold)) == (mode, pytest.approx(limit))
+        assert float(state.alpha) == pytest.approx(alpha)
 
 
 def test_six_stable_windows_close_the_safety_mode_for_good_and_fixed_keeps_it_open():
@@ -160,9 +160,9 @@ def test_six_stable_windows_close_the_safety_mode_for_good_and_fixed_keeps_it_op
         rule = SafetyAware(compat=compat, common=3)
         told = follow(rule, p, q, 1)[0]
         modes = [mode for _, mode, _ in told]
-        course = timeline(rule, [match for _, _, match in told])
-        assert [m.mode for m in course] == modes
-        assert min(m.threshold for m in course) == (0.0 if compat == "paper" else 0.2)
+        state = timeline(rule, [match for _, _, match in told])
+        assert [m.mode for m in state] == modes
+        assert min(m.threshold for m in state) == (0.0 if compat == "paper" else 0.2)
         assert set(modes[:49]) == {1}
         assert (2 in modes[49:]) is reopened
 
@@ -206,7 +206,9 @@ def test_models_decode_the_composite_for_every_draft_length(target, draft, stran
                 for i, prompt in enumerate(prompts)
             ]  # fmt: skip
             answers = decode(
-                target, asked, eos={0}, drafter=DraftModel(expert, gamma), rule=rule, batch=2
+                target,
+                asked,
+                Settings(eos={0}, drafter=DraftModel(expert, gamma), rule=rule, batch=2),
             )
             got = {a.id: list(zip(a.tokens, a.modes, strict=True)) for a in answers}
             assert [got[str(i)] for i in range(len(prompts))] == wanted

@@ -2,7 +2,7 @@
 
 import pytest
 
-from draftproof.decoding.batch import Batch
+from draftproof.decoding.loop import Batch
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.decoding.selftest import CHECKS
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from draftproof.decoding import Request, Shaping, decode
-from draftproof.decoding.batch import Batch
+from draftproof.decoding import Request, Settings, Shaping, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.drafters.drafter import Proposal
+from draftproof.decoding.loop import Batch
 from draftproof.decoding.processors import AnswerPenalties, shaping_of
 from draftproof.decoding.trees.tree import tree_of
 from draftproof.records import DraftproofError
@@ -51,8 +51,9 @@ def asked(make, new=18):
     ]
 
 
-def run(target, requests, eos=EOS, **options):
-    return {a.id: a for a in decode(target, requests, eos=eos, **options)}
+def run(target, requests, eos=EOS, batch_type=Batch, **options):
+    settings = Settings(eos=eos, **options)
+    return {a.id: a for a in decode(target, requests, settings, batch_type=batch_type)}
 
 
 @pytest.mark.parametrize("name", [*OPTIONS, *PENALTIES])
@@ -88,7 +89,7 @@ def test_plain_decoding_is_what_generate_writes(target, name):
 class ShapesWithTheCommittedText(Batch):
     """The classical mistake: every row of a block is shaped with the committed text."""
 
-    def _texts_of_columns(self, answer, drafts, parents):
+    def column_texts(self, answer, drafts, parents):
         return [answer] * (len(drafts) + 1)
 
 
@@ -186,7 +187,7 @@ def test_warpers_keep_the_law_with_top_p(target, draft):
     ]
     counts = torch.zeros(vocab, vocab, dtype=torch.float64)
     answers = decode(
-        target, requests, eos=(), drafter=DraftModel(draft, 2), temperature=1.3, batch=250
+        target, requests, Settings(eos=(), drafter=DraftModel(draft, 2), temperature=1.3, batch=250)
     )
     for a in answers:
         counts[a.tokens[0], a.tokens[1]] += 1

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.rules import SafeDecoding, SafetyAware, make_rule
 from draftproof.decoding.rules.timeline import spans, timeline
@@ -51,19 +51,19 @@ def autoregressive_law(rule, target, expert):
     """P(tokens, modes) of decoding the composite one token at a time."""
     law = {}
 
-    def walk(prefix, modes, course, chance):
+    def walk(prefix, modes, state, chance):
         if len(prefix) == LENGTH:
             law[prefix, modes] = law.get((prefix, modes), 0.0) + chance
             return
         p, q = (torch.softmax(rows[prefix].double(), 0).tolist() for rows in (target, expert))
         drawn = torch.softmax(expert[prefix].double() / T, 0).tolist()
-        mode = int(course.mode)
-        alpha = float(getattr(course, "alpha", torch.tensor(0.0)))
+        mode = int(state.mode)
+        alpha = float(getattr(state, "alpha", torch.tensor(0.0)))
         m = literal_law(rule, p, q, mode, alpha)
         for x in range(V):
             for match, share in ((True, min(m[x], drawn[x])), (False, max(m[x] - drawn[x], 0))):
                 if share > 0:
-                    after = rule.advance(course, torch.tensor([match]), torch.tensor([True]))
+                    after = rule.advance(state, torch.tensor([match]), torch.tensor([True]))
                     walk((*prefix, x), (*modes, mode), after, chance * share)
 
     walk((), (), rule.begin(1, CPU), 1.0)
@@ -71,11 +71,11 @@ def autoregressive_law(rule, target, expert):
 
 
 def speculative_law(rule, target, expert, gamma, grid):
-    """P(tokens, modes) of decoding in rounds, coins integrated on a midpoint grid."""
+    """P(tokens, modes) of decoding in rounds, uniforms integrated on a midpoint grid."""
     law = {}
     mid = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
-    coins = torch.cartesian_prod(*[mid] * (gamma + 1))
-    n = coins.shape[0]
+    uniforms = torch.cartesian_prod(*[mid] * (gamma + 1))
+    n = uniforms.shape[0]
 
     waiting = {((), (), state_of(rule.begin(1, CPU))): 1.0}
     while waiting:
@@ -95,7 +95,7 @@ def speculative_law(rule, target, expert, gamma, grid):
             out = rule.verify(
                 torch.tensor([drafts]).expand(n, -1),
                 torch.stack([target[a] for a in at]).expand(n, -1, -1),
-                q.expand(n, -1, -1), coins, T, wide,
+                q.expand(n, -1, -1), uniforms, T, wide,
             )  # fmt: skip
             keys = torch.cat([out.accepted[:, None], out.token[:, None], out.matches], dim=1)
             for key, count in zip(*keys.unique(dim=0, return_counts=True), strict=True):
@@ -104,15 +104,15 @@ def speculative_law(rule, target, expert, gamma, grid):
                 after = (
                     (*prefix, *drafts[:kept], int(key[1])),
                     (*modes, *out.modes[row, : kept + 1].tolist()),
-                    state_of(out.course, row),
+                    state_of(out.state, row),
                 )
                 waiting[after] = waiting.get(after, 0.0) + chance * weight * int(count) / n
     return law
 
 
-def state_of(course, row=0):
+def state_of(state, row=0):
     """A row's state as plain numbers."""
-    return tuple(getattr(course, field)[row].item() for field in course.__slots__)
+    return tuple(getattr(state, field)[row].item() for field in state.__slots__)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -146,10 +146,10 @@ def test_a_low_temperature_is_greedy_decoding():
         logits = torch.randn(1, 2, 6, generator=generator)
         expert = torch.randn(1, 2, 6, generator=generator)
         for rule in (SafetyAware(common=3), SafeDecoding(common=3)):
-            course = rule.begin(1, CPU)
+            state = rule.begin(1, CPU)
             p, q = logits[:, :1].softmax(-1), expert[:, :1].softmax(-1)
             first, second, *_ = (
-                rule.weights(rule.spaces(p, q).at(0), course)[0]
+                rule.weights(rule.spaces(p, q).at(0), state)[0]
                 .sort(descending=True)
                 .values.tolist()
             )
@@ -157,9 +157,11 @@ def test_a_low_temperature_is_greedy_decoding():
                 continue
             tried += 1
             drafts = expert[:, :1].argmax(-1)
-            greedy = rule.verify(drafts, logits, expert.softmax(-1), None, 0.0, course)
-            coins = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
-            sampled = rule.verify(drafts, logits, (expert / cold).softmax(-1), coins, cold, course)
+            greedy = rule.verify(drafts, logits, expert.softmax(-1), None, 0.0, state)
+            uniforms = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+            sampled = rule.verify(
+                drafts, logits, (expert / cold).softmax(-1), uniforms, cold, state
+            )
             assert int(greedy.accepted) == int(sampled.accepted)
             if int(greedy.accepted) == 0:
                 assert int(greedy.token) == int(sampled.token)
@@ -169,12 +171,14 @@ def test_a_low_temperature_is_greedy_decoding():
 def test_two_ends_of_sequence_both_end_an_answer(target, draft):
     ask = [Request(id="a", prompt=(3, 9, 4, 12), max_new_tokens=40)]
     rule = SafetyAware(common=5)
-    (free,) = decode(target, ask, eos=set(), drafter=DraftModel(draft, 3), rule=rule)
+    (free,) = decode(target, ask, Settings(eos=set(), drafter=DraftModel(draft, 3), rule=rule))
     assert free.finish_reason == "length"
     for place in (2, 9):
         end = free.tokens[place]
         (cut,) = decode(
-            target, ask, eos={end, 28 if end != 28 else 27}, drafter=DraftModel(draft, 3), rule=rule
+            target,
+            ask,
+            Settings(eos={end, 28 if end != 28 else 27}, drafter=DraftModel(draft, 3), rule=rule),
         )
         first = min(i for i, t in enumerate(free.tokens) if t in {end, 28 if end != 28 else 27})
         assert cut.tokens == free.tokens[: first + 1]
@@ -185,7 +189,7 @@ def test_two_ends_of_sequence_both_end_an_answer(target, draft):
 def test_an_expert_that_is_the_target_changes_nothing(target, greedy_by_generate):
     ask = Request(id="a", prompt=(3, 9, 4, 12), max_new_tokens=40)
     rule = SafetyAware(compat="fixed")
-    (answer,) = decode(target, [ask], eos={0}, drafter=DraftModel(target, 3), rule=rule)
+    (answer,) = decode(target, [ask], Settings(eos={0}, drafter=DraftModel(target, 3), rule=rule))
     assert answer.tokens == greedy_by_generate(target, ask, {0})
     assert set(answer.modes) == {1}
 
@@ -196,10 +200,10 @@ def test_expert_rows_that_are_not_finite_are_refused(target, draft):
     q = torch.full((1, 2, 5), 0.2)
     q[0, 1, 3] = float("nan")
     drafts = torch.zeros(1, 1, dtype=torch.int64)
-    coins = torch.zeros(1, 2, dtype=torch.float64)
+    uniforms = torch.zeros(1, 2, dtype=torch.float64)
     for temperature in (0.0, 0.7):
         with pytest.raises(ValueError, match="expert's probabilities are not finite"):
-            rule.verify(drafts, logits, q, coins, temperature, rule.begin(1, CPU))
+            rule.verify(drafts, logits, q, uniforms, temperature, rule.begin(1, CPU))
 
 
 def test_rows_of_different_vocabularies_are_refused():
@@ -215,13 +219,13 @@ def test_a_token_that_is_forbidden_to_the_target_is_never_chosen():
     logits = torch.tensor([[[0.0, -torch.inf, 1.0, 0.5]] * 2])
     q = torch.tensor([[[0.01, 0.97, 0.01, 0.01]] * 2])
     rule = SafetyAware(common=1, alpha_union=2.0)
-    course = rule.begin(1, CPU)
-    course = type(course)(course.mode + 1, course.threshold, course.alpha, course.seen,
-                          course.matched)  # fmt: skip
+    state = rule.begin(1, CPU)
+    state = type(state)(state.mode + 1, state.threshold, state.alpha, state.seen,
+                          state.matched)  # fmt: skip
     drafts = torch.tensor([[1]])
     for temperature in (0.0, 1.0):
-        coins = torch.full((1, 2), 0.4, dtype=torch.float64)
-        out = rule.verify(drafts, logits, q, coins, temperature, course)
+        uniforms = torch.full((1, 2), 0.4, dtype=torch.float64)
+        out = rule.verify(drafts, logits, q, uniforms, temperature, state)
         assert (int(out.accepted), int(out.token) != 1) == (0, True)
 
 
@@ -259,7 +263,7 @@ def test_parameters_out_of_range_are_named(rule, bad):
 def test_a_rule_without_its_state_is_refused():
     row = torch.ones(1, 2, 4) / 4
     for rule in (SafetyAware(), SafeDecoding()):
-        with pytest.raises(ValueError, match="course"):
+        with pytest.raises(ValueError, match="state"):
             rule.verify(torch.zeros(1, 1, dtype=torch.int64), row, row, None, 0.0)
         with pytest.raises(ValueError, match="expert's row"):
             rule.verify(torch.zeros(1, 1, dtype=torch.int64), row, None, None, 0.0,
@@ -286,7 +290,9 @@ def test_safe_decoding_steers_the_beginning_only(target, draft, stranger):
             text.append(steered if said < rule.tokens else by_p[0])
         for gamma in (1, 3):
             ask = [Request(id="a", prompt=prompt, max_new_tokens=new)]
-            (answer,) = decode(target, ask, eos=set(), drafter=DraftModel(expert, gamma), rule=rule)
+            (answer,) = decode(
+                target, ask, Settings(eos=set(), drafter=DraftModel(expert, gamma), rule=rule)
+            )
             assert answer.tokens == text[len(prompt) :]
             assert answer.modes == [1] * 4 + [2] * 16
 
@@ -294,18 +300,18 @@ def test_safe_decoding_steers_the_beginning_only(target, draft, stranger):
 def test_a_timeline_follows_the_published_arithmetic():
     """Two windows of disagreement, then agreement: worked by hand from the description."""
     rule = SafetyAware(window=2, alpha_intersection=0.6)
-    course = timeline(rule, [False, False, False, False, True, True, True, True])
-    assert [m.mode for m in course] == [1, 1, 2, 2, 2, 2, 1, 1]
-    assert [m.threshold for m in course] == pytest.approx([0.6, 0.6, 0.6, 0.6, 0.5, 0.5, 0.6, 0.6])
-    assert [m.alpha for m in course] == [0.6, 0.6, 0.8, 0.8, 0.8, 0.8, 0.6, 0.6]
-    assert [m.match_ratio for m in course] == [0, 0, 0, 0, 1, 1, 1, 1]
+    state = timeline(rule, [False, False, False, False, True, True, True, True])
+    assert [m.mode for m in state] == [1, 1, 2, 2, 2, 2, 1, 1]
+    assert [m.threshold for m in state] == pytest.approx([0.6, 0.6, 0.6, 0.6, 0.5, 0.5, 0.6, 0.6])
+    assert [m.alpha for m in state] == [0.6, 0.6, 0.8, 0.8, 0.8, 0.8, 0.6, 0.6]
+    assert [m.match_ratio for m in state] == [0, 0, 0, 0, 1, 1, 1, 1]
     assert timeline(rule, []) == []
-    assert spans([m.mode for m in course]) == [(0, 2, 1), (2, 6, 2), (6, 8, 1)]
+    assert spans([m.mode for m in state]) == [(0, 2, 1), (2, 6, 2), (6, 8, 1)]
 
 
 def test_an_expert_that_never_agrees_leaves_union_once_in_eight_windows():
-    course = timeline(SafetyAware(), [False] * 7 * 18)
-    modes = [m.mode for m in course[::7]]
+    state = timeline(SafetyAware(), [False] * 7 * 18)
+    modes = [m.mode for m in state[::7]]
     assert modes[:10] == [1, 2, 2, 2, 2, 2, 2, 2, 1, 2]
     fixed = timeline(SafetyAware(compat="fixed"), [False] * 7 * 18)
     assert {m.mode for m in fixed[7:]} == {2}
@@ -317,11 +323,11 @@ def test_union_is_left_when_the_models_agree_again():
     q = torch.tensor([0.01, 0.97, 0.01, 0.01]).expand(1, 2, 4)
     for compat, wanted in (("paper", [1, 1, 2, 2, 1, 1]), ("fixed", [1, 1, 2, 2, 2, 2])):
         rule = SafetyAware(window=2, common=1, alpha_union=2.0, compat=compat)
-        course, modes = rule.begin(1, CPU), []
+        state, modes = rule.begin(1, CPU), []
         for _ in range(6):
-            out = rule.verify(torch.tensor([[3]]), logits, q, None, 0.0, course)
+            out = rule.verify(torch.tensor([[3]]), logits, q, None, 0.0, state)
             assert int(out.accepted) == 0
             assert int(out.token) == (0 if int(out.modes[0, 0]) == 1 else 1)
             modes.append(int(out.modes[0, 0]))
-            course = out.course
+            state = out.state
         assert modes == wanted

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.custom_generate import generate
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.rules import SafetyAware
@@ -55,9 +55,14 @@ def decoded(pair, draft_prompts=None):
         other = tuple(draft_prompts[row]) if draft_prompts else None
         ask = Request(id="a", prompt=tuple(ids), max_new_tokens=40, draft_prompt=other)
         (answer,) = decode(
-            own, [ask], eos=[target.generation_config.eos_token_id],
-            drafter=DraftModel(drafter, 3), rule=SafetyAware.from_options(OPTIONS),
-        )  # fmt: skip
+            own,
+            [ask],
+            Settings(
+                eos=[target.generation_config.eos_token_id],
+                drafter=DraftModel(drafter, 3),
+                rule=SafetyAware.from_options(OPTIONS),
+            ),
+        )
         found.append(tokens.decode(answer.tokens, skip_special_tokens=True))
     return found
 

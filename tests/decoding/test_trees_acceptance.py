@@ -7,7 +7,7 @@ import torch
 from click.testing import CliRunner
 
 from draftproof.cli import main
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import Kind
 from draftproof.decoding.rules import Exact
 from draftproof.decoding.sampling import draw
@@ -24,19 +24,19 @@ def test_chances_are_the_histogram_of_branches(seed):
     generator = torch.Generator().manual_seed(seed)
     p = torch.softmax(torch.randn(vocab, generator=generator) * 1.5, 0).expand(n, -1)
     q = torch.softmax(torch.randn(vocab, generator=generator) * 1.5, 0).expand(n, -1)
-    coins = torch.quasirandom.SobolEngine(7, scramble=True, seed=seed).draw(n).double()
+    uniforms = torch.quasirandom.SobolEngine(7, scramble=True, seed=seed).draw(n).double()
     left, tokens = q.clone(), []
     for rank in range(3):
-        token = draw(left, coins[:, rank])
+        token = draw(left, uniforms[:, rank])
         tokens.append(token)
         left = left.scatter(1, token[:, None], 0.0)
     out = Exact().verify_tree(
         torch.stack(tokens, 1), STAR, p.log()[:, None].expand(-1, 4, -1),
-        q[:, None].expand(-1, 4, -1), Kind.WITHOUT_REPLACEMENT, coins[:, 3:], 1.0,
+        q[:, None].expand(-1, 4, -1), Kind.WITHOUT_REPLACEMENT, uniforms[:, 3:], 1.0,
     )  # fmt: skip
     branch = torch.where(out.accepted == 1, out.nodes[:, 0], 0)
     histogram = torch.bincount(branch, minlength=4)[1:] / n
-    expected = branch_chances(p, q, coins[:, :3]).mean(dim=0)
+    expected = branch_chances(p, q, uniforms[:, :3]).mean(dim=0)
     assert torch.allclose(histogram.double(), expected, atol=4e-3)
     first = float(torch.minimum(p[0], q[0]).sum())
     assert float(expected[0]) == pytest.approx(first, abs=4e-3)
@@ -44,13 +44,13 @@ def test_chances_are_the_histogram_of_branches(seed):
 
 def test_equal_laws_accept_the_first_sibling_and_disjoint_ones_none():
     row = torch.softmax(torch.randn(50, 5, generator=torch.Generator().manual_seed(1)), -1)
-    coins = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    same = branch_chances(row, row, coins)
+    uniforms = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    same = branch_chances(row, row, uniforms)
     assert torch.allclose(same[:, 0], torch.ones(50).double())
     assert same[:, 1].abs().max() < 1e-6
     p = torch.tensor([0.5, 0.5, 0.0, 0.0]).expand(50, -1)
     q = torch.tensor([0.0, 0.0, 0.3, 0.7]).expand(50, -1)
-    assert branch_chances(p, q, coins).abs().max() == 0
+    assert branch_chances(p, q, uniforms).abs().max() == 0
 
 
 def test_greedy_acceptance_is_the_rank_of_the_targets_choice():
@@ -66,7 +66,7 @@ def test_greedy_acceptance_is_the_rank_of_the_targets_choice():
 
 def test_logged_rows_are_those_that_decided(target, draft):
     asked = [Request(id=str(i), prompt=(3 + i, 9), max_new_tokens=12) for i in range(4)]
-    for answer in decode(target, asked, eos=()):
+    for answer in decode(target, asked, Settings(eos=())):
         prompt = asked[int(answer.id)].prompt
         p, q = logged_rows(target, draft, prompt, answer.tokens)
         assert p.argmax(-1).tolist() == answer.tokens

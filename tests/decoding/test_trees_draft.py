@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import Ask
 from draftproof.decoding.drafters.draft_tree import DraftTree
 from draftproof.decoding.rules import Typical
@@ -34,7 +34,7 @@ def requests(count=10, new=24, vocab=29):
 
 def texts(target, **options):
     asked = options.pop("asked", None) or requests()
-    return {a.id: a.tokens for a in decode(target, asked, eos=EOS, **options)}
+    return {a.id: a.tokens for a in decode(target, asked, Settings(eos=EOS, **options))}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -83,7 +83,9 @@ def test_the_cache_holds_what_a_fresh_one_would(target, draft, temperature):
             return proposal
 
     options = {"temperature": temperature, "batch": 3, "capacity": 96}
-    answers = list(decode(target, asked, eos=(), drafter=Watching(draft, shape), **options))
+    answers = list(
+        decode(target, asked, Settings(eos=(), drafter=Watching(draft, shape), **options))
+    )
     assert len(seen) > 3
     assert sum(a.accepted for a in answers) > 10
 
@@ -92,13 +94,15 @@ def test_more_is_accepted_than_of_a_chain_as_deep(target, draft):
     asked = requests(5, 32)
     rate = {}
     for name, shape in (("chain", chain(3)), ("tree", (-1, 0, 0, 1, 1, 2, 3, 3))):
-        answers = list(decode(target, asked, eos=(), drafter=DraftTree(draft, shape)))
+        answers = list(decode(target, asked, Settings(eos=(), drafter=DraftTree(draft, shape))))
         rate[name] = sum(a.accepted for a in answers) / sum(a.rounds for a in answers)
     assert rate["tree"] > rate["chain"] > 0.5
 
 
 def test_the_target_as_its_own_tree_accepts_to_the_bottom(target):
-    for answer in decode(target, requests(4), eos=(), drafter=DraftTree(target, SHAPES["bush"])):
+    for answer in decode(
+        target, requests(4), Settings(eos=(), drafter=DraftTree(target, SHAPES["bush"]))
+    ):
         assert sum(answer.histogram[:3]) <= 1
 
 
@@ -109,7 +113,7 @@ def test_sampling_keeps_the_law_of_the_target(target, draft):
     asked = [Request(id=str(i), prompt=prompt, max_new_tokens=2, seed=i) for i in range(n)]
     counts = torch.zeros(vocab, vocab, dtype=torch.float64)
     drafter = DraftTree(draft, (-1, 0, 0, 0, 1, 2))
-    for a in decode(target, asked, eos=(), drafter=drafter, temperature=heat, batch=250):
+    for a in decode(target, asked, Settings(eos=(), drafter=drafter, temperature=heat, batch=250)):
         counts[a.tokens[0], a.tokens[1]] += 1
     with torch.inference_mode():
         ids = torch.tensor([[*prompt, t] for t in range(vocab)])
@@ -129,10 +133,10 @@ def test_siblings_are_drawn_without_replacement_from_their_parents_row(target, d
     drafter.open(rows, 16)
     for row in range(rows):
         drafter.admit(row, [3, 9, 4])
-    coins = torch.rand(rows, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    uniforms = torch.rand(rows, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     ask = Ask(
         texts=[[3, 9, 4]] * rows, tail=torch.tensor([[9, 4]] * rows),
-        lengths=torch.full((rows,), 3), longest=3, coins=coins, temperature=1.0, dense=False,
+        lengths=torch.full((rows,), 3), longest=3, uniforms=uniforms, temperature=1.0, dense=False,
         rooms=[8] * rows,
     )  # fmt: skip
     proposal = drafter.propose(ask)

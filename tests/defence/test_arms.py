@@ -8,9 +8,10 @@ torch = pytest.importorskip("torch")
 
 from tools.lab.attacks import direct, open_questions  # noqa: E402
 
-from draftproof.decoding import Request, decode  # noqa: E402
+from draftproof.decoding import Request, decode  # noqa: E402, Settings
 from draftproof.decoding.drafters import DraftModel  # noqa: E402
 from draftproof.decoding.rules import SafeDecoding  # noqa: E402
+from draftproof.decoding.settings import Settings  # noqa: E402
 from draftproof.defence.arms import Defence, DefendedEngine  # noqa: E402
 from draftproof.records import DraftproofError  # noqa: E402
 from draftproof.stacks import models  # noqa: E402
@@ -70,8 +71,11 @@ def test_safe_decoding_in_two_parts_is_the_rule_in_one():
     got = answers(prompts, kind="safe_decoding", options=options)
     own, expert = (models.load(n, "auto", "auto") for n in ("lab:target", "lab:expert"))
     asked = [Request(id=p.id, prompt=models.render(own, p).ids, max_new_tokens=40) for p in prompts]
-    whole = decode(own.model, asked, eos=own.eos, drafter=DraftModel(expert.model, 2),
-                   rule=SafeDecoding(**options))  # fmt: skip
+    whole = decode(
+        own.model,
+        asked,
+        Settings(eos=own.eos, drafter=DraftModel(expert.model, 2), rule=SafeDecoding(**options)),
+    )
     for answer in whole:
         assert got[answer.id].token_ids == tuple(answer.tokens)
         assert got[answer.id].modes == "".join(map(str, answer.modes))

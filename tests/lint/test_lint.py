@@ -195,7 +195,7 @@ def test_a_server_that_cannot_be_seen_is_unknown(tmp_path):
 
 
 def test_promises_are_those_that_the_rules_declare():
-    assert rule_promises() == {name: rule.promise.value for name, rule in RULES.items()}
+    assert rule_promises() == {name: rule.facts.promise.value for name, rule in RULES.items()}
 
 
 def test_rules_have_ids_of_their_own():

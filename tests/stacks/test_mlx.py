@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from draftproof.battery import load_battery
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.records import DraftproofError
 from draftproof.stacks import ArmSpec, make_engine, models
@@ -28,7 +28,7 @@ def stream_generate(model, tokenizer, prompt, max_tokens=256, draft_model=None, 
     """Yield one response a token, the last with the reason; the end token has no text."""
     drafter = DraftModel(draft_model.model, num_draft_tokens) if draft_model else None
     request = Request(id="x", prompt=tuple(prompt), max_new_tokens=max_tokens)
-    (answer,) = decode(model.model, [request], eos=model.eos, drafter=drafter, batch=1)
+    (answer,) = decode(model.model, [request], Settings(eos=model.eos, drafter=drafter, batch=1))
     before = ""
     for n, token in enumerate(answer.tokens):
         last = n == len(answer.tokens) - 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from draftproof.decoding import Request, decode
+from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.stacks import models
 
@@ -141,7 +141,7 @@ class Engine:
             drafter = DraftModel(draft.model, config["num_speculative_tokens"])
         request = Request(id=name, prompt=tuple(ids), max_new_tokens=params.max_tokens)
         (answer,) = decode(
-            self.target.model, [request], eos=self.target.eos, drafter=drafter, batch=1
+            self.target.model, [request], Settings(eos=self.target.eos, drafter=drafter, batch=1)
         )
         ended = answer.tokens[-1] in self.target.eos
         shown = answer.tokens[:-1] if ended else answer.tokens

@@ -16,8 +16,9 @@ from tools.lab.tokenizer import prompt_ids  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig  # noqa: E402
 from transformers import LlamaForCausalLM as Llama  # noqa: E402
 
-from draftproof.decoding import CausalModel, Request, decode  # noqa: E402
+from draftproof.decoding import CausalModel, Request, Settings, decode  # noqa: E402
 from draftproof.decoding.drafters import Eagle, Parts, make_drafter  # noqa: E402
+from draftproof.decoding.settings import Settings  # noqa: E402
 from draftproof.lab import heads as files  # noqa: E402
 from draftproof.lab.heads import load, make_heads, save  # noqa: E402
 from draftproof.lab.models import HEADS, NAMES, heads_path, model_path  # noqa: E402
@@ -43,7 +44,7 @@ def lab():
         )
         for i, row in enumerate(rows)
     ]
-    plain = {a.id: a.tokens for a in decode(target, asked, eos={2}, batch=9)}
+    plain = {a.id: a.tokens for a in decode(target, asked, Settings(eos={2}, batch=9))}
     return target, tokenizer, asked, plain
 
 
@@ -72,7 +73,7 @@ def test_shipped_heads_change_nothing_and_save_forwards(
     target, _, asked, plain = lab
     parts = Parts(target=target, gamma=gamma, heads=load(f"lab:{heads}"))
     made = make_drafter(drafter, parts, options)
-    answers = list(decode(target, asked, eos={2}, drafter=made, batch=9))
+    answers = list(decode(target, asked, Settings(eos={2}, drafter=made, batch=9)))
     assert {a.id: a.tokens for a in answers} == plain
     forwards = sum(a.rounds + a.provenance.count("p") for a in answers)
     assert sum(len(a.tokens) for a in answers) / forwards > least
@@ -165,7 +166,7 @@ def test_training_runs_the_head_as_drafting_does(kind) -> None:
 
         drafter.propose = spying
         request = Request(id="x", prompt=tuple(known), max_new_tokens=5)
-        list(decode(target, [request], eos=(), drafter=drafter))
+        list(decode(target, [request], Settings(eos=(), drafter=drafter)))
         drafter.propose = real
         drafted[end] = rows[0]
     for end, chain in drafted.items():
@@ -213,7 +214,7 @@ def test_heads_learn_from_what_the_target_says_itself(lab) -> None:
     assert rows == target_answers(target, prompts, eos={2}, max_new_tokens=96)
     for row in rows:
         asked = Request(id="x", prompt=row.prompt, max_new_tokens=96)
-        [answer] = decode(target, [asked], eos={2})
+        [answer] = decode(target, [asked], Settings(eos={2}))
         assert tuple(answer.tokens) == row.answer
         assert row.answer[-1] == 2
 

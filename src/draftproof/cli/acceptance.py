@@ -16,7 +16,7 @@ from draftproof.records import DraftproofError
 
 if TYPE_CHECKING:
     from draftproof.decoding import Request
-    from draftproof.decoding.trees import Choice
+    from draftproof.decoding.trees import TreeChoice
     from draftproof.records import Prompt
     from draftproof.stacks.models import Loaded
 
@@ -162,36 +162,40 @@ def _requests(
 
 
 def _answers(target: Loaded, requests: list[Request], temperature: float) -> dict[str, list[int]]:
-    from draftproof.decoding import decode  # noqa: PLC0415 - needs torch
+    from draftproof.decoding import Settings, decode  # noqa: PLC0415 - needs torch
 
     given = decode(
         target.model,
         requests,
-        eos=target.eos,
-        temperature=temperature,
-        batch=min(16, len(requests)),
+        Settings(eos=target.eos, temperature=temperature, batch=min(16, len(requests))),
     )
     return {a.id: a.tokens for a in given}
 
 
 def _tokens_a_round(
-    target: Loaded, draft: Loaded, requests: list[Request], choice: Choice, temperature: float
+    target: Loaded, draft: Loaded, requests: list[Request], choice: TreeChoice, temperature: float
 ) -> float:
     """Return how many tokens a round of speculation emits, counted."""
-    from draftproof.decoding import decode  # noqa: PLC0415 - needs torch
+    from draftproof.decoding import Settings, decode  # noqa: PLC0415 - needs torch
     from draftproof.decoding.drafters.draft_tree import DraftTree  # noqa: PLC0415
 
     drafter = DraftTree(draft.model, choice.parents)
     answers = list(
         decode(
-            target.model, requests, eos=target.eos, drafter=drafter, temperature=temperature,
-            batch=min(16, len(requests)),
+            target.model,
+            requests,
+            Settings(
+                eos=target.eos,
+                drafter=drafter,
+                temperature=temperature,
+                batch=min(16, len(requests)),
+            ),
         )
-    )  # fmt: skip
+    )
     return sum(a.accepted + a.rounds for a in answers) / sum(a.rounds for a in answers)
 
 
-def _shape(choice: Choice) -> dict[str, Any]:
+def _shape(choice: TreeChoice) -> dict[str, Any]:
     return {
         "nodes": choice.nodes, "depth": choice.depth, "tokens_a_round": choice.tokens,
         "cost": choice.cost, "speedup": choice.speedup, "parents": list(choice.parents),

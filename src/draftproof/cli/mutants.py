@@ -27,7 +27,7 @@ def mutants(as_json: bool) -> None:
         import torch  # noqa: PLC0415 - an extra
 
         from draftproof.decoding import selftest  # noqa: PLC0415
-        from draftproof.decoding.batch import Batch  # noqa: PLC0415
+        from draftproof.decoding.loop import Batch  # noqa: PLC0415
         from draftproof.decoding.mutants import MUTANTS  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise DraftproofError(

@@ -36,8 +36,8 @@ def rules(as_json: bool) -> None:
     rows: list[dict[str, Any]] = [
         {
             "rule": name,
-            "promise": str(rule.promise),
-            "means": _MEANING[rule.promise],
+            "promise": str(rule.facts.promise),
+            "means": _MEANING[rule.facts.promise],
             "what": (inspect.getdoc(rule) or "").splitlines()[0],
             "trees": issubclass(rule, TreeRule),
             "needs_draft_rows": rule.dense,

@@ -7,17 +7,19 @@ kept, and the loop does not know which of either it runs.
 from draftproof.decoding.generation import Generation, Part
 from draftproof.decoding.loop import decode, stream
 from draftproof.decoding.model import CausalModel
-from draftproof.decoding.requests import Answer, Piece, Request
+from draftproof.decoding.requests import Answer, AnswerDelta, Request
+from draftproof.decoding.settings import Settings
 from draftproof.decoding.shaping import Shaping
 from draftproof.decoding.speculative_decoder import SpeculativeDecoder
 
 __all__ = [
     "Answer",
+    "AnswerDelta",
     "CausalModel",
     "Generation",
     "Part",
-    "Piece",
     "Request",
+    "Settings",
     "Shaping",
     "SpeculativeDecoder",
     "decode",

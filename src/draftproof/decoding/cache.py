@@ -39,21 +39,21 @@ class RowLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def write(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write ``[B·W, H, D]`` states where the cache is aimed and return what may be seen.
+        """Write ``[B·W, H, D]`` states at the cache's write slots and return what may be seen.
 
         Returns:
-            Keys and values ``[B, H, reach, D]``, views of the buffers.
+            Keys and values ``[B, H, kv_length, D]``, views of the buffers.
         """
         cache = self._cache
-        self.keys.flatten(0, 1).index_copy_(0, cache.places, keys)
-        self.values.flatten(0, 1).index_copy_(0, cache.places, values)
-        seen = (cache.window, slice(0, cache.reach))
+        self.keys.flatten(0, 1).index_copy_(0, cache.slot_ids, keys)
+        self.values.flatten(0, 1).index_copy_(0, cache.slot_ids, values)
+        seen = (cache.row_range, slice(0, cache.kv_length))
         return self.keys[seen].transpose(1, 2), self.values[seen].transpose(1, 2)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write ``[B, H, W, D]`` states where the cache is aimed and return what may be seen."""
+        """Write ``[B, H, W, D]`` states at the cache's write slots and return what may be seen."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         return self.write(
@@ -62,7 +62,7 @@ class RowLayer(CacheLayerMixin):
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return the key length and offset that a mask must cover."""
-        return self._cache.reach, 0
+        return self._cache.kv_length, 0
 
     def get_seq_length(self) -> int:
         """Return 0: rows have no common length, positions are always given explicitly."""
@@ -79,9 +79,9 @@ class RowCache(Cache):
     def __init__(self, layers: int, rows: int, capacity: int) -> None:
         self.rows = rows
         self.capacity = capacity
-        self.window = slice(0, rows)
-        self.reach = capacity
-        self.places: torch.Tensor
+        self.row_range = slice(0, rows)
+        self.kv_length = capacity
+        self.slot_ids: torch.Tensor
         self.addresses: NDArray[np.int64] | None = None
         """Where the buffers lie, for who reads them without torch; filled by the first to do so."""
         self.fused: Any = None
@@ -91,22 +91,22 @@ class RowCache(Cache):
         self.row_layers: Sequence[RowLayer] = [RowLayer(self) for _ in range(layers)]
         super().__init__(layers=list(self.row_layers))
 
-    def aim(self, slots: torch.Tensor, window: slice, reach: int) -> None:
+    def set_write_slots(self, slots: torch.Tensor, row_range: slice, kv_length: int) -> None:
         """Set where the next forward writes.
 
         Args:
             slots: ``[B, W] int64``, the slot of every token of the block.
-            window: The B consecutive rows that the block belongs to.
-            reach: Slots that attention reads; none beyond may be named.
+            row_range: The B consecutive rows that the block belongs to.
+            kv_length: Slots that attention reads; none beyond may be named.
         """
-        self.window = window
-        self.reach = reach
-        if window.stop - window.start > 1:
-            first = torch.arange(window.start, window.stop, device=slots.device)[:, None]
+        self.row_range = row_range
+        self.kv_length = kv_length
+        if row_range.stop - row_range.start > 1:
+            first = torch.arange(row_range.start, row_range.stop, device=slots.device)[:, None]
             slots = slots + first * self.capacity
-        elif window.start:
-            slots = slots + window.start * self.capacity
-        self.places = slots.reshape(-1)
+        elif row_range.start:
+            slots = slots + row_range.start * self.capacity
+        self.slot_ids = slots.reshape(-1)
 
     @torch.inference_mode()
     def keep(self, source: torch.Tensor, goal: torch.Tensor) -> None:

@@ -24,6 +24,7 @@ from draftproof.decoding.padded_rows import prompts_of, shaping_of_row
 from draftproof.decoding.processors import refuse_unserved
 from draftproof.decoding.requests import Request
 from draftproof.decoding.rules import make_rule
+from draftproof.decoding.settings import Settings
 from draftproof.records import DraftproofError
 
 _OF_ITS_OWN = frozenset(
@@ -113,9 +114,16 @@ def generate(
     try:
         chosen = make_rule(rule, rule_options)
         pieces = stream(
-            target, requests, eos=_ends(generation_config), drafter=drafter, rule=chosen,
-            temperature=1.0 if temperature is None else temperature, batch=len(requests),
-        )  # fmt: skip
+            target,
+            requests,
+            Settings(
+                eos=_ends(generation_config),
+                drafter=drafter,
+                rule=chosen,
+                temperature=1.0 if temperature is None else temperature,
+                batch=len(requests),
+            ),
+        )
         answers = _collected(pieces, len(requests), input_ids, streamer)
     except ValueError as error:
         raise DraftproofError(str(error)) from error

@@ -19,7 +19,7 @@ class Generation:
             ``p`` plain.
         modes: One digit a token for a rule with modes (1 intersection, 2 union), else empty.
         matches: For a rule that counts them, whether each token was the draft model's own choice;
-            `draftproof.decoding.rules.timeline` makes the whole course of the answer of it.
+            `draftproof.decoding.rules.timeline` makes the whole state of the answer of it.
         logprobs: Natural logarithm of each token's probability; empty unless asked for.
         rounds: Target forwards that verified drafted tokens.
         drafted: Drafted tokens that were verified.

@@ -253,12 +253,13 @@ class CausalModel:
             return self._run(cache, ids, starts, row=row, keep=shown, tree=tree, taps=taps)
         width = ids.shape[1]
         slots = starts[:, None] + torch.arange(width, device=ids.device)
-        reach = cache.capacity
+        kv_length = cache.capacity
         replayed = self._captured is not None and width <= MOST_COLUMNS and row is None
         if longest is not None and not replayed:
-            reach = min(-(-(longest + width) // _STRIDE) * _STRIDE, reach)
-        cache.aim(slots, slice(0, cache.rows) if row is None else slice(row, row + 1), reach)
-        everything = torch.arange(reach, device=ids.device)
+            kv_length = min(-(-(longest + width) // _STRIDE) * _STRIDE, kv_length)
+        row_range = slice(0, cache.rows) if row is None else slice(row, row + 1)
+        cache.set_write_slots(slots, row_range, kv_length)
+        everything = torch.arange(kv_length, device=ids.device)
         if tree is None:
             positions, seen = slots, everything <= slots[..., None]
         else:

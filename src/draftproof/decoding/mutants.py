@@ -2,7 +2,7 @@
 
 Every defect is one that real stacks have had. The checks of `draftproof.decoding.selftest` must
 catch each of them, and the screen must find an arm that is decoded by one and name the defect. A
-mutant is chosen with ``decode(..., batch_type=MUTANTS[name])``.
+mutant is chosen with ``decode(target, requests, settings, batch_type=MUTANTS[name])``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from draftproof.decoding.batch import Batch
+from draftproof.decoding.decisions import Decision, RowDecision
 from draftproof.decoding.drafters.drafter import Proposal
-from draftproof.decoding.rows import Outcome, Row
-from draftproof.decoding.rules.rule import Promise, Stateless, Verified, leading, row_at
+from draftproof.decoding.loop import Batch
+from draftproof.decoding.rows import Row
+from draftproof.decoding.rules.rule import Stateless, Verification, leading, row_at
 from draftproof.decoding.trees.tree import Tree, tree_of
+from draftproof.records.rules import PromiseLevel, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +27,22 @@ class _Lenient(Stateless):
     """Accepts a draft that is the target's second choice."""
 
     name: ClassVar[str] = "lenient"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RuleFacts(PromiseLevel.LOSSY)
     dense: ClassVar[bool] = False
-    steers: ClassVar[bool] = False
 
     def verify(
         self,
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: Any = None,
-    ) -> Verified:
+        state: Any = None,
+    ) -> Verification:
         """See `Rule.verify`."""
         best = logits.topk(2, dim=-1).indices
         accepted = leading((best[:, : drafts.shape[1]] == drafts[..., None]).any(dim=-1))
-        return Verified(accepted, row_at(best, accepted)[:, 0])
+        return Verification(accepted, row_at(best, accepted)[:, 0])
 
 
 class LenientAccept(Batch):
@@ -58,15 +59,18 @@ class StaleCache(Batch):
     The corrected token is computed rightly, but whatever follows attends to the wrong one.
     """
 
-    def _verify_forward(self, proposal: Proposal, lengths: torch.Tensor) -> torch.Tensor:
-        spare = torch.full_like(lengths, self.settings.capacity - 1)[:, None]
+    def forward(
+        self, proposal: Proposal, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See `Batch.forward`."""
+        spare = torch.full_like(lengths, self.capacity - 1)[:, None]
         corrected = [bool(r and r.answer.provenance[-1:] == ["c"]) for r in self.rows]
         root = (lengths - 1)[:, None]
         goal = torch.where(torch.tensor(corrected, device=root.device)[:, None], root, spare)
-        self._cache.keep(root, spare)
-        logits = super()._verify_forward(proposal, lengths)
-        self._cache.keep(spare, goal)
-        return logits
+        self.cache.keep(root, spare)
+        logits_and_states = super().forward(proposal, lengths)
+        self.cache.keep(spare, goal)
+        return logits_and_states
 
 
 class MissingBonus(Batch):
@@ -75,8 +79,9 @@ class MissingBonus(Batch):
     In its place the last accepted draft is fed a second time.
     """
 
-    def _roots(self) -> torch.Tensor:
-        roots = super()._roots()
+    def roots(self) -> torch.Tensor:
+        """See `Batch.roots`."""
+        roots = super().roots()
         for place, row in enumerate(self.rows):
             if row is not None and row.answer.provenance[-1:] == ["b"]:
                 roots[place, 0] = row.text[-2]
@@ -86,31 +91,31 @@ class MissingBonus(Batch):
 class ProcessorOffByOne(Batch):
     """Every row of a block is shaped with the committed text, as if no draft stood before it."""
 
-    def _texts_of_columns(
+    def column_texts(
         self, answer: Sequence[int], drafts: Sequence[int], parents: Sequence[int]
     ) -> list[Sequence[int]]:
+        """See `Batch.column_texts`."""
         return [answer] * (len(drafts) + 1)
 
 
 class WrongPosition(Batch):
     """Drafted tokens are verified one position too far to the right."""
 
-    def _shape(self, proposal: Proposal) -> Tree | None:
+    def tree(self, proposal: Proposal) -> Tree | None:
+        """See `Batch.tree`."""
         width = proposal.tokens.shape[1] + 1
-        tree = proposal.tree or tree_of(list(range(-1, width - 1)), device=self._device())
+        tree = proposal.tree or tree_of(list(range(-1, width - 1)), device=str(self.target.device))
         return replace(tree, depths=tree.depths + (tree.depths > 0).long())
 
-    def _device(self) -> str:
-        return str(self.target.device)
 
+class ReusedUniform(Batch):
+    """The random number that rejected a draft also draws the token in its place."""
 
-class ReusedCoin(Batch):
-    """The coin that rejected a draft also draws the token in its place."""
-
-    def _coins(self) -> torch.Tensor:
-        coins = super()._coins()
-        coins[:, -1] = coins[:, self._gamma]
-        return coins
+    def uniforms(self) -> torch.Tensor:
+        """See `Batch.uniforms`."""
+        uniforms = super().uniforms()
+        uniforms[:, -1] = uniforms[:, self.gamma]
+        return uniforms
 
 
 class _DeafRow(Row):
@@ -137,11 +142,13 @@ class StopAcrossBlock(Batch):
 class MissingDraft(Batch):
     """A corrected token swallows the last accepted draft before it."""
 
-    def round(self) -> list[Outcome]:
-        """See `Batch.round`."""
+    def to_rows(
+        self, proposal: Proposal, decision: Decision, logits: torch.Tensor, fault: torch.Tensor
+    ) -> list[RowDecision]:
+        """See `Batch.to_rows`."""
         return [
-            o._replace(drafts=o.drafts[:-1]) if o.letter == "c" and len(o.drafts) > 1 else o
-            for o in super().round()
+            d._replace(drafts=d.drafts[:-1]) if d.letter == "c" and len(d.drafts) > 1 else d
+            for d in super().to_rows(proposal, decision, logits, fault)
         ]
 
 
@@ -150,7 +157,7 @@ MUTANTS: dict[str, type[Batch]] = {
     "missing_bonus": MissingBonus,
     "missing_draft": MissingDraft,
     "processor_off_by_one": ProcessorOffByOne,
-    "reused_coin": ReusedCoin,
+    "reused_coin": ReusedUniform,
     "stale_kv": StaleCache,
     "stop_across_block": StopAcrossBlock,
     "wrong_position": WrongPosition,

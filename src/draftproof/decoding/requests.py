@@ -38,6 +38,11 @@ class Request:
         if self.max_new_tokens < 1:
             raise ValueError(f"request {self.id!r}: max_new_tokens must be at least 1")
 
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of the longer of the target's and the draft's prompt."""
+        return max(len(self.prompt), len(self.draft_prompt or ()))
+
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
@@ -75,7 +80,7 @@ class Answer:
     error: str | None = None
 
 
-class Piece(NamedTuple):
+class AnswerDelta(NamedTuple):
     """What one round added to an answer.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""From logits to distributions and from coins to tokens."""
+"""From logits to distributions and from uniforms to tokens."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ def probabilities(logits: torch.Tensor, temperature: float) -> torch.Tensor:
     return torch.softmax(logits.float() / temperature, dim=-1)
 
 
-def draw(weights: torch.Tensor, coins: torch.Tensor) -> torch.Tensor:
+def draw(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Draw by inverse distribution function.
 
     Args:
         weights: ``[..., V]`` non-negative, not all zero; normalisation is not needed.
-        coins: ``[...] float64`` in [0, 1).
+        uniforms: ``[...] float64`` in [0, 1).
 
     Returns:
         ``[...] int64``; a token of weight zero is never drawn.
     """
     total = weights.double().cumsum(dim=-1)
-    level = coins.double()[..., None] * total[..., -1:]
+    level = uniforms.double()[..., None] * total[..., -1:]
     index = torch.searchsorted(total, level, right=True).squeeze(-1)
     # a coin just below 1 may round up to the total: take the last token that carries weight
     last = weights.shape[-1] - 1 - (weights.flip(-1) > 0).int().argmax(dim=-1)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from draftproof.decoding.batch import Batch
 from draftproof.decoding.drafters.draft_model import DraftModel
-from draftproof.decoding.loop import decode
+from draftproof.decoding.loop import Batch, decode
 from draftproof.decoding.model import CausalModel
 from draftproof.decoding.requests import Answer, Request
 from draftproof.decoding.sampling import probabilities
+from draftproof.decoding.settings import Settings
 from draftproof.decoding.shaping import Shaping
 
 _GAMMA = 4
@@ -31,14 +31,14 @@ million (chi-square with 49 to 20 degrees of freedom)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class RandomPair:
     """A random target and a draft that often agrees with it."""
 
     target: CausalModel
     draft: CausalModel
 
 
-def random_pair(seed: int, vocabulary: int, noise: float = 0.04) -> Pair:
+def random_pair(seed: int, vocabulary: int, noise: float = 0.04) -> RandomPair:
     """Return a random Llama of two layers and a noisy copy of it, fp32 on the CPU."""
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -58,11 +58,11 @@ def random_pair(seed: int, vocabulary: int, noise: float = 0.04) -> Pair:
         with torch.no_grad():
             for weight in draft.parameters():
                 weight.add_(noise * weight.std() * torch.randn(weight.shape))
-    return Pair(CausalModel(target, "random target"), CausalModel(draft, "noisy copy"))
+    return RandomPair(CausalModel(target, "random target"), CausalModel(draft, "noisy copy"))
 
 
 def _answers(
-    pair: Pair,
+    pair: RandomPair,
     requests: list[Request],
     batch_type: type[Batch],
     *,
@@ -72,9 +72,13 @@ def _answers(
 ) -> dict[str, Answer]:
     drafter = None if plain else DraftModel(pair.draft, _GAMMA)
     found = decode(
-        pair.target, requests, eos={end}, drafter=drafter, temperature=temperature,
-        batch=min(len(requests), 500), batch_type=batch_type,
-    )  # fmt: skip
+        pair.target,
+        requests,
+        Settings(
+            eos={end}, drafter=drafter, temperature=temperature, batch=min(len(requests), 500)
+        ),
+        batch_type=batch_type,
+    )
     return {a.id: a for a in found}
 
 

@@ -123,3 +123,19 @@ class Shaping:
         tail = list(answer[-(4 * max(len(s) for s in self.stop_strings) + 4) :])
         whole, before = self.decode(tail), self.decode(tail[:-1])
         return any(s in whole and s not in before for s in self.stop_strings)
+
+
+def path_texts(
+    answer: Sequence[int], drafts: Sequence[int], parents: Sequence[int]
+) -> list[Sequence[int]]:
+    """Return the tokens before each column of a block: those of the answer and of its own path.
+
+    Args:
+        answer: The answer's committed tokens.
+        drafts: The tokens of nodes 1 to N.
+        parents: The parent of each of the N + 1 nodes; that of the root is not read.
+    """
+    texts: list[Sequence[int]] = [answer]
+    for node, token in enumerate(drafts, start=1):
+        texts.append([*texts[parents[node]], token])
+    return texts

@@ -6,11 +6,9 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from draftproof.decoding.batch import Exactness
 from draftproof.decoding.drafters.drafter import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.generation import Generation, Part, finished
-from draftproof.decoding.grammar import Vocabulary
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.loop import stream as stream_tokens
 from draftproof.decoding.model import CausalModel
@@ -22,10 +20,12 @@ from draftproof.decoding.pretrained import (
     require_same_vocabulary,
 )
 from draftproof.decoding.prompts import Prompt, is_one, tokens_of
-from draftproof.decoding.requests import Piece, Request
+from draftproof.decoding.requests import AnswerDelta, Request
 from draftproof.decoding.rules import make_rule
 from draftproof.decoding.rules.rule import Rule
-from draftproof.records import DraftproofError, digest
+from draftproof.decoding.session import Session, seed_of
+from draftproof.decoding.settings import Exactness, Settings
+from draftproof.records import DraftproofError
 
 
 class SpeculativeDecoder:
@@ -75,7 +75,7 @@ class SpeculativeDecoder:
         self._batch = batch
         self._loop: dict[str, Any] = {"exactness": exactness, "noise_bound": noise_bound}
         self._loop["width"] = width
-        self._vocabulary: Vocabulary | None = None
+        self._session = Session(target, draft, self.rule)
 
     @classmethod
     def from_pretrained(
@@ -233,10 +233,18 @@ class SpeculativeDecoder:
         target = self.target
         texts = [GrowingText(target.text_of, target.eos, options.stops) for _ in requests]
         pieces = stream_tokens(
-            target.model, requests, eos=target.eos, drafter=self.drafter, rule=self.rule,
-            temperature=options.temperature, batch=min(self._batch, max(len(requests), 1)),
-            logprobs=options.logprobs, **self._loop,
-        )  # fmt: skip
+            target.model,
+            requests,
+            Settings(
+                eos=target.eos,
+                drafter=self.drafter,
+                rule=self.rule,
+                temperature=options.temperature,
+                batch=min(self._batch, max(len(requests), 1)),
+                logprobs=options.logprobs,
+                **self._loop,
+            ),
+        )
         for answer, start in _reported(pieces):
             index, fresh = int(answer.id), tuple(answer.tokens[start:])
             text = texts[index]
@@ -255,19 +263,16 @@ class SpeculativeDecoder:
 
     def _request(self, index: int, prompt: Prompt, options: Options) -> Request:
         ids, own = tokens_of(prompt, self.target, index), None
-        if self.rule.steers and self._draft is not None:
+        if self.rule.facts.changes_target and self._draft is not None:
             own = tokens_of(prompt, self._draft, index)
         self._require_room(index, max(len(ids), len(own or ())), options.max_new_tokens)
-        if options.has_grammar and self._vocabulary is None:
-            target = self.target
-            self._vocabulary = Vocabulary(target.tokenizer, target.model.vocab_size, target.eos)
         return Request(
             id=str(index),
             prompt=ids,
             max_new_tokens=options.max_new_tokens,
-            seed=int(digest([options.seed, index])[:15], 16),
+            seed=seed_of(options.seed, index),
             draft_prompt=own,
-            shaping=options.shaping(self.target, len(ids), self._vocabulary),
+            shaping=self._session.shaping(options, len(ids)),
         )
 
     def _require_room(self, index: int, length: int, new: int) -> None:
@@ -283,7 +288,7 @@ class SpeculativeDecoder:
                 )
 
 
-def _reported(pieces: Iterator[Piece]) -> Iterator[Piece]:
+def _reported(pieces: Iterator[AnswerDelta]) -> Iterator[AnswerDelta]:
     """Pass on what the loop yields; what it refuses becomes an error to be read."""
     try:
         yield from pieces

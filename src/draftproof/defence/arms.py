@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from draftproof.decoding import Answer, CausalModel, Request, decode
+from draftproof.decoding import Answer, CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.rules import SafeDecoding, SafetyAware, make_rule
 from draftproof.decoding.rules.timeline import windows
+from draftproof.decoding.session import completion_of
 from draftproof.defence.records import DefenceTrace, DefenceWindow
 from draftproof.defence.study import Option, Study, StudyArm
 from draftproof.lab.models import ADAPTERS, adapter_path
-from draftproof.records import Completion, DraftproofError, Prompt, Speculation
+from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.stacks import models
 
 Kind = Literal["target", "safe_decoding", "ssd", "expert", "speculative"]
@@ -151,9 +152,10 @@ class DefendedEngine:
         else:
             drafter = DraftModel(self._expert, arm.gamma) if self._expert else None
             found = decode(
-                self._own.model, requests, eos=self._own.eos, drafter=drafter, rule=self._rule,
-                batch=arm.batch,
-            )  # fmt: skip
+                self._own.model,
+                requests,
+                Settings(eos=self._own.eos, drafter=drafter, rule=self._rule, batch=arm.batch),
+            )
         for answer in found:
             yield by_id[answer.id], answer
 
@@ -169,7 +171,9 @@ class DefendedEngine:
         begun: dict[str, Answer] = {}
         rest: list[Request] = []
         for answer in decode(
-            self._own.model, short, drafter=DraftModel(self._expert, 1), rule=rule, **common
+            self._own.model,
+            short,
+            Settings(drafter=DraftModel(self._expert, 1), rule=rule, **common),
         ):
             whole = asked[answer.id]
             left = whole.max_new_tokens - len(answer.tokens)
@@ -179,7 +183,7 @@ class DefendedEngine:
             begun[answer.id] = answer
             text = (*whole.prompt, *answer.tokens)
             rest.append(Request(id=answer.id, prompt=text, max_new_tokens=left))
-        for answer in decode(self._own.model, rest, **common):
+        for answer in decode(self._own.model, rest, Settings(**common)):
             first = begun[answer.id]
             answer.modes = [*first.modes, *[2] * len(answer.tokens)]
             answer.tokens = [*first.tokens, *answer.tokens]
@@ -190,7 +194,11 @@ class DefendedEngine:
 
     def _request(self, prompt: Prompt, new: int) -> Request:
         expert_prompt = None
-        if self._expert is not None and self._rule.steers and self._template is not self._own:
+        if (
+            self._expert is not None
+            and self._rule.facts.changes_target
+            and self._template is not self._own
+        ):
             expert_prompt = models.render(self._template, prompt).ids
         return Request(
             id=prompt.id,
@@ -200,36 +208,14 @@ class DefendedEngine:
         )
 
     def _completion(self, prompt: Prompt, answer: Answer) -> Completion:
-        ids = answer.tokens
-        if ids and ids[-1] in self._own.eos:
-            ids = ids[:-1]
-        speculation = None
-        if self._expert is not None:
-            speculation = Speculation(
-                rounds=answer.rounds,
-                drafted=answer.drafted,
-                accepted=answer.accepted,
-                histogram=tuple(answer.histogram),
-            )
-        return Completion(
-            arm=self.arm.name,
-            id=prompt.id,
-            task=prompt.task,
-            text=self._own.tokenizer.decode(ids, skip_special_tokens=True),
-            finish_reason=answer.finish_reason,
-            token_ids=tuple(answer.tokens),
-            provenance="".join(answer.provenance),
-            modes="".join(map(str, answer.modes)) or None,
-            matches=self._matches(answer),
-            speculation=speculation,
-            error=answer.error,
+        speculative = self._expert is not None
+        completion = completion_of(
+            answer, self._own, arm=self.arm.name, speculative=speculative, task=prompt.task
         )
-
-    def _matches(self, answer: Answer) -> str | None:
         # in SafeDecoding's second part there is nothing to match
-        if not isinstance(self._rule, SafetyAware):
-            return None
-        return "".join("01"[match] for match in answer.matches) or None
+        if isinstance(self._rule, SafetyAware):
+            return completion
+        return replace(completion, matches=None)
 
     def trace(self, completion: Completion) -> DefenceTrace | None:
         """Return how an answer of this arm came about; None unless it kept what matched.

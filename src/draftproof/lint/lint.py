@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from draftproof.lint.files import read_subjects
 from draftproof.lint.rules import RULES, SPECULATIVE_KEYS
 from draftproof.lint.subject import Finding, Rule, Setting, Subject
 from draftproof.records import DraftproofError
+from draftproof.records.rules import RULE_FACTS
 
 _SWITCHES = frozenset(
     [
@@ -235,36 +235,8 @@ def _text(key: str) -> str:
 
 
 def rule_promises() -> dict[str, str]:
-    """Return what our own rules promise, read from their source: importing them needs torch."""
-    folder = Path(__file__).parent.parent / "decoding" / "rules"
-    levels: dict[str, str] = {}
-    promised: dict[str, str] = {}
-    for file in sorted(folder.glob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, ast.ClassDef):
-                fields = dict(_constants(node))
-                if node.name == "Promise":
-                    levels |= fields
-                elif "name" in fields and "promise" in fields:
-                    promised[fields["name"]] = fields["promise"]
-    return {name: levels[level] for name, level in promised.items() if level in levels}
-
-
-def _constants(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
-    """Yield a class's fields that are set to a text, or to a member of an enumeration."""
-    for statement in node.body:
-        target: ast.expr | None = None
-        if isinstance(statement, ast.AnnAssign):
-            target = statement.target
-        elif isinstance(statement, ast.Assign):
-            target = statement.targets[0]
-        value: object = getattr(statement, "value", None)
-        if not isinstance(target, ast.Name):
-            continue
-        if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            yield target.id, value.value
-        elif isinstance(value, ast.Attribute):
-            yield target.id, value.attr
+    """Return what our own rules promise."""
+    return {name: facts.promise.value for name, facts in RULE_FACTS.items()}
 
 
 def as_document(judged: Sequence[Subjected]) -> dict[str, object]:

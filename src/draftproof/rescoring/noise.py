@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.noise_bound import noise_bound
 from draftproof.records import Prompt
 from draftproof.stacks import models
@@ -55,7 +55,7 @@ def noise_of(
     ]
     prompt_ids = {r.id: r.prompt for r in requests}
     batch = min(_BATCH, len(requests))
-    answers = decode(target.model, requests, eos=target.eos, batch=batch)
+    answers = decode(target.model, requests, Settings(eos=target.eos, batch=batch))
     texts = [(prompt_ids[a.id], a.tokens) for a in answers]
     margins = torch.cat([_margins(target.model, prompt, answer) for prompt, answer in texts])
     results = []

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from draftproof.stacks.spec import STEERING
+from draftproof.records.rules import CHANGES_TARGET
 
 Declared = Mapping[str, Any]
 
@@ -78,7 +78,7 @@ def _variants(arm: Declared) -> Iterator[Declared]:
         changes["seed"] = {"seed": arm.get("seed", 0) + 1}
     if arm.get("rule", "exact") in {"exact", "block"}:
         changes["draft"] = {"draft": arm.get("target")}
-    if arm.get("rule") in STEERING:
+    if arm.get("rule") in CHANGES_TARGET:
         changes["autoregressive"] = {"gamma": 0}
     for what, change in changes.items():
         own = {"role": "variant", "of": arm.get("name"), "name": f"{arm.get('name')}-{what}"}

@@ -82,13 +82,3 @@ def piece_of(answer: Answer, shown: Shown) -> Piece:
         "".join(map(str, answer.modes[new])),
         tuple(answer.logprobs[new]),
     )
-
-
-def speculation_of(answer: Answer) -> Speculation:
-    """Return the loop's own counters."""
-    return Speculation(
-        rounds=answer.rounds,
-        drafted=answer.drafted,
-        accepted=answer.accepted,
-        histogram=tuple(answer.histogram),
-    )

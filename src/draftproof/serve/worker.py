@@ -9,16 +9,15 @@ from collections.abc import Generator
 from contextlib import closing, suppress
 from typing import Any
 
-from draftproof.decoding import Answer, Request, stream
-from draftproof.decoding import Piece as Round
+from draftproof.decoding import Answer, AnswerDelta, Request, Settings, stream
 from draftproof.decoding.drafters import DraftModel
-from draftproof.decoding.grammar import Vocabulary
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.options import Options
 from draftproof.decoding.rules import make_rule
+from draftproof.decoding.session import Session, speculation_of
 from draftproof.records import DraftproofError, Message, Prompt, Speculation
 from draftproof.serve.errors import RequestError
-from draftproof.serve.jobs import Finished, Job, Piece, piece_of, speculation_of
+from draftproof.serve.jobs import Finished, Job, Piece, piece_of
 from draftproof.stacks import models
 
 _RETRY_AFTER = 1
@@ -75,7 +74,7 @@ class Service:
         self.gamma = gamma if self._draft else 0
         limits = [m.model.max_positions for m in (self._target, self._draft) if m]
         self.capacity = min([max_length, *(limit for limit in limits if limit is not None)])
-        self._vocabulary: Vocabulary | None = None
+        self._session = Session(self._target, self._draft, self._rule)
         self._queue: queue.Queue[Job] = queue.Queue(waiting)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
@@ -118,14 +117,12 @@ class Service:
     def draft_tokens_of_chat(
         self, messages: tuple[Message, ...], prefill: str
     ) -> tuple[int, ...] | None:
-        """Return the conversation under the draft's own chat template, for a rule that steers.
+        """Return the conversation under the draft's own chat template.
 
         None where the draft reads what the target reads.
         """
         draft = self._draft
-        if draft is None or not self._rule.steers:
-            return None
-        if getattr(draft.tokenizer, "chat_template", None) is None:
+        if draft is None or not self._session.draft_has_own_prompt:
             return None
         prompt = Prompt(id="request", task="", messages=messages, prefill=prefill)
         try:
@@ -167,10 +164,7 @@ class Service:
         """
         target = self._target
         try:
-            if options.has_grammar and self._vocabulary is None:
-                size = target.model.vocab_size
-                self._vocabulary = Vocabulary(target.tokenizer, size, target.eos)
-            shaping = options.shaping(target, len(prompt), self._vocabulary)
+            shaping = self._session.shaping(options, len(prompt))
         except DraftproofError as error:
             field = "response_format" if options.has_grammar else None
             raise RequestError(str(error), param=field) from error
@@ -248,16 +242,18 @@ class Service:
         except Exception as error:
             self._fail(job, f"{type(error).__name__}: {error}")
 
-    def _decoded(self, job: Job) -> Generator[Round]:
+    def _decoded(self, job: Job) -> Generator[AnswerDelta]:
         yield from stream(
             self._target.model,
             [job.request],
-            eos=self._target.eos,
-            drafter=DraftModel(self._draft.model, self.gamma) if self._draft else None,
-            rule=self._rule,
-            temperature=job.options.temperature,
-            capacity=self.capacity,
-            logprobs=job.options.logprobs,
+            Settings(
+                eos=self._target.eos,
+                drafter=DraftModel(self._draft.model, self.gamma) if self._draft else None,
+                rule=self._rule,
+                temperature=job.options.temperature,
+                capacity=self.capacity,
+                logprobs=job.options.logprobs,
+            ),
         )
 
     def _record(self, tokens: int, speculation: Speculation | None) -> None:

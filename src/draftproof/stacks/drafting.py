@@ -8,8 +8,8 @@ from typing import Any
 
 from draftproof.decoding.drafters import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
-from draftproof.decoding.grammar import Vocabulary
 from draftproof.decoding.options import Options
+from draftproof.decoding.session import Session
 from draftproof.decoding.shaping import Shaping
 from draftproof.lab import heads
 from draftproof.recorded.drafts import read_drafts
@@ -70,15 +70,11 @@ class Shaper:
             _ = self._options.config
         except DraftproofError as error:
             raise DraftproofError(f"arm {spec.name!r}: processors: {error}") from error
-        self._asked = bool(given)
-        self._target = target
-        self._vocabulary = None
-        if self._options.has_grammar:
-            size = target.model.vocab_size
-            self._vocabulary = Vocabulary(target.tokenizer, size, target.eos)
+        self._shapes = bool(given)
+        self._session = Session(target)
 
     def shaping(self, prompt_length: int) -> Shaping | None:
         """Return how the rows of a prompt of that length are shaped; None if not at all."""
-        if not self._asked:
+        if not self._shapes:
             return None
-        return self._options.shaping(self._target, prompt_length, self._vocabulary)
+        return self._session.shaping(self._options, prompt_length)

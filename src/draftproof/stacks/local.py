@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from draftproof.decoding import Answer, Request, decode
-from draftproof.decoding.batch import Batch
+from draftproof.decoding import Request, Settings, decode
+from draftproof.decoding.loop import Batch
 from draftproof.decoding.mutants import MUTANTS
 from draftproof.decoding.noise_bound import noise_bound
-from draftproof.decoding.rules import Promise, make_rule
-from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Speculation, digest
+from draftproof.decoding.rules import make_rule
+from draftproof.decoding.session import Session, completion_of, seed_of
+from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt
+from draftproof.records.rules import PromiseLevel
 from draftproof.stacks import models
 from draftproof.stacks.drafting import Shaper, drafter_of
 from draftproof.stacks.spec import ArmSpec
@@ -48,6 +50,7 @@ class LocalEngine:
                 f"arm {spec.name!r}: no mutant is called {spec.mutant!r}; "
                 f"there are {', '.join(sorted(MUTANTS))}"
             )
+        self._session = Session(self._target, self._draft, self._rule)
         drafter = drafter_of(spec, self._target, self._draft)
         self._gamma = max(spec.gamma, drafter.gamma if drafter else 0)
         self._shaper = Shaper(spec, self._target)
@@ -76,13 +79,12 @@ class LocalEngine:
             if self._too_long(rendered):
                 yield self._refused(prompt, len(rendered.ids))
                 continue
-            seed = int(digest([spec.seed, prompt.id])[:15], 16)
             requests.append(
                 Request(
                     id=prompt.id,
                     prompt=rendered.ids,
                     max_new_tokens=spec.max_new_tokens,
-                    seed=seed,
+                    seed=seed_of(spec.seed, prompt.id),
                     draft_prompt=self._draft_prompt(prompt),
                     shaping=self._shaper.shaping(len(rendered.ids)),
                 )
@@ -90,18 +92,26 @@ class LocalEngine:
         for answer in decode(
             self._target.model,
             requests,
-            eos=self._target.eos,
-            drafter=drafter_of(spec, self._target, self._draft),
-            rule=self._rule,
-            temperature=spec.temperature,
-            batch=spec.batch,
-            capacity=None if self._rule.steers else self._capacity,
-            width=self._gamma + 1 if spec.exactness == "same_shape" else None,
-            exactness=spec.exactness,
-            noise_bound=self._noise_bound(requests) if spec.exactness == "recheck" else 0.0,
+            Settings(
+                eos=self._target.eos,
+                drafter=drafter_of(spec, self._target, self._draft),
+                rule=self._rule,
+                temperature=spec.temperature,
+                batch=spec.batch,
+                capacity=None if self._rule.facts.changes_target else self._capacity,
+                width=self._gamma + 1 if spec.exactness == "same_shape" else None,
+                exactness=spec.exactness,
+                noise_bound=self._noise_bound(requests) if spec.exactness == "recheck" else 0.0,
+            ),
             batch_type=MUTANTS[spec.mutant] if spec.mutant else Batch,
         ):
-            yield self._completion(answer)
+            yield completion_of(
+                answer,
+                self._target,
+                arm=spec.name,
+                speculative=spec.speculative,
+                prompt_hash=self._rendered[answer.id].digest,
+            )
 
     def _noise_bound(self, requests: Sequence[Request]) -> float:
         """Measure how near two tokens must lie to be decided again, on some plain answers."""
@@ -109,43 +119,15 @@ class LocalEngine:
                   for r in requests[:_SAMPLE]]  # fmt: skip
         asked = {r.id: r.prompt for r in sample}
         target = self._target.model
-        answers = decode(target, sample, eos=self._target.eos, batch=len(sample) or 1)
+        answers = decode(target, sample, Settings(eos=self._target.eos, batch=len(sample) or 1))
         texts = [(asked[a.id], a.tokens) for a in answers]
         return noise_bound(target, texts, self._gamma + 1)
 
     def _draft_prompt(self, prompt: Prompt) -> tuple[int, ...] | None:
-        """Return the prompt in the draft's own template, where the rule lets the draft steer."""
-        if self._draft is None or not self._rule.steers:
-            return None
-        if getattr(self._draft.tokenizer, "chat_template", None) is None:
+        """Return the prompt in the draft's own chat template, where the rule needs that."""
+        if self._draft is None or not self._session.draft_has_own_prompt:
             return None
         return models.render_known(self._draft, prompt).ids
-
-    def _completion(self, answer: Answer) -> Completion:
-        ids = answer.tokens
-        if ids and ids[-1] in self._target.eos:
-            ids = ids[:-1]
-        speculation = None
-        if self.spec.speculative:
-            speculation = Speculation(
-                rounds=answer.rounds,
-                drafted=answer.drafted,
-                accepted=answer.accepted,
-                histogram=tuple(answer.histogram),
-            )
-        return Completion(
-            arm=self.spec.name,
-            id=answer.id,
-            text=self._target.tokenizer.decode(ids, skip_special_tokens=True),
-            finish_reason=answer.finish_reason,
-            token_ids=tuple(answer.tokens),
-            provenance="".join(answer.provenance),
-            prompt_hash=self._rendered[answer.id].digest,
-            speculation=speculation,
-            modes="".join(map(str, answer.modes)) or None,
-            matches="".join("01"[m] for m in answer.matches) or None,
-            error=answer.error,
-        )
 
     def _refused(self, prompt: Prompt, tokens: int) -> Completion:
         return Completion(
@@ -164,9 +146,9 @@ class LocalEngine:
         if not self.spec.speculative:
             return None
         bits = self.spec.exactness == "same_shape" or self._target.model.is_fused
-        if self._rule.promise is Promise.GREEDY and bits:
-            return Promise.BITS.value
-        return self._rule.promise.value
+        if self._rule.facts.promise is PromiseLevel.GREEDY and bits:
+            return PromiseLevel.BITS.value
+        return self._rule.facts.promise.value
 
     def proof(self) -> None:
         """See `Engine.proof`: every answer has its counters."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from draftproof.records import Role
+from draftproof.records.rules import CHANGES_TARGET
 from draftproof.stacks.http.options import HttpOptions
 
 _RULES = {
@@ -14,7 +15,6 @@ _RULES = {
     "vllm": frozenset({"exact", "block", "synthetic", "fly"}),
 }
 """Rules of stacks that have more than the exact one; the local decoder knows its own."""
-STEERING = frozenset({"safe_decoding", "safety_aware"})
 """Rules of the local decoder that choose by the draft's rows as well as by the target's."""
 _WITH_DRAFT = frozenset({"draft_model", "draft_tree", "intersection"})
 _DRAFTERS = {
@@ -55,7 +55,8 @@ class ArmSpec(HttpOptions):
     """Device properties of OpenVINO, e.g. ``KV_CACHE_PRECISION``, or engine arguments of vLLM,
     e.g. ``enforce_eager``."""
     gamma: int = Field(default=4, ge=0, le=64)
-    """Most tokens drafted a round; 0 decodes a rule that steers token by token, for a variant."""
+    """Most tokens drafted a round; 0 decodes token by token a rule that changes the target
+    distribution, for a variant."""
     rule: str = "exact"
     rule_options: dict[str, Any] = Field(default_factory=dict)
     exactness: Literal["fast", "same_shape", "recheck"] = "fast"
@@ -87,11 +88,12 @@ class ArmSpec(HttpOptions):
     @model_validator(mode="after")
     def _nothing_drafted(self) -> ArmSpec:
         if self.gamma == 0 and not (
-            self.role is Role.VARIANT and self.engine == "local" and self.rule in STEERING
+            self.role is Role.VARIANT and self.engine == "local" and self.rule in CHANGES_TARGET
         ):
             raise ValueError(
-                "gamma 0 drafts nothing: only a variant of a rule that steers "
-                f"({', '.join(sorted(STEERING))}) is decoded so; give gamma of at least 1"
+                "gamma 0 drafts nothing: only a variant of a rule that changes the target "
+                "distribution "
+                f"({', '.join(sorted(CHANGES_TARGET))}) is decoded so; give gamma of at least 1"
             )
         return self
 
@@ -152,7 +154,7 @@ class ArmSpec(HttpOptions):
     @property
     def steered(self) -> bool:
         """Whether the rule chooses by the draft's rows too, so the target alone cannot judge it."""
-        return self.rule in STEERING
+        return self.rule in CHANGES_TARGET
 
     def description(self) -> str:
         """Return the arm in a few words."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from draftproof.decoding import CausalModel, Request, decode
+from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters.eagle_head import EagleHead
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads
 from draftproof.lab.heads import Heads, make_heads, save
@@ -70,7 +70,7 @@ def target_answers(
     ]
     rows = {
         int(answer.id): TrainingRow(requests[int(answer.id)].prompt, tuple(answer.tokens))
-        for answer in decode(target, requests, eos=eos, batch=batch)
+        for answer in decode(target, requests, Settings(eos=frozenset(eos), batch=batch))
         if answer.finish_reason == "stop"
     }
     return [rows[i] for i in sorted(rows)]

@@ -10,7 +10,7 @@ from draftproof.decoding.drafters.intersection import Intersection
 from draftproof.decoding.drafters.lookup import PromptLookup
 from draftproof.decoding.drafters.medusa import Medusa
 from draftproof.decoding.drafters.registry import DRAFTERS, Parts, make_drafter
-from draftproof.decoding.drafters.replay import Replay, Synthetic
+from draftproof.decoding.drafters.replay import Replay, SyntheticDrafter
 
 __all__ = [
     "DRAFTERS",
@@ -28,6 +28,6 @@ __all__ = [
     "PromptLookup",
     "Proposal",
     "Replay",
-    "Synthetic",
+    "SyntheticDrafter",
     "make_drafter",
 ]

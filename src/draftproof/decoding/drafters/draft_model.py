@@ -79,7 +79,7 @@ class DraftModel:
                 rows.append(probabilities(logits, ask.temperature or 1.0))
             if step == max(wanted):
                 break
-            token = logits.argmax(dim=-1) if greedy else draw(rows[-1], ask.coins[:, step])
+            token = logits.argmax(dim=-1) if greedy else draw(rows[-1], ask.uniforms[:, step])
             tokens.append(token)
             block = token[:, None]
             if stopping:

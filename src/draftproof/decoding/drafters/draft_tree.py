@@ -102,7 +102,7 @@ class DraftTree:
                 if q is None:
                     q = rows.new_zeros(count, self.gamma + 1, rows.shape[-1])
                 q[:, step.above] = rows
-                chosen = _drawn(rows, step, ask.coins[:, columns])
+                chosen = _drawn(rows, step, ask.uniforms[:, columns])
             tokens[:, columns] = chosen
             if step.block is not None:
                 logits = self.model.forward(
@@ -149,22 +149,22 @@ class _Round(NamedTuple):
     tokens: torch.Tensor
 
 
-def _drawn(rows: torch.Tensor, step: _Step, coins: torch.Tensor) -> torch.Tensor:
+def _drawn(rows: torch.Tensor, step: _Step, uniforms: torch.Tensor) -> torch.Tensor:
     """Draw the children of each row's node without replacement.
 
     Args:
         rows: ``[B, m, V] float32``.
         step: The level.
-        coins: ``[B, n] float64``, one a node of the level.
+        uniforms: ``[B, n] float64``, one a node of the level.
 
     Returns:
         ``[B, n] int64``.
     """
-    chosen = torch.zeros(coins.shape, dtype=torch.int64, device=rows.device)
+    chosen = torch.zeros(uniforms.shape, dtype=torch.int64, device=rows.device)
     left = rows.clone()
     for at, source in step.by_rank:
         part = left[:, source]
-        token = draw(part, coins[:, at])
+        token = draw(part, uniforms[:, at])
         chosen[:, at] = token
         left[:, source] = part.scatter(2, token[..., None], 0.0)
     return chosen

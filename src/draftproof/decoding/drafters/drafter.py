@@ -33,7 +33,7 @@ class Ask:
         tail: ``[B, 2] int64``, the last two committed tokens of each row.
         lengths: ``[B] int64``, committed tokens of each row, prompt included.
         longest: The largest of `lengths`.
-        coins: ``[B, γ] float64`` in [0, 1).
+        uniforms: ``[B, γ] float64`` in [0, 1).
         temperature: 0 is greedy.
         dense: Give rows at temperature 0 too, those at temperature 1, and the row after the last
             drafted token as well.
@@ -44,7 +44,7 @@ class Ask:
     tail: torch.Tensor
     lengths: torch.Tensor
     longest: int
-    coins: torch.Tensor
+    uniforms: torch.Tensor
     temperature: float
     dense: bool
     rooms: Sequence[int]

@@ -131,7 +131,7 @@ class Intersection:
             if not greedy or ask.dense:
                 rows.append(probabilities(row, ask.temperature or 1.0))
             if step < self.gamma:
-                best = row.argmax(dim=-1) if greedy else draw(rows[-1], ask.coins[:, step])
+                best = row.argmax(dim=-1) if greedy else draw(rows[-1], ask.uniforms[:, step])
                 tokens.append(best)
         drafted = torch.stack(tokens, dim=1)
         fed_ids = self._back[drafted[:, :-1]].tolist()

@@ -12,7 +12,7 @@ from draftproof.decoding.trees.tree import Tree, tree_of
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class RankLevel:
     """The nodes of one depth.
 
     Attributes:
@@ -58,14 +58,14 @@ class Ranks:
             return torch.tensor(list(values), dtype=torch.int64, device=device)
 
         self.depths, self.ranks = whole.depths[0, 1:], index(ranks[1:])
-        self.levels: list[Level] = []
+        self.levels: list[RankLevel] = []
         above, depths = [0], static.depths(given)
         for depth in range(1, self.deepest + 1):
             nodes = [node for node, its in enumerate(depths) if its == depth]
             parents_at = [above.index(given[node]) for node in nodes]
             above = [node for node in nodes if node in inner]
             self.levels.append(
-                Level(
+                RankLevel(
                     nodes=index([node - 1 for node in nodes]),
                     parents=index(parents_at),
                     ranks=index([ranks[node] for node in nodes]),

@@ -21,7 +21,7 @@ from draftproof.decoding.drafters.intersection import (
 from draftproof.decoding.drafters.lookup import PromptLookup
 from draftproof.decoding.drafters.medusa import Medusa
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads
-from draftproof.decoding.drafters.replay import Recordings, Replay, Synthetic
+from draftproof.decoding.drafters.replay import Recordings, Replay, SyntheticDrafter
 from draftproof.decoding.model import CausalModel
 from draftproof.decoding.trees.chain import chain
 from draftproof.decoding.trees.static import static_tree
@@ -136,7 +136,7 @@ def _replay(parts: Parts) -> Drafter:
 
 
 def _synthetic(parts: Parts, **options: Any) -> Drafter:
-    return Synthetic(
+    return SyntheticDrafter(
         parts.recordings or {},
         parts.gamma,
         vocabulary=parts.target.vocab_size,

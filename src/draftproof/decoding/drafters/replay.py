@@ -72,7 +72,7 @@ class Replay:
         """See `Drafter.observe`; the next texts say all."""
 
 
-class Synthetic(Replay):
+class SyntheticDrafter(Replay):
     """A drafter with a chosen acceptance rate, for measuring what speculation costs and gains.
 
     Each token of the reference answer is replaced by another one with probability 1 - α, drawn

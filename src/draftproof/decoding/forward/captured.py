@@ -78,7 +78,7 @@ class CapturedForward:
         if held is None:
             held = self._recorded(ids, positions, bias, cache, keep, taps)
             cache.recorded[key] = held
-        for buffer, value in zip(held.inputs, (ids, positions, cache.places, bias), strict=True):
+        for buffer, value in zip(held.inputs, (ids, positions, cache.slot_ids, bias), strict=True):
             buffer.copy_(value)
         held.replay()
         logits, states = held.outputs
@@ -91,14 +91,14 @@ class CapturedForward:
     ) -> _Recorded:  # fmt: skip
         """Run a step once, which allocates what there is to allocate, and record it."""
         self._lean(ids, positions, bias, cache, keep, taps)
-        inputs = tuple(t.clone() for t in (ids, positions, cache.places, bias))
+        inputs = tuple(t.clone() for t in (ids, positions, cache.slot_ids, bias))
         outputs: list[Any] = [None, None]
 
         def run() -> None:
-            given, cache.places = cache.places, inputs[2]
+            given, cache.slot_ids = cache.slot_ids, inputs[2]
             try:
                 outputs[:] = self._lean(inputs[0], inputs[1], inputs[3], cache, keep, taps)
             finally:
-                cache.places = given
+                cache.slot_ids = given
 
         return _Recorded(inputs, outputs, self._record(run), self._lean.tables(cache))

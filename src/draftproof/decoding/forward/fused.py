@@ -38,6 +38,9 @@ class FusedForward:
 
     def __init__(self, module: Any, *, owned: bool = False) -> None:
         from draftproof.decoding.forward.fused_attention import Sizes  # noqa: PLC0415 - numba takes half a second
+        from draftproof.decoding.forward.kernels import remove_stale_cache  # noqa: PLC0415 - see above
+
+        remove_stale_cache()
 
         body, config = module.model, module.config
         attention = body.layers[0].self_attn
@@ -87,7 +90,7 @@ class FusedForward:
         Raises:
             IndexError: A token that the model does not know or a slot beyond the cache.
         """
-        from draftproof.decoding.forward.fused_attention import Block  # noqa: PLC0415 - see above
+        from draftproof.decoding.forward.fused_attention import AttentionBlock  # noqa: PLC0415 - see above
         from draftproof.decoding.forward.fused_step import step  # noqa: PLC0415 - see above
 
         rows, columns = ids.shape
@@ -96,7 +99,7 @@ class FusedForward:
         common: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
         logits = torch.empty(rows, keep, sizes.vocabulary, **common)
         states = torch.empty(rows, columns, len(taps) * sizes.hidden, **common)
-        block = Block(
+        block = AttentionBlock(
             ids.long().contiguous().numpy(), starts.long().contiguous().numpy(),
             *_shape(tree, rows, columns), row, cache.capacity, keep, np.array(taps, np.int64),
         )  # fmt: skip
@@ -245,7 +248,7 @@ def _addresses(held: _Parameters) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 def _shape(
     tree: Tree | None, rows: int, columns: int
 ) -> tuple[NDArray[np.int64], bool, int, NDArray[np.bool_]]:
-    """Return what `Block` is told of the shape: depths, whether a chain, back and sees."""
+    """Return what `AttentionBlock` is told of the shape: depths, whether a chain, back and sees."""
     if tree is None:
         return np.arange(columns)[None], True, 0, np.empty((1, 1, 1), np.bool_)
     back = tree.first if isinstance(tree, Level) else 0

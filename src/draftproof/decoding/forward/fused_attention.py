@@ -53,7 +53,7 @@ class Sizes(NamedTuple):
     eps: float
 
 
-class Block(NamedTuple):
+class AttentionBlock(NamedTuple):
     """What a step reads and where.
 
     Attributes:
@@ -112,7 +112,7 @@ def _shares(
 
 @njit(cache=True, nogil=True)
 def attend(
-    block: Block, sizes: Sizes, states: Floats, keys: int, values: int, mixed: Floats
+    block: AttentionBlock, sizes: Sizes, states: Floats, keys: int, values: int, mixed: Floats
 ) -> None:
     """Mix the values that each token sees, weighted by the softmax of its scores."""
     rows, columns = block.ids.shape

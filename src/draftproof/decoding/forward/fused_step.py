@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from draftproof.decoding.forward.fused_attention import Block, Sizes, attend
+from draftproof.decoding.forward.fused_attention import AttentionBlock, Sizes, attend
 from draftproof.decoding.forward.kernels import (
     Floats,
     Ints,
@@ -87,7 +87,7 @@ def _activated(gate: Floats, up: Floats, room: Floats, powers: NDArray[np.int32]
 
 
 @njit(cache=True, nogil=True)
-def _tap(x: Floats, layer: int, block: Block, tapped: Floats) -> None:
+def _tap(x: Floats, layer: int, block: AttentionBlock, tapped: Floats) -> None:
     """Copy the states ``[B·W, hidden]`` of a layer that is tapped."""
     hidden, count = x.shape[1], block.taps.shape[0]
     for number in range(count):
@@ -99,8 +99,8 @@ def _tap(x: Floats, layer: int, block: Block, tapped: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def _place(
-    block: Block, sizes: Sizes, weights: Ints, layer: int, caches: Ints, cos: Floats, sin: Floats,
-    states: Floats, room: Floats,
+    block: AttentionBlock, sizes: Sizes, weights: Ints, layer: int, caches: Ints, cos: Floats,
+    sin: Floats, states: Floats, room: Floats,
 ) -> None:  # fmt: skip
     """Turn queries and keys to their positions and write keys and values to their slots."""
     columns, width, total = block.ids.shape[1], sizes.width, states.shape[1]
@@ -118,7 +118,7 @@ def _place(
 
 
 @njit(cache=True, nogil=True)
-def _outside(block: Block, sizes: Sizes) -> bool:
+def _outside(block: AttentionBlock, sizes: Sizes) -> bool:
     """Return whether a token or a slot does not exist."""
     rows, columns = block.ids.shape
     for b in range(rows):
@@ -140,8 +140,8 @@ def _norm_all(x: Floats, weight: int, eps: float, out: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def step(
-    kind: Kind, block: Block, sizes: Sizes, layers: Ints, ends: Ints, caches: Ints, cos: Floats,
-    sin: Floats, logits: Floats, tapped: Floats,
+    kind: Kind, block: AttentionBlock, sizes: Sizes, layers: Ints, ends: Ints, caches: Ints,
+    cos: Floats, sin: Floats, logits: Floats, tapped: Floats,
 ) -> bool:  # fmt: skip
     """Run a block, write its keys and values, its logits and the tapped states.
 

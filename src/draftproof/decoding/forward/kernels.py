@@ -10,6 +10,7 @@ the reading of the weights, which is what a verification of a few columns spends
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ _PANEL = 2**15
 _SOURCES = ("vector_code.py", "kernels.py", "fused_attention.py", "fused_step.py")
 
 
-def _forget_stale() -> None:
+@lru_cache(maxsize=1)
+def remove_stale_cache() -> None:
     """Remove compiled functions if any of the sources is another one than when they were compiled.
 
-    numba keeps a compiled function until the function's own file changes, not those it calls.
+    numba keeps a compiled function until the function's own file changes, not those it calls. It
+    reads its cache when a function is called for the first time: call this before.
     """
     folder = Path(__file__).parent
     stamp = folder / "__pycache__" / "kernels.sha256"
@@ -52,7 +55,6 @@ def _forget_stale() -> None:
         return  # installed where nobody writes, and so nothing changes
 
 
-_forget_stale()
 _1x1, _1x4, _2x4, _3x4 = tile_of(1, 1), tile_of(1, 4), tile_of(2, 4), tile_of(3, 4)
 _4x2, _5x2, _6x2 = tile_of(4, 2), tile_of(5, 2), tile_of(6, 2)
 _blend1, _blend4 = blend_of(1), blend_of(4)

@@ -1,4 +1,4 @@
-"""Acceptance rules: pure functions from rows and coins to what is kept."""
+"""Acceptance rules: pure functions from rows and uniforms to what is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from draftproof.decoding.rules.entropy_aware import EntropyAware
 from draftproof.decoding.rules.exact import Exact
 from draftproof.decoding.rules.fly import Fly
 from draftproof.decoding.rules.relaxed import Relaxed
-from draftproof.decoding.rules.rule import Promise, Rule, TreeRule, Verified, VerifiedTree
+from draftproof.decoding.rules.rule import Rule, TreeRule, TreeVerification, Verification
 from draftproof.decoding.rules.safe_decoding import SafeDecoding
 from draftproof.decoding.rules.safety_aware import SafetyAware
 from draftproof.decoding.rules.synthetic import Synthetic
@@ -49,7 +49,6 @@ __all__ = [
     "EntropyAware",
     "Exact",
     "Fly",
-    "Promise",
     "Relaxed",
     "Rule",
     "SafeDecoding",
@@ -57,8 +56,8 @@ __all__ = [
     "Synthetic",
     "Threshold",
     "TreeRule",
+    "TreeVerification",
     "Typical",
-    "Verified",
-    "VerifiedTree",
+    "Verification",
     "make_rule",
 ]

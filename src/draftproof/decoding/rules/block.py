@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 
 from draftproof.decoding.rules.exact import Exact
-from draftproof.decoding.rules.rule import Promise, Stateless, Verified, row_at
+from draftproof.decoding.rules.rule import Stateless, Verification, row_at
 from draftproof.decoding.sampling import draw, probabilities
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +26,21 @@ class Block(Stateless):
     """
 
     name: ClassVar[str] = "block"
-    promise: ClassVar[Promise] = Promise.GREEDY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["block"]
     dense: ClassVar[bool] = False
-    steers: ClassVar[bool] = False
 
     def verify(
         self,
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: None = None,
-    ) -> Verified:
+        state: None = None,
+    ) -> Verification:
         """See `Rule.verify`."""
         if temperature == 0:
-            return Exact().verify(drafts, logits, q, coins, temperature)
+            return Exact().verify(drafts, logits, q, uniforms, temperature)
         gamma = drafts.shape[1]
         p = probabilities(logits, temperature).double()
         if q is None:
@@ -58,7 +58,7 @@ class Block(Stateless):
                 chance = torch.where(mass > 0, residual / mass, torch.ones_like(mass))
             else:
                 chance = weight
-            kept = coins[:, i - 1] < chance
+            kept = uniforms[:, i - 1] < chance
             accepted = torch.where(kept, i, accepted)
             kept_weight = torch.where(kept, weight, kept_weight)
         row_p = row_at(p, accepted)
@@ -66,4 +66,4 @@ class Block(Stateless):
         scale = torch.where(accepted < gamma, kept_weight, torch.ones_like(kept_weight))
         weights = (scale[:, None] * row_p - row_at(padded_q, accepted)).clamp(min=0)
         empty = weights.sum(dim=-1, keepdim=True) == 0
-        return Verified(accepted, draw(torch.where(empty, row_p, weights), coins[:, gamma]))
+        return Verification(accepted, draw(torch.where(empty, row_p, weights), uniforms[:, gamma]))

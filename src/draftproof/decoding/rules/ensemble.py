@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Promise, Stateless, Verified, after_rejection, leading
+from draftproof.decoding.rules.rule import Stateless, Verification, after_rejection, leading
 from draftproof.decoding.sampling import probabilities
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,8 @@ class Ensemble(Stateless):
     weight: float = 0.5
 
     name: ClassVar[str] = "ensemble"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["ensemble"]
     dense: ClassVar[bool] = True
-    steers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
@@ -41,10 +41,10 @@ class Ensemble(Stateless):
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: None = None,
-    ) -> Verified:
+        state: None = None,
+    ) -> Verification:
         """See `Rule.verify`; needs dense q.
 
         Raises:
@@ -59,8 +59,8 @@ class Ensemble(Stateless):
         if temperature == 0:
             best = torch.cat([mixed.argmax(dim=-1), p[:, gamma:].argmax(dim=-1)], dim=1)
             accepted = leading(best[:, :gamma] == drafts)
-            return Verified(accepted, best.gather(1, accepted[:, None]).squeeze(1))
+            return Verification(accepted, best.gather(1, accepted[:, None]).squeeze(1))
         v_x = mixed.gather(2, drafts[..., None]).squeeze(2).double()
         q_x = q.gather(2, drafts[..., None]).squeeze(2).double()
-        accepted = leading(coins[:, :gamma] * q_x < v_x)
-        return Verified(accepted, after_rejection(drafts, p, q, accepted, coins[:, gamma]))
+        accepted = leading(uniforms[:, :gamma] * q_x < v_x)
+        return Verification(accepted, after_rejection(drafts, p, q, accepted, uniforms[:, gamma]))

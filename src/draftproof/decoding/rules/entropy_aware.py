@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Promise, Stateless, Verified, leading, row_at
+from draftproof.decoding.rules.rule import Stateless, Verification, leading, row_at
 from draftproof.decoding.sampling import draw, probabilities
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,8 @@ class EntropyAware(Stateless):
     overlap: float
 
     name: ClassVar[str] = "entropy_aware"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["entropy_aware"]
     dense: ClassVar[bool] = True
-    steers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.entropy_p < 0 or self.entropy_q < 0 or self.top_n < 1:
@@ -58,10 +58,10 @@ class EntropyAware(Stateless):
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: None = None,
-    ) -> Verified:
+        state: None = None,
+    ) -> Verification:
         """See `Rule.verify`; q is ``[B, γ + 1, V]``.
 
         Raises:
@@ -77,11 +77,11 @@ class EntropyAware(Stateless):
             second = logits.scatter(2, best[..., None], -torch.inf).argmax(dim=-1)
             chosen = torch.where(doubt & (own == best), second, best)
             accepted = leading(chosen[:, :gamma] == drafts)
-            return Verified(accepted, chosen.gather(1, accepted[:, None])[:, 0])
+            return Verification(accepted, chosen.gather(1, accepted[:, None])[:, 0])
         p = probabilities(logits, temperature)
         p_x = p[:, :gamma].gather(2, drafts[..., None])[..., 0].double()
         q_x = q[:, :gamma].gather(2, drafts[..., None])[..., 0].double()
-        agreed = coins[:, :gamma] * q_x < p_x
+        agreed = uniforms[:, :gamma] * q_x < p_x
         accepted = leading(agreed & ~doubt[:, :gamma])
         row_p, row_q = row_at(p, accepted).double(), row_at(q, accepted).double()
         at = accepted.clamp(max=gamma - 1)[:, None]
@@ -91,7 +91,7 @@ class EntropyAware(Stateless):
         bonus = torch.where(doubt[:, gamma:], doubtful_law(row_p, row_q), row_p)
         weights = torch.where(accepted[:, None] < gamma, weights, bonus)
         empty = weights.sum(dim=-1, keepdim=True) == 0
-        return Verified(accepted, draw(torch.where(empty, row_p, weights), coins[:, gamma]))
+        return Verification(accepted, draw(torch.where(empty, row_p, weights), uniforms[:, gamma]))
 
     def _in_doubt(self, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         """Return where both rows are uncertain about the same tokens, ``[B, γ + 1] bool``."""

@@ -9,10 +9,9 @@ import torch
 
 from draftproof.decoding.drafters.drafter import Kind
 from draftproof.decoding.rules.rule import (
-    Promise,
     Stateless,
-    Verified,
-    VerifiedTree,
+    TreeVerification,
+    Verification,
     after_rejection,
     leading,
 )
@@ -20,6 +19,7 @@ from draftproof.decoding.rules.siblings import judge_drawn, judge_fixed
 from draftproof.decoding.sampling import probabilities
 from draftproof.decoding.trees.tree import Tree
 from draftproof.decoding.trees.walk import at_parents, elder_siblings, first_of, path_to, running
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +37,29 @@ class Exact(Stateless):
     """
 
     name: ClassVar[str] = "exact"
-    promise: ClassVar[Promise] = Promise.GREEDY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["exact"]
     dense: ClassVar[bool] = False
-    steers: ClassVar[bool] = False
 
     def verify(
         self,
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: None = None,
-    ) -> Verified:
+        state: None = None,
+    ) -> Verification:
         """See `Rule.verify`."""
         gamma = drafts.shape[1]
         if temperature == 0:
             best = logits.argmax(dim=-1)
             accepted = leading(best[:, :gamma] == drafts)
-            return Verified(accepted, best.gather(1, accepted[:, None]).squeeze(1))
+            return Verification(accepted, best.gather(1, accepted[:, None]).squeeze(1))
         p = probabilities(logits, temperature)
         p_x = p[:, :gamma].gather(2, drafts[..., None]).squeeze(2).double()
         q_x = 1.0 if q is None else q.gather(2, drafts[..., None]).squeeze(2).double()
-        accepted = leading(coins[:, :gamma] * q_x < p_x)
-        return Verified(accepted, after_rejection(drafts, p, q, accepted, coins[:, gamma]))
+        accepted = leading(uniforms[:, :gamma] * q_x < p_x)
+        return Verification(accepted, after_rejection(drafts, p, q, accepted, uniforms[:, gamma]))
 
     def verify_tree(
         self,
@@ -69,17 +68,17 @@ class Exact(Stateless):
         logits: torch.Tensor,
         q: torch.Tensor | None,
         kind: Kind,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-    ) -> VerifiedTree:
+    ) -> TreeVerification:
         """See `TreeRule.verify_tree`."""
         if temperature == 0:
             best = logits.argmax(dim=-1)
             wanted = best.gather(1, tree.parents[:, 1:].expand_as(tokens))
             kept = first_of(wanted == tokens, elder_siblings(tree))
             nodes, accepted, last = path_to(running(kept, tree), tree)
-            return VerifiedTree(nodes, accepted, best.gather(1, last[:, None])[:, 0])
+            return TreeVerification(nodes, accepted, best.gather(1, last[:, None])[:, 0])
         p = probabilities(logits, temperature)
         if q is None or kind is Kind.ONE_HOT:
-            return judge_fixed(tokens, tree, p, at_parents(p, tokens, tree), coins)
-        return judge_drawn(tokens, tree, p, q, coins, replaced=kind is Kind.DENSE)
+            return judge_fixed(tokens, tree, p, at_parents(p, tokens, tree), uniforms)
+        return judge_drawn(tokens, tree, p, q, uniforms, replaced=kind is Kind.DENSE)

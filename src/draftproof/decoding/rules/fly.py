@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Promise, Stateless, Verified, after_rejection, leading
+from draftproof.decoding.rules.rule import Stateless, Verification, after_rejection, leading
 from draftproof.decoding.sampling import probabilities
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,8 @@ class Fly(Stateless):
     top: int = 3
 
     name: ClassVar[str] = "fly"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["fly"]
     dense: ClassVar[bool] = False
-    steers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.entropy < 0 or self.top < 1 or (self.window is not None and self.window < 1):
@@ -45,10 +45,10 @@ class Fly(Stateless):
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: None = None,
-    ) -> Verified:
+        state: None = None,
+    ) -> Verification:
         """See `Rule.verify`."""
         gamma = drafts.shape[1]
         p = probabilities(logits, temperature or 1.0)
@@ -57,13 +57,13 @@ class Fly(Stateless):
             native = logits[:, :gamma].argmax(dim=-1) == drafts
         else:
             q_x = 1.0 if q is None else q[:, :gamma].gather(2, drafts[..., None])[..., 0].double()
-            native = coins[:, :gamma] * q_x < p_x
+            native = uniforms[:, :gamma] * q_x < p_x
         best = p[:, :gamma].topk(min(self.top, p.shape[-1]), dim=-1).values
         doubt = torch.special.entr(best).sum(dim=-1) >= self.entropy
         accepted = leading(native | (doubt & (p_x > 0) & self._followed(native)))
         if temperature == 0:
-            return Verified(accepted, logits.argmax(dim=-1).gather(1, accepted[:, None])[:, 0])
-        return Verified(accepted, after_rejection(drafts, p, q, accepted, coins[:, gamma]))
+            return Verification(accepted, logits.argmax(dim=-1).gather(1, accepted[:, None])[:, 0])
+        return Verification(accepted, after_rejection(drafts, p, q, accepted, uniforms[:, gamma]))
 
     def _followed(self, native: torch.Tensor) -> torch.Tensor:
         """Return where the next W drafts lie within the chain and are all kept, ``[B, γ]``."""

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Promise, Stateless, Verified, leading
+from draftproof.decoding.rules.rule import Stateless, Verification, leading
 from draftproof.decoding.sampling import probabilities
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,8 @@ class Relaxed(Stateless):
     delta: float = 0.6
 
     name: ClassVar[str] = "relaxed"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["relaxed"]
     dense: ClassVar[bool] = False
-    steers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.top < 1 or not 0 <= self.delta <= 1:
@@ -45,11 +45,11 @@ class Relaxed(Stateless):
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: None = None,
-    ) -> Verified:
-        """See `Rule.verify`; neither `q` nor `coins` are looked at.
+        state: None = None,
+    ) -> Verification:
+        """See `Rule.verify`; neither `q` nor `uniforms` are looked at.
 
         Raises:
             ValueError: A temperature above 0.
@@ -64,4 +64,4 @@ class Relaxed(Stateless):
         ahead = logits[:, :gamma] > l_x
         ahead |= (logits[:, :gamma] == l_x) & (ids.to(drafts.device) < drafts[..., None])
         accepted = leading((ahead.sum(dim=-1) < self.top) & (p_x >= p.amax(dim=-1) - self.delta))
-        return Verified(accepted, best.gather(1, accepted[:, None])[:, 0])
+        return Verification(accepted, best.gather(1, accepted[:, None])[:, 0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -10,29 +9,17 @@ import torch
 from draftproof.decoding.drafters.drafter import Kind
 from draftproof.decoding.sampling import draw
 from draftproof.decoding.trees.tree import Tree
+from draftproof.records.rules import RuleFacts
 
 
-class Promise(StrEnum):
-    """How close a rule keeps to plain decoding of the target."""
-
-    LOSSY = "L0"
-    """Changes the answers by design."""
-    LAW = "L1"
-    """Keeps the target's distribution; the random numbers differ."""
-    GREEDY = "L2"
-    """At temperature 0 equal to plain decoding up to rounding."""
-    BITS = "L3"
-    """Equal to plain decoding bit for bit."""
-
-
-class Verified(NamedTuple):
+class Verification(NamedTuple):
     """What a rule keeps of a batch of chains.
 
     Attributes:
         accepted: ``[B] int64``, how many drafted tokens are kept, 0 to γ.
         token: ``[B] int64``, the corrected token, or the bonus token where all γ are kept.
         modes: ``[B, γ + 1] int64``, the mode each position was decided in, for a rule with modes.
-        course: State after the emitted tokens, for a rule that has one.
+        state: State after the emitted tokens, for a rule that has one.
         matches: ``[B, γ + 1] bool``, whether each token counts as the draft model's own choice,
             for a rule with modes; the modes follow from it.
     """
@@ -40,11 +27,11 @@ class Verified(NamedTuple):
     accepted: torch.Tensor
     token: torch.Tensor
     modes: torch.Tensor | None = None
-    course: Any = None
+    state: Any = None
     matches: torch.Tensor | None = None
 
 
-class VerifiedTree(NamedTuple):
+class TreeVerification(NamedTuple):
     """What a rule keeps of a batch of trees.
 
     Attributes:
@@ -63,11 +50,11 @@ class Stateless:
     """A rule whose decision depends on nothing but the round in front of it.
 
     Attributes:
-        tosses: Whether it needs coins at temperature 0 too.
+        needs_uniforms: Whether it draws at temperature 0 too.
     """
 
     __slots__ = ()
-    tosses: ClassVar[bool] = False
+    needs_uniforms: ClassVar[bool] = False
 
     def begin(self, rows: int, device: torch.device) -> None:
         """Return no state."""
@@ -77,11 +64,10 @@ class Rule(Protocol):
     """Decides which drafted tokens of a chain are kept and what follows them."""
 
     name: ClassVar[str]
-    promise: ClassVar[Promise]
+    facts: ClassVar[RuleFacts]
+    """Its row in the table of rules' facts."""
     dense: ClassVar[bool]
     """Whether the rule needs the draft's rows even where drafting is deterministic."""
-    steers: ClassVar[bool]
-    """Whether the draft is meant to change what is said; it is then fed a prompt of its own."""
 
     def begin(self, rows: int, device: torch.device) -> Any:
         """Return the state of `rows` answers at their beginning, None for a rule without one."""
@@ -92,10 +78,10 @@ class Rule(Protocol):
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: Any = None,
-    ) -> Verified:
+        state: Any = None,
+    ) -> Verification:
         """Judge a batch of chains.
 
         Args:
@@ -105,9 +91,9 @@ class Rule(Protocol):
             q: ``[B, γ, V] float32`` the draft's rows: what the drafts were drawn from, or at
                 temperature 0 the rows at temperature 1 for a `dense` rule, with the row after the
                 last draft as well; None where the proposal was deterministic (one-hot).
-            coins: ``[B, γ + 1] float64`` in [0, 1): γ for acceptance, the last for the token.
+            uniforms: ``[B, γ + 1] float64`` in [0, 1): γ for acceptance, the last for the token.
             temperature: 0 is greedy.
-            course: What `begin` or the last round returned.
+            state: What `begin` or the last round returned.
         """
         ...
 
@@ -123,9 +109,9 @@ class TreeRule(Protocol):
         logits: torch.Tensor,
         q: torch.Tensor | None,
         kind: Kind,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-    ) -> VerifiedTree:
+    ) -> TreeVerification:
         """Judge a batch of trees.
 
         Args:
@@ -136,7 +122,8 @@ class TreeRule(Protocol):
             q: ``[B, N + 1, V] float32``, the rows that the children of each node were drawn
                 from; None where they were chosen without a coin.
             kind: How siblings came about.
-            coins: ``[B, N + 1] float64`` in [0, 1): coin i - 1 for node i, the last for the token.
+            uniforms: ``[B, N + 1] float64`` in [0, 1): number i - 1 for node i,
+                the last for the token.
             temperature: 0 is greedy.
         """
         ...
@@ -157,7 +144,7 @@ def after_rejection(
     p: torch.Tensor,
     q: torch.Tensor | None,
     accepted: torch.Tensor,
-    coins: torch.Tensor,
+    uniforms: torch.Tensor,
 ) -> torch.Tensor:
     """Draw what follows the kept drafts: from max(p - q, 0), after all of them from p.
 
@@ -166,7 +153,7 @@ def after_rejection(
         p: ``[B, γ + 1, V]`` target rows.
         q: ``[B, γ or more, V]`` draft rows; None is one-hot.
         accepted: ``[B] int64``.
-        coins: ``[B] float64``.
+        uniforms: ``[B] float64``.
 
     Returns:
         ``[B] int64``.
@@ -179,4 +166,4 @@ def after_rejection(
         residual = (row_p - row_at(q, at)).clamp(min=0)
     # p = q leaves no residual, yet rounding may still have rejected: fall back to p
     whole = (accepted[:, None] == gamma) | (residual.sum(dim=-1, keepdim=True) == 0)
-    return draw(torch.where(whole, row_p, residual), coins)
+    return draw(torch.where(whole, row_p, residual), uniforms)

@@ -8,30 +8,31 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Promise, Verified
+from draftproof.decoding.rules.rule import Verification
 from draftproof.decoding.rules.sample_spaces import Spaces, sample_spaces
 from draftproof.decoding.rules.steered import greedy_round, sampled_round
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 _LEAST = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class SafeDecodingState:
     """How far every row of a batch has come.
 
     Attributes:
-        said: ``[B] int64``, tokens emitted so far.
+        emitted: ``[B] int64``, tokens emitted so far.
         mode: ``[B] int64``, 1 while the expert steers, 2 when the target decodes alone.
     """
 
-    said: torch.Tensor
+    emitted: torch.Tensor
     mode: torch.Tensor
 
-    def restarted(self, row: int, fresh: Start) -> Start:
+    def reset(self, row: int, fresh: SafeDecodingState) -> SafeDecodingState:
         """Return the state with `row` put at the beginning of an answer, as in `fresh`."""
-        said, mode = self.said.clone(), self.mode.clone()
-        said[row], mode[row] = fresh.said[row], fresh.mode[row]
-        return Start(said, mode)
+        emitted, mode = self.emitted.clone(), self.mode.clone()
+        emitted[row], mode[row] = fresh.emitted[row], fresh.mode[row]
+        return SafeDecodingState(emitted, mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,8 @@ class SafeDecoding:
     common: int = 5
 
     name: ClassVar[str] = "safe_decoding"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["safe_decoding"]
     dense: ClassVar[bool] = True
-    steers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float):
@@ -68,58 +68,60 @@ class SafeDecoding:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
 
-    def begin(self, rows: int, device: torch.device) -> Start:
+    def begin(self, rows: int, device: torch.device) -> SafeDecodingState:
         """Return the state of `rows` answers at their beginning."""
         zeros = torch.zeros(rows, dtype=torch.int64, device=device)
-        return Start(zeros, zeros + 1)
+        return SafeDecodingState(zeros, zeros + 1)
 
     def verify(
         self,
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: Start | None = None,
-    ) -> Verified:
+        state: SafeDecodingState | None = None,
+    ) -> Verification:
         """See `Rule.verify`; q is ``[B, γ + 1, V]``.
 
         Raises:
-            ValueError: No dense rows, no course, another vocabulary, or expert rows that are not
+            ValueError: No dense rows, no state, another vocabulary, or expert rows that are not
                 finite.
         """
-        if course is None:
-            raise ValueError("safe_decoding needs a course")
+        if state is None:
+            raise ValueError("safe_decoding needs a state")
         if temperature == 0:
-            return greedy_round(self, drafts, logits, q, course)
-        return sampled_round(self, drafts, logits, q, coins, temperature, course)
+            return greedy_round(self, drafts, logits, q, state)
+        return sampled_round(self, drafts, logits, q, uniforms, temperature, state)
 
     def spaces(self, p: torch.Tensor, q: torch.Tensor) -> Spaces:
         """Return the sample spaces of rows ``[..., V]``."""
         # the target's law after the beginning is over its whole vocabulary
         return sample_spaces(p, q, self.common, few=p.shape[-1])
 
-    def choice(self, spaces: Spaces, course: Start) -> torch.Tensor:
+    def choice(self, spaces: Spaces, state: SafeDecodingState) -> torch.Tensor:
         """Return the greedy token of each row, ``[B] int64``."""
         scores = spaces.composite(self.alpha).clamp(min=_LEAST)
-        return torch.where(course.mode == 1, spaces.choose(scores, spaces.both), spaces.favourite)
+        return torch.where(state.mode == 1, spaces.choose(scores, spaces.both), spaces.argmax)
 
-    def weights(self, spaces: Spaces, course: Start) -> torch.Tensor:
+    def weights(self, spaces: Spaces, state: SafeDecodingState) -> torch.Tensor:
         """Return what a token's law is proportional to at temperature 1, ``[B, M] float32``."""
         scores = spaces.composite(self.alpha).clamp(min=_LEAST) * spaces.both
-        return torch.where((course.mode == 1)[:, None], scores, spaces.p * spaces.first)
+        return torch.where((state.mode == 1)[:, None], scores, spaces.p * spaces.first)
 
     def counts(
-        self, match: torch.Tensor, chosen: torch.Tensor, spaces: Spaces, course: Start
+        self, match: torch.Tensor, chosen: torch.Tensor, spaces: Spaces, state: SafeDecodingState
     ) -> torch.Tensor:
         """Return the matches; nothing depends on them."""
         return match
 
-    def steady(self, before: Start, after: Start) -> bool:
+    def steady(self, before: SafeDecodingState, after: SafeDecodingState) -> bool:
         """Return whether the mode is the same; see `Composite.steady`."""
         return bool(torch.equal(before.mode, after.mode))
 
-    def advance(self, course: Start, match: torch.Tensor, alive: torch.Tensor) -> Start:
+    def advance(
+        self, state: SafeDecodingState, match: torch.Tensor, alive: torch.Tensor
+    ) -> SafeDecodingState:
         """Count one emitted token of the rows that are alive."""
-        said = course.said + alive.long()
-        return replace(course, said=said, mode=torch.where(said < self.tokens, 1, 2))
+        emitted = state.emitted + alive.long()
+        return replace(state, emitted=emitted, mode=torch.where(emitted < self.tokens, 1, 2))

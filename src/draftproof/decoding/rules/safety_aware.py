@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from draftproof.decoding.rules.rule import Promise, Verified
+from draftproof.decoding.rules.rule import Verification
 from draftproof.decoding.rules.sample_spaces import Spaces, sample_spaces
 from draftproof.decoding.rules.steered import greedy_round, sampled_round
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 INTERSECTION, UNION = 1, 2
 
@@ -24,7 +25,7 @@ PRESETS: dict[str, dict[str, float]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class SafetyAwareState:
     """Where every row of a batch stands; all ``[B]``, on the model's device.
 
     Attributes:
@@ -41,14 +42,14 @@ class Course:
     seen: torch.Tensor
     matched: torch.Tensor
 
-    def restarted(self, row: int, fresh: Course) -> Course:
+    def reset(self, row: int, fresh: SafetyAwareState) -> SafetyAwareState:
         """Return the state with `row` put at the beginning of an answer, as in `fresh`."""
         columns = {}
         for name in ("mode", "threshold", "alpha", "seen", "matched"):
             column = getattr(self, name).clone()
             column[row] = getattr(fresh, name)[row]
             columns[name] = column
-        return Course(**columns)
+        return SafetyAwareState(**columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +67,19 @@ class SafetyAware:
 
     At a temperature above 0, which the paper leaves open, the token's law is proportional to
     max(m, 0)^(1/T) over the same space, formed on rows at temperature 1, so that T → 0 is greedy
-    decoding; where the expert spurns the target's favourite, it is p^(1/T) over the target's k*
-    best. A token counts as a match with the probability of the maximal coupling with the expert's
-    law, min(1, q(x)/m(x)), which is the acceptance of the draft where there is one: the law of
-    answer and modes does not depend on γ. (Below T of about 0.1 the expert's rows at temperature 1
-    can no longer be told from those that drafts are drawn from, in single precision.)
+    decoding; where the target's argmax is not among the expert's k*, it is p^(1/T) over the
+    target's k* best. A token counts as a match with the probability of the maximal coupling with
+    the expert's law, min(1, q(x)/m(x)), which is the acceptance of the draft where there is one:
+    the law of answer and modes does not depend on γ. (Below T of about 0.1 the expert's
+    rows at temperature 1 can no longer be told from those that drafts are drawn from, in single
+    precision.)
 
     The published procedure has habits that `compat` decides about. ``paper`` keeps them: the
     threshold sinks to zero, after which union is never entered again in that answer; α₁ below the
     floor is raised to it; and in union, where the expert leads, its own choices count as matches,
     so that union is left after a window whatever the target would say. ``fixed`` stops the
     threshold at `threshold_floor`, only ever lowers α₁, and counts a token in union as a match
-    only if it is the target's favourite too: union is left when the models agree again.
+    only if it is the target's argmax too: union is left when the models agree again.
 
     Args:
         alpha_intersection: α₁, at least 0.
@@ -106,9 +108,8 @@ class SafetyAware:
     compat: str = "paper"
 
     name: ClassVar[str] = "safety_aware"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["safety_aware"]
     dense: ClassVar[bool] = True
-    steers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.compat not in {"paper", "fixed"}:
@@ -143,11 +144,11 @@ class SafetyAware:
         name = given.pop("preset", None)
         return cls(**given) if name is None else cls.preset(str(name), **given)
 
-    def begin(self, rows: int, device: torch.device) -> Course:
+    def begin(self, rows: int, device: torch.device) -> SafetyAwareState:
         """Return the state of `rows` answers at their beginning."""
         zeros = torch.zeros(rows, dtype=torch.int64, device=device)
         ones = torch.ones(rows, dtype=torch.float64, device=device)
-        return Course(
+        return SafetyAwareState(
             mode=zeros + INTERSECTION,
             threshold=ones * self.threshold,
             alpha=ones * self.alpha_intersection,
@@ -160,86 +161,88 @@ class SafetyAware:
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: Course | None = None,
-    ) -> Verified:
-        """See `Rule.verify`; q is ``[B, γ + 1, V]`` and the course moves on by what is emitted.
+        state: SafetyAwareState | None = None,
+    ) -> Verification:
+        """See `Rule.verify`; q is ``[B, γ + 1, V]`` and the state moves on by what is emitted.
 
         Raises:
-            ValueError: No dense rows, no course, another vocabulary, or expert rows that are not
+            ValueError: No dense rows, no state, another vocabulary, or expert rows that are not
                 finite.
         """
-        if course is None:
-            raise ValueError("safety_aware needs a course")
+        if state is None:
+            raise ValueError("safety_aware needs a state")
         if temperature == 0:
-            return greedy_round(self, drafts, logits, q, course)
-        return sampled_round(self, drafts, logits, q, coins, temperature, course)
+            return greedy_round(self, drafts, logits, q, state)
+        return sampled_round(self, drafts, logits, q, uniforms, temperature, state)
 
     def spaces(self, p: torch.Tensor, q: torch.Tensor) -> Spaces:
         """Return the sample spaces of rows ``[..., V]``."""
         return sample_spaces(p, q, self.common)
 
-    def choice(self, spaces: Spaces, course: Course) -> torch.Tensor:
+    def choice(self, spaces: Spaces, state: SafetyAwareState) -> torch.Tensor:
         """Return the greedy token of each row, ``[B] int64``."""
-        both = spaces.choose(spaces.composite(course.alpha), spaces.both)
-        both = torch.where(spaces.spurned, spaces.favourite, both)
+        both = spaces.choose(spaces.composite(state.alpha), spaces.both)
+        both = torch.where(spaces.argmax_outside_intersection, spaces.argmax, both)
         either = spaces.choose(spaces.composite(self.alpha_union), spaces.either)
-        return torch.where(course.mode == INTERSECTION, both, either)
+        return torch.where(state.mode == INTERSECTION, both, either)
 
-    def weights(self, spaces: Spaces, course: Course) -> torch.Tensor:
+    def weights(self, spaces: Spaces, state: SafetyAwareState) -> torch.Tensor:
         """Return what a token's law is proportional to at temperature 1, ``[B, M] float32``."""
-        utility = (course.mode == INTERSECTION)[:, None]
-        alpha = torch.where(course.mode == INTERSECTION, course.alpha, self.alpha_union)
+        utility = (state.mode == INTERSECTION)[:, None]
+        alpha = torch.where(state.mode == INTERSECTION, state.alpha, self.alpha_union)
         allowed = torch.where(utility, spaces.both, spaces.either)
         weights = spaces.composite(alpha) * allowed
-        own = utility & spaces.spurned[:, None]
+        own = utility & spaces.argmax_outside_intersection[:, None]
         return torch.where(own, spaces.p * spaces.best, weights).clamp(min=0)
 
     def counts(
-        self, match: torch.Tensor, chosen: torch.Tensor, spaces: Spaces, course: Course
+        self, match: torch.Tensor, chosen: torch.Tensor, spaces: Spaces, state: SafetyAwareState
     ) -> torch.Tensor:
         """Return which matches count towards the next mode, ``[B] bool``."""
         if self.compat == "paper":
             return match
-        return match & ((course.mode == INTERSECTION) | (chosen == spaces.favourite))
+        return match & ((state.mode == INTERSECTION) | (chosen == spaces.argmax))
 
-    def steady(self, before: Course, after: Course) -> bool:
+    def steady(self, before: SafetyAwareState, after: SafetyAwareState) -> bool:
         """Return whether mode and weight are the same; see `Composite.steady`."""
         if before.mode is after.mode and before.alpha is after.alpha:
             return True
         same = torch.equal(before.mode, after.mode) and torch.equal(before.alpha, after.alpha)
         return bool(same)
 
-    def advance(self, course: Course, match: torch.Tensor, alive: torch.Tensor) -> Course:
+    def advance(
+        self, state: SafetyAwareState, match: torch.Tensor, alive: torch.Tensor
+    ) -> SafetyAwareState:
         """Count one emitted token of the rows that are alive; close windows that are full.
 
         Args:
-            course: Where the rows stand.
+            state: Where the rows stand.
             match: ``[B] bool``, whether the token was the expert's own choice.
             alive: ``[B] bool``, the rows that emit a token.
         """
-        seen = course.seen + alive.long()
-        matched = course.matched + (alive & match).long()
+        seen = state.seen + alive.long()
+        matched = state.matched + (alive & match).long()
         full = alive & (seen == self.window)
         if full.is_cpu and not full.any():
-            return replace(course, seen=seen, matched=matched)
-        wanted = torch.where(matched.double() / self.window < course.threshold, UNION, INTERSECTION)
-        stable = wanted == course.mode
+            return replace(state, seen=seen, matched=matched)
+        wanted = torch.where(matched.double() / self.window < state.threshold, UNION, INTERSECTION)
+        stable = wanted == state.mode
         fixed = self.compat == "fixed"
         floor = self.threshold_floor if fixed else 0.0
-        sunk = (course.threshold - self.threshold_step).clamp(min=floor)
+        sunk = (state.threshold - self.threshold_step).clamp(min=floor)
         sunk = torch.where(sunk <= 1e-10, 0.0, sunk)
-        lowered = (course.alpha - self.alpha_step).clamp(min=self.alpha_floor)
+        lowered = (state.alpha - self.alpha_step).clamp(min=self.alpha_floor)
         if fixed:
-            lowered = torch.minimum(lowered, course.alpha)
-        lowered = torch.where(course.mode == INTERSECTION, lowered, course.alpha)
+            lowered = torch.minimum(lowered, state.alpha)
+        lowered = torch.where(state.mode == INTERSECTION, lowered, state.alpha)
         reset = self.threshold if fixed else self.reset_threshold
-        return Course(
-            mode=torch.where(full, wanted, course.mode),
-            threshold=torch.where(full, torch.where(stable, sunk, reset), course.threshold),
+        return SafetyAwareState(
+            mode=torch.where(full, wanted, state.mode),
+            threshold=torch.where(full, torch.where(stable, sunk, reset), state.threshold),
             alpha=torch.where(
-                full, torch.where(stable, lowered, self.alpha_intersection), course.alpha
+                full, torch.where(stable, lowered, self.alpha_intersection), state.alpha
             ),
             seen=torch.where(full, 0, seen),
             matched=torch.where(full, 0, matched),

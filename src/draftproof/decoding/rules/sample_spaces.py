@@ -28,8 +28,9 @@ class Spaces:
             least k for which these share `common` tokens.
         either: ``bool``, the union of the `common` best tokens of either model.
         best: ``bool``, the target's own k* best tokens.
-        favourite: ``[...] int64``, the target's most probable token.
-        spurned: ``[...] bool``, whether the expert does not rank the favourite within k*.
+        argmax: ``[...] int64``, the target's most probable token.
+        argmax_outside_intersection: ``[...] bool``, whether the expert does not rank
+            the argmax within k*.
     """
 
     tokens: torch.Tensor
@@ -39,8 +40,8 @@ class Spaces:
     both: torch.Tensor
     either: torch.Tensor
     best: torch.Tensor
-    favourite: torch.Tensor
-    spurned: torch.Tensor
+    argmax: torch.Tensor
+    argmax_outside_intersection: torch.Tensor
 
     def at(self, position: int) -> Self:
         """Return the spaces of one position of ``[B, W, ...]``."""
@@ -111,7 +112,7 @@ def _spaces(p: torch.Tensor, q: torch.Tensor, common: int, size: int) -> tuple[S
     again = rank_p.gather(-1, best_q[..., :common]) < size
     tokens = torch.cat([best_p, best_q[..., :common]], dim=-1)
     no = torch.zeros_like(again)
-    favourite = best_p[..., :1]
+    argmax = best_p[..., :1]
     spaces = Spaces(
         tokens=tokens,
         first=torch.cat([~torch.zeros_like(worse, dtype=torch.bool), ~again], dim=-1),
@@ -120,8 +121,8 @@ def _spaces(p: torch.Tensor, q: torch.Tensor, common: int, size: int) -> tuple[S
         both=torch.cat([worse < reach, no], dim=-1),
         either=torch.cat([(places < common) | (rank_q.gather(-1, best_p) < common), ~again], -1),
         best=torch.cat([places < reach, no], dim=-1),
-        favourite=favourite.squeeze(-1),
-        spurned=(rank_q.gather(-1, favourite) >= reach).squeeze(-1),
+        argmax=argmax.squeeze(-1),
+        argmax_outside_intersection=(rank_q.gather(-1, argmax) >= reach).squeeze(-1),
     )
     if size == p.shape[-1]:
         return spaces, True
@@ -144,9 +145,9 @@ def _leaders(rows: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]
 def intersection_choice(
     p: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, common: int
 ) -> torch.Tensor:
-    """Choose among the tokens that both models rank high, else the target's favourite.
+    """Choose among the tokens that both models rank high, else the target's argmax.
 
-    If the expert does not rank the target's favourite within k*, the favourite is emitted all the
+    If the expert does not rank the target's argmax within k*, the argmax is emitted all the
     same.
 
     Returns:
@@ -154,7 +155,7 @@ def intersection_choice(
     """
     spaces = sample_spaces(p, q, common)
     chosen = spaces.choose(spaces.composite(alpha), spaces.both)
-    return torch.where(spaces.spurned, spaces.favourite, chosen)
+    return torch.where(spaces.argmax_outside_intersection, spaces.argmax, chosen)
 
 
 def union_choice(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from draftproof.decoding.rules.rule import VerifiedTree, row_at
+from draftproof.decoding.rules.rule import TreeVerification, row_at
 from draftproof.decoding.sampling import draw
 from draftproof.decoding.trees.tree import Tree
 from draftproof.decoding.trees.walk import (
@@ -23,8 +23,8 @@ from draftproof.decoding.trees.walk import (
 
 
 def judge_fixed(
-    tokens: torch.Tensor, tree: Tree, p: torch.Tensor, p_x: torch.Tensor, coins: torch.Tensor
-) -> VerifiedTree:
+    tokens: torch.Tensor, tree: Tree, p: torch.Tensor, p_x: torch.Tensor, uniforms: torch.Tensor
+) -> TreeVerification:
     """Judge siblings that no coin chose (EAGLE, Li et al. 2024, arXiv 2401.15077, 2406.16858).
 
     Child x is kept with probability p(x) of the current p; a rejected x is zeroed in p, which is
@@ -37,16 +37,16 @@ def judge_fixed(
         tree: The shape.
         p: ``[B, N + 1, V] float32`` target rows.
         p_x: ``[B, N] float32``, each node's token under its parent's row.
-        coins: ``[B, N + 1] float64``.
+        uniforms: ``[B, N + 1] float64``.
     """
     elder = elder_siblings(tree)
     again = (elder & (tokens[:, :, None] == tokens[:, None, :])).any(dim=2)
     chance = p_x.double().masked_fill(again, 0)
     before = (elder.to(chance.dtype) @ chance[:, :, None])[:, :, 0]
-    kept = coins[:, :-1] * (1 - before).clamp(min=0) < chance
+    kept = uniforms[:, :-1] * (1 - before).clamp(min=0) < chance
     nodes, accepted, last = path_to(running(first_of(kept, elder), tree), tree)
     weights = without_children(row_at(p, last), last, tokens, tree)
-    return VerifiedTree(nodes, accepted, draw(weights, coins[:, -1]))
+    return TreeVerification(nodes, accepted, draw(weights, uniforms[:, -1]))
 
 
 def judge_drawn(
@@ -54,10 +54,10 @@ def judge_drawn(
     tree: Tree,
     p: torch.Tensor,
     q: torch.Tensor,
-    coins: torch.Tensor,
+    uniforms: torch.Tensor,
     *,
     replaced: bool,
-) -> VerifiedTree:
+) -> TreeVerification:
     """Judge siblings that were drawn from q.
 
     Child x is kept iff u·q(x) < p(x). A rejection turns p into norm(max(p - q, 0)). Independent
@@ -75,7 +75,7 @@ def judge_drawn(
         tree: The shape.
         p: ``[B, N + 1, V] float32`` target rows.
         q: ``[B, N + 1, V] float32``, row j that of the children of node j.
-        coins: ``[B, N + 1] float64``.
+        uniforms: ``[B, N + 1] float64``.
         replaced: Whether siblings were drawn independently, each from all of q.
     """
     children, widths = children_of(tree)
@@ -97,7 +97,7 @@ def judge_drawn(
             used_up = whole == 0
             share = torch.where(used_up, 1, q_x / torch.where(used_up, 1, whole))
             asked = ((node > 0) & walking & ~moved & ~over)[:, None] & (share > 0)
-            kept = asked & (coins.gather(1, column) * share < p_x / mass)
+            kept = asked & (uniforms.gather(1, column) * share < p_x / mass)
             rejected = asked & ~kept
             factor = torch.where(rejected & ~used_up, mass / torch.where(used_up, 1, whole), 0)
             left.addcmul_(drawn, -factor.to(left.dtype)).clamp_(min=0)
@@ -116,7 +116,7 @@ def judge_drawn(
     weights = torch.where((walking | over)[:, None], p[rows, last], left)
     accepted = (nodes > 0).sum(dim=1)
     short = torch.nn.functional.pad(nodes, (0, tree.deepest - nodes.shape[1]))
-    return VerifiedTree(short, accepted, draw(weights, coins[:, -1]))
+    return TreeVerification(short, accepted, draw(weights, uniforms[:, -1]))
 
 
 def _mass(row: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from draftproof.decoding.rules.rule import Verified
+from draftproof.decoding.rules.rule import Verification
 from draftproof.decoding.rules.sample_spaces import Spaces
 from draftproof.decoding.sampling import draw, probabilities
 
@@ -25,21 +25,21 @@ class Composite(Protocol):
         """Return the sample spaces of rows ``[..., V]``."""
         ...
 
-    def choice(self, spaces: Spaces, course: Any) -> torch.Tensor:
+    def choice(self, spaces: Spaces, state: Any) -> torch.Tensor:
         """Return the greedy token, ``[B] int64``."""
         ...
 
-    def weights(self, spaces: Spaces, course: Any) -> torch.Tensor:
+    def weights(self, spaces: Spaces, state: Any) -> torch.Tensor:
         """Return what a token's law is proportional to at temperature 1, ``[B, M]``, >= 0."""
         ...
 
     def counts(
-        self, match: torch.Tensor, chosen: torch.Tensor, spaces: Spaces, course: Any
+        self, match: torch.Tensor, chosen: torch.Tensor, spaces: Spaces, state: Any
     ) -> torch.Tensor:
         """Return which matches count, ``[B] bool``; `chosen` is the token of each row."""
         ...
 
-    def advance(self, course: Any, match: torch.Tensor, alive: torch.Tensor) -> Any:
+    def advance(self, state: Any, match: torch.Tensor, alive: torch.Tensor) -> Any:
         """Return the state after a token of the rows that are alive."""
         ...
 
@@ -53,8 +53,8 @@ def greedy_round(
     drafts: torch.Tensor,
     logits: torch.Tensor,
     q: torch.Tensor | None,
-    course: Any,
-) -> Verified:
+    state: Any,
+) -> Verification:
     """Keep the drafts that the composite chooses as well; see `Rule.verify`.
 
     Raises:
@@ -69,25 +69,27 @@ def greedy_round(
     token = torch.zeros_like(accepted)
     modes, matches = [], []
     # the whole block in the state that there is; again only from where that changes
-    choices = rule.choice(spaces, _of_columns(course))
+    choices = rule.choice(spaces, _of_columns(state))
     for i in range(gamma + 1):
         chosen = choices[:, i]
         token = torch.where(alive, chosen, token)
-        modes.append(course.mode)
-        matches.append(rule.counts(chosen == own[:, i], chosen, spaces.at(i), course))
-        before, course = course, rule.advance(course, matches[-1], alive)
+        modes.append(state.mode)
+        matches.append(rule.counts(chosen == own[:, i], chosen, spaces.at(i), state))
+        before, state = state, rule.advance(state, matches[-1], alive)
         if i == gamma:
             break
         alive = alive & (chosen == drafts[:, i])
         accepted += alive.long()
         if drafts.is_cpu and not alive.any():
             # what follows is emitted by no row
-            modes += [course.mode] * (gamma - i)
+            modes += [state.mode] * (gamma - i)
             matches += [torch.zeros_like(alive)] * (gamma - i)
             break
-        if not rule.steady(before, course):
-            choices = rule.choice(spaces, _of_columns(course))
-    return Verified(accepted, token, torch.stack(modes, dim=1), course, torch.stack(matches, dim=1))
+        if not rule.steady(before, state):
+            choices = rule.choice(spaces, _of_columns(state))
+    return Verification(
+        accepted, token, torch.stack(modes, dim=1), state, torch.stack(matches, dim=1)
+    )
 
 
 def sampled_round(
@@ -95,10 +97,10 @@ def sampled_round(
     drafts: torch.Tensor,
     logits: torch.Tensor,
     q: torch.Tensor | None,
-    coins: torch.Tensor,
+    uniforms: torch.Tensor,
     temperature: float,
-    course: Any,
-) -> Verified:
+    state: Any,
+) -> Verification:
     """Keep drafts by the maximal coupling of the expert's law and the composite's.
 
     A draft x is kept iff u·q(x) < m(x); at a rejection the token comes from max(m - q, 0), after
@@ -122,31 +124,33 @@ def sampled_round(
     modes, matches = [], []
     for i in range(gamma + 1):
         here = spaces.at(i)
-        law = _law(here, rule.weights(here, course), rule.choice(here, course), temperature)
+        law = _law(here, rule.weights(here, state), rule.choice(here, state), temperature)
         law = here.spread(law, vocabulary)
         row_q = q[:, i].double()
         if i < gamma:
             x = drafts[:, i : i + 1]
-            match = (coins[:, i : i + 1] * row_q.gather(1, x) < law.gather(1, x)).squeeze(1)
+            match = (uniforms[:, i : i + 1] * row_q.gather(1, x) < law.gather(1, x)).squeeze(1)
             residual = (law - row_q).clamp(min=0)
             empty = residual.sum(dim=-1, keepdim=True) == 0
-            other = draw(torch.where(empty, law, residual), coins[:, gamma])
+            other = draw(torch.where(empty, law, residual), uniforms[:, gamma])
             chosen = torch.where(match, drafts[:, i], other)
         else:
-            chosen = draw(law, coins[:, gamma])
-            match = _coupled(law, row_q, chosen, coins[:, gamma])
+            chosen = draw(law, uniforms[:, gamma])
+            match = _coupled(law, row_q, chosen, uniforms[:, gamma])
         token = torch.where(alive, chosen, token)
-        modes.append(course.mode)
-        matches.append(rule.counts(match, chosen, here, course))
-        course = rule.advance(course, matches[-1], alive)
+        modes.append(state.mode)
+        matches.append(rule.counts(match, chosen, here, state))
+        state = rule.advance(state, matches[-1], alive)
         alive = alive & match if i < gamma else alive & False
         accepted += alive.long()
-    return Verified(accepted, token, torch.stack(modes, dim=1), course, torch.stack(matches, dim=1))
+    return Verification(
+        accepted, token, torch.stack(modes, dim=1), state, torch.stack(matches, dim=1)
+    )
 
 
-def _of_columns(course: Any) -> Any:
+def _of_columns(state: Any) -> Any:
     """Return a state of ``[B]`` as one of ``[B, 1]``, for all positions of a block."""
-    return type(course)(*(getattr(course, name)[:, None] for name in course.__slots__))
+    return type(state)(*(getattr(state, name)[:, None] for name in state.__slots__))
 
 
 def _law(
@@ -161,7 +165,7 @@ def _law(
 
 
 def _coupled(
-    law: torch.Tensor, q: torch.Tensor, chosen: torch.Tensor, coins: torch.Tensor
+    law: torch.Tensor, q: torch.Tensor, chosen: torch.Tensor, uniforms: torch.Tensor
 ) -> torch.Tensor:
     """Return whether a token drawn from `law` by its coin is the expert's too, ``[B] bool``.
 
@@ -170,7 +174,7 @@ def _coupled(
     """
     mass = law.gather(1, chosen[:, None]).squeeze(1)
     below = law.cumsum(dim=-1).gather(1, chosen[:, None]).squeeze(1) - mass
-    place = (coins * law.sum(dim=-1) - below).clamp(min=0)
+    place = (uniforms * law.sum(dim=-1) - below).clamp(min=0)
     return place < q.gather(1, chosen[:, None]).squeeze(1)
 
 

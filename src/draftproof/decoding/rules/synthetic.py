@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Promise, Stateless, Verified, leading, row_at
+from draftproof.decoding.rules.rule import Stateless, Verification, leading, row_at
 from draftproof.decoding.sampling import draw, probabilities
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,9 @@ class Synthetic(Stateless):
     rate: float = 0.8
 
     name: ClassVar[str] = "synthetic"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["synthetic"]
     dense: ClassVar[bool] = False
-    steers: ClassVar[bool] = False
-    tosses: ClassVar[bool] = True
+    needs_uniforms: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:
@@ -41,14 +41,14 @@ class Synthetic(Stateless):
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: None = None,
-    ) -> Verified:
-        """See `Rule.verify`; `q` is not looked at, `coins` are needed at temperature 0 too."""
+        state: None = None,
+    ) -> Verification:
+        """See `Rule.verify`; `q` is not looked at, `uniforms` are needed at temperature 0 too."""
         gamma = drafts.shape[1]
-        accepted = leading(coins[:, :gamma] < self.rate)
+        accepted = leading(uniforms[:, :gamma] < self.rate)
         row = row_at(logits, accepted)
         if temperature == 0:
-            return Verified(accepted, row.argmax(dim=-1))
-        return Verified(accepted, draw(probabilities(row, temperature), coins[:, gamma]))
+            return Verification(accepted, row.argmax(dim=-1))
+        return Verification(accepted, draw(probabilities(row, temperature), uniforms[:, gamma]))

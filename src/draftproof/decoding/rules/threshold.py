@@ -9,10 +9,9 @@ import torch
 
 from draftproof.decoding.drafters.drafter import Kind
 from draftproof.decoding.rules.rule import (
-    Promise,
     Stateless,
-    Verified,
-    VerifiedTree,
+    TreeVerification,
+    Verification,
     after_rejection,
     leading,
     row_at,
@@ -27,6 +26,7 @@ from draftproof.decoding.trees.walk import (
     running,
     without_children,
 )
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,8 @@ class Threshold(Stateless):
     acc: float = 1.0
 
     name: ClassVar[str] = "threshold"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["threshold"]
     dense: ClassVar[bool] = False
-    steers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.single <= 1 or not 0 < self.acc <= 1:
@@ -60,10 +59,10 @@ class Threshold(Stateless):
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: None = None,
-    ) -> Verified:
+        state: None = None,
+    ) -> Verification:
         """See `Rule.verify`; q is not looked at: the candidate counts as deterministic."""
         gamma = drafts.shape[1]
         p = probabilities(logits, temperature or 1.0)
@@ -71,10 +70,12 @@ class Threshold(Stateless):
         if temperature == 0:
             by_rank = logits[:, :gamma].argmax(dim=-1) == drafts
             accepted = leading(by_rank | (p_x >= self.single))
-            return Verified(accepted, row_at(logits, accepted).argmax(dim=-1))
-        accepted = leading((coins[:, :gamma] < p_x / self.acc) | (p_x >= self.single))
+            return Verification(accepted, row_at(logits, accepted).argmax(dim=-1))
+        accepted = leading((uniforms[:, :gamma] < p_x / self.acc) | (p_x >= self.single))
         # the rejected candidate cannot come back
-        return Verified(accepted, after_rejection(drafts, p, None, accepted, coins[:, gamma]))
+        return Verification(
+            accepted, after_rejection(drafts, p, None, accepted, uniforms[:, gamma])
+        )
 
     def verify_tree(
         self,
@@ -83,9 +84,9 @@ class Threshold(Stateless):
         logits: torch.Tensor,
         q: torch.Tensor | None,
         kind: Kind,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-    ) -> VerifiedTree:
+    ) -> TreeVerification:
         """See `TreeRule.verify_tree`; `q` and `kind` are not looked at: no coin chose the nodes."""
         p = probabilities(logits, temperature or 1.0)
         p_x, elder = at_parents(p, tokens, tree).double(), elder_siblings(tree)
@@ -96,14 +97,14 @@ class Threshold(Stateless):
             again = (elder & (tokens[:, :, None] == tokens[:, None, :])).any(dim=2)
             chance = p_x.masked_fill(again, 0)
             total = chance + (elder.to(chance.dtype) @ chance[:, :, None])[:, :, 0]
-            coin = coins.gather(1, _eldest(tree).expand_as(tokens))
+            coin = uniforms.gather(1, _eldest(tree).expand_as(tokens))
             kept = coin < total / self.acc
         kept = first_of(kept | (p_x >= self.single), elder)
         nodes, accepted, last = path_to(running(kept, tree), tree)
         if temperature == 0:
-            return VerifiedTree(nodes, accepted, best.gather(1, last[:, None])[:, 0])
+            return TreeVerification(nodes, accepted, best.gather(1, last[:, None])[:, 0])
         weights = without_children(row_at(p, last), last, tokens, tree)
-        return VerifiedTree(nodes, accepted, draw(weights, coins[:, -1]))
+        return TreeVerification(nodes, accepted, draw(weights, uniforms[:, -1]))
 
 
 def _eldest(tree: Tree) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The course of a safety-aware answer, token by token, from what matched and the parameters."""
+"""The state of a safety-aware answer, token by token, from what matched and the parameters."""
 
 from __future__ import annotations
 
@@ -59,26 +59,27 @@ class Window(NamedTuple):
 
 
 def timeline(rule: SafetyAware, matches: Iterable[bool]) -> list[Moment]:
-    """Return the whole course of an answer.
+    """Return the whole state of an answer.
 
     Modes, thresholds and weights follow from the matches alone, so an answer needs to keep one
     bit a token. The arithmetic is that of `SafetyAware.advance`, in double precision.
 
     Args:
         rule: With the parameters that the answer was decoded with.
-        matches: For every token whether it counts as the expert's own choice, `Verified.matches`.
+        matches: For every token whether it counts as the expert's own choice, see
+            `Verification.matches`.
 
     >>> [m.mode for m in timeline(SafetyAware(window=2), [False, False, True, True, True])]
     [1, 1, 2, 2, 1]
     """
     fixed = rule.compat == "fixed"
     mode, threshold, alpha = INTERSECTION, float(rule.threshold), float(rule.alpha_intersection)
-    course: list[Moment] = []
+    state: list[Moment] = []
     seen = matched = 0
     for position, match in enumerate(matches):
         seen, matched = seen + 1, matched + bool(match)
         weight = alpha if mode == INTERSECTION else float(rule.alpha_union)
-        course.append(Moment(position, mode, bool(match), matched / seen, threshold, weight))
+        state.append(Moment(position, mode, bool(match), matched / seen, threshold, weight))
         if seen < rule.window:
             continue
         wanted = UNION if matched / rule.window < threshold else INTERSECTION
@@ -92,17 +93,17 @@ def timeline(rule: SafetyAware, matches: Iterable[bool]) -> list[Moment]:
         if mode == INTERSECTION:
             lowered = max(alpha - rule.alpha_step, rule.alpha_floor)
             alpha = min(lowered, alpha) if fixed else lowered
-    return course
+    return state
 
 
 def windows(rule: SafetyAware, matches: Iterable[bool]) -> list[Window]:
-    """Return the course of an answer window by window; see `timeline`.
+    """Return the state of an answer window by window; see `timeline`.
 
     >>> [(w.start, w.size, w.mode) for w in windows(SafetyAware(window=2), [False] * 3)]
     [(0, 2, 1), (2, 1, 2)]
     """
-    course = timeline(rule, matches)
-    parts = [course[i : i + rule.window] for i in range(0, len(course), rule.window)]
+    state = timeline(rule, matches)
+    parts = [state[i : i + rule.window] for i in range(0, len(state), rule.window)]
     return [
         Window(
             start=part[0].position,

@@ -9,16 +9,16 @@ import torch
 
 from draftproof.decoding.drafters.drafter import Kind
 from draftproof.decoding.rules.rule import (
-    Promise,
     Stateless,
-    Verified,
-    VerifiedTree,
+    TreeVerification,
+    Verification,
     leading,
     row_at,
 )
 from draftproof.decoding.sampling import draw, probabilities
 from draftproof.decoding.trees.tree import Tree
 from draftproof.decoding.trees.walk import at_parents, longest, parents_of, path_to, running
+from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,8 @@ class Typical(Stateless):
     tempered: bool = False
 
     name: ClassVar[str] = "typical"
-    promise: ClassVar[Promise] = Promise.LOSSY
+    facts: ClassVar[RuleFacts] = RULE_FACTS["typical"]
     dense: ClassVar[bool] = False
-    steers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.epsilon <= 1 or not 0 <= self.delta <= 1:
@@ -57,10 +56,10 @@ class Typical(Stateless):
         drafts: torch.Tensor,
         logits: torch.Tensor,
         q: torch.Tensor | None,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-        course: None = None,
-    ) -> Verified:
+        state: None = None,
+    ) -> Verification:
         """See `Rule.verify`; `q` is not looked at."""
         gamma = drafts.shape[1]
         p = self._judged(logits[:, :gamma], temperature)
@@ -68,7 +67,7 @@ class Typical(Stateless):
         if self.tempered and temperature == 0:
             kept = logits[:, :gamma].argmax(dim=-1) == drafts
         accepted = leading(kept)
-        return Verified(accepted, _next(row_at(logits, accepted), coins, temperature))
+        return Verification(accepted, _next(row_at(logits, accepted), uniforms, temperature))
 
     def verify_tree(
         self,
@@ -77,9 +76,9 @@ class Typical(Stateless):
         logits: torch.Tensor,
         q: torch.Tensor | None,
         kind: Kind,
-        coins: torch.Tensor,
+        uniforms: torch.Tensor,
         temperature: float,
-    ) -> VerifiedTree:
+    ) -> TreeVerification:
         """See `TreeRule.verify_tree`; neither `q` nor `kind` are looked at."""
         p, above = self._judged(logits, temperature), parents_of(tree, tokens.shape[0])
         p_x = at_parents(p, tokens, tree)
@@ -88,7 +87,7 @@ class Typical(Stateless):
             kept = logits.argmax(dim=-1).gather(1, above) == tokens
         path = longest(running(kept, tree), p_x, tree)
         nodes, accepted, last = path_to(path, tree)
-        return VerifiedTree(nodes, accepted, _next(row_at(logits, last), coins, temperature))
+        return TreeVerification(nodes, accepted, _next(row_at(logits, last), uniforms, temperature))
 
     def _judged(self, logits: torch.Tensor, temperature: float) -> torch.Tensor:
         return probabilities(logits, temperature if self.tempered and temperature > 0 else 1.0)
@@ -98,8 +97,8 @@ class Typical(Stateless):
         return (self.delta * torch.exp(-entropy)).clamp(max=self.epsilon)
 
 
-def _next(row: torch.Tensor, coins: torch.Tensor, temperature: float) -> torch.Tensor:
+def _next(row: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return the token after the kept ones, ``[B] int64``, decided by the last coin."""
     if temperature == 0:
         return row.argmax(dim=-1)
-    return draw(probabilities(row, temperature), coins[:, -1])
+    return draw(probabilities(row, temperature), uniforms[:, -1])

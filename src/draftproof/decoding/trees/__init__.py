@@ -2,16 +2,16 @@
 
 from draftproof.decoding.trees.chain import chain
 from draftproof.decoding.trees.level import Level
-from draftproof.decoding.trees.sequoia import Choice, Growth, choose, grow, grow_any
+from draftproof.decoding.trees.sequoia import Growth, TreeChoice, choose, grow, grow_any
 from draftproof.decoding.trees.static import STATIC_TREES, breadth_first, static_tree
 from draftproof.decoding.trees.tree import Tree, tree_of
 
 __all__ = [
     "STATIC_TREES",
-    "Choice",
     "Growth",
     "Level",
     "Tree",
+    "TreeChoice",
     "breadth_first",
     "chain",
     "choose",

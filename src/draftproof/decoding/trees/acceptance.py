@@ -62,14 +62,14 @@ def measure_acceptance(
 
     At temperature 0 siblings are the draft's best tokens, and one is accepted iff it is the
     target's argmax. Otherwise they are drawn without replacement, and their acceptance is
-    integrated over the coins of verification (Chen et al. 2024, arXiv 2402.12374): p_k =
+    integrated over the uniforms of verification (Chen et al. 2024, arXiv 2402.12374): p_k =
     (1 - Σ_{j<k} p_j)·min(1, P(x_k) / Q(x_k)) on the successive residuals.
 
     Args:
         rows: Logits of target and draft at the same positions, ``[n, V]`` each.
         ranks: Siblings.
         temperature: Of sampling.
-        seed: Of the coins that draw siblings.
+        seed: Of the uniforms that draw siblings.
 
     Raises:
         ValueError: No rows.
@@ -83,11 +83,11 @@ def measure_acceptance(
             chances = (best == p.argmax(dim=-1, keepdim=True)).double()
             chances = torch.nn.functional.pad(chances, (0, ranks - chances.shape[1]))
         else:
-            coins = torch.rand(p.shape[0], ranks, dtype=torch.float64, generator=generator)
+            uniforms = torch.rand(p.shape[0], ranks, dtype=torch.float64, generator=generator)
             chances = branch_chances(
                 probabilities(p, temperature),
                 probabilities(q, temperature),
-                coins.to(p.device),
+                uniforms.to(p.device),
             )
         total += chances.sum(dim=0).cpu()
         positions += p.shape[0]
@@ -96,13 +96,13 @@ def measure_acceptance(
     return Acceptance(tuple((total / positions).tolist()), positions)
 
 
-def branch_chances(p: torch.Tensor, q: torch.Tensor, coins: torch.Tensor) -> torch.Tensor:
+def branch_chances(p: torch.Tensor, q: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Return how likely each of some siblings, drawn without replacement, is accepted.
 
     Args:
         p: ``[n, V]`` target rows.
         q: ``[n, V]`` draft rows.
-        coins: ``[n, k] float64``, one a sibling.
+        uniforms: ``[n, k] float64``, one a sibling.
 
     Returns:
         ``[n, k] float64``, the k-th sibling accepted and all its elders rejected.
@@ -110,8 +110,8 @@ def branch_chances(p: torch.Tensor, q: torch.Tensor, coins: torch.Tensor) -> tor
     left, drawn = p.double(), q.double()
     rest = torch.ones_like(left[:, 0])
     found = []
-    for rank in range(coins.shape[1]):
-        token = draw(drawn, coins[:, rank])[:, None]
+    for rank in range(uniforms.shape[1]):
+        token = draw(drawn, uniforms[:, rank])[:, None]
         drawn = drawn / drawn.sum(dim=-1, keepdim=True).clamp(min=1e-300)
         share, chance = drawn.gather(1, token), left.gather(1, token)
         kept = torch.where(share > 0, chance / share.clamp(min=1e-300), 0).clamp(max=1)[:, 0]

@@ -131,7 +131,7 @@ def grow_any(vector: Sequence[float], nodes: int, depth: int) -> tuple[tuple[int
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class TreeChoice:
     """A tree and what it is predicted to do.
 
     Attributes:
@@ -165,7 +165,7 @@ def choose(
     nodes: int,
     depth: int,
     ranks: int | None = None,
-) -> Choice:
+) -> TreeChoice:
     """Return the tree with the least time a token, (Σ c + t(n + 1)) / G(n, d).
 
     The draft runs once a level, for the nodes of the level that have children: first for the
@@ -187,13 +187,13 @@ def choose(
         ValueError: Nothing was ever accepted, or no node is allowed.
     """
     falling = monotone(vector)[:ranks]
-    found: Choice | None = None
+    found: TreeChoice | None = None
     for level in range(1, depth + 1):
         growth = grow([falling] * level, nodes)
         for n in range(level, len(growth.parents)):
             tree = growth.tree(n)
             cost = sum(draft(width) for width in inner_widths(tree)) + verify(n + 1)
-            one = Choice(tree, level, growth.tokens(n), cost)
+            one = TreeChoice(tree, level, growth.tokens(n), cost)
             if found is None or one.speedup > found.speedup:
                 found = one
     if found is None:
