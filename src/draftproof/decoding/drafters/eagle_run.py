@@ -64,7 +64,7 @@ class EagleRun:
             tokens = torch.tensor([list(ids[:-1])], device=tapped.device)
             slots = torch.arange(known, device=tapped.device)[None]
             seen = torch.ones(1, known, known, dtype=torch.bool, device=tapped.device).tril()
-            self._cache.aim(slots, slice(row, row + 1), known)
+            self._cache.set_write_slots(slots, slice(row, row + 1), known)
             self._forward(tokens, self.head.entered(tapped[None, :-1]), slots, seen)
 
     def observe(self, accepted: Sequence[int], states: torch.Tensor | None) -> None:
@@ -134,7 +134,7 @@ class EagleRun:
     def _aim(self, slots: torch.Tensor, longest: int) -> torch.Tensor:
         """Aim the cache at slots of all rows; return the slots that attention reads."""
         reach = min(-(-longest // _STRIDE) * _STRIDE, self._cache.capacity)
-        self._cache.aim(slots, slice(0, self._cache.rows), reach)
+        self._cache.set_write_slots(slots, slice(0, self._cache.rows), reach)
         return torch.arange(reach, device=slots.device)
 
     def _logits(self, features: torch.Tensor) -> torch.Tensor:
