@@ -12,7 +12,7 @@ from draftproof.records import DraftproofError
 
 @click.group()
 def lab() -> None:
-    """Make the small models that ship."""
+    """List the small models that ship."""
 
 
 @lab.command()

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--scorer", help="Another scorer for the prompts of its construct.")
-@click.option("--judge", help="A guard or judge instead; an unknown name lists them.")
-@click.option("--rubric", type=click.Path(path_type=Path), help="A judge with your own rubric.")
+@click.option("--scorer", help="Scorer for the prompts of its construct (default: the task's).")
+@click.option("--judge", help="Guard or judge instead of a scorer; an unknown name lists them.")
+@click.option(
+    "--rubric", type=click.Path(path_type=Path), help="Rubric (YAML) for a judge of your own."
+)
 @click.option(
     "--judge-template",
     type=click.Path(path_type=Path),
@@ -60,7 +62,7 @@ def score(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Label the answers of RUN again: by rules, by another scorer, or by a judge.
+    """Label the answers of a run with a scorer or a judge.
 
     Prints what the labels add up to, arm by arm. The labels of a judge are kept in RUN; for a
     verdict by them see `draftproof rejudge --labels`.
