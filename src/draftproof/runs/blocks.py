@@ -75,7 +75,7 @@ def collect_blocks(
         battery: The prompts, as `Plan.load_battery` returns them.
         run: Where answers are read from and appended to.
         look: Called after every block.
-        progress: Heard after every answer.
+        progress: Called after every answer.
         engine_of: Makes an arm's engine, in place of `make_engine`.
 
     Raises:
@@ -84,25 +84,25 @@ def collect_blocks(
     rule = plan.stop or StopRule()
     manifest = open_manifest(plan, battery, run)
     answers = {arm.name: run.log(arm.name).read() for arm in plan.arms}
-    desks = {a.name: _Desk(a, battery, run, engine_of) for a in plan.arms}
+    sessions = {a.name: _ArmSession(a, battery, run, engine_of) for a in plan.arms}
     hear = progress or (lambda arm, done, total: None)
     going = Open(frozenset(answers), frozenset(battery.tasks))
     for block in blocks(battery, rule):
         wanted = [p for task, prompts in block.items() if task in going.tasks for p in prompts]
         for arm in plan.arms:
             if arm.name in going.arms:
-                desks[arm.name].ask(wanted, answers[arm.name], hear)
+                sessions[arm.name].ask(wanted, answers[arm.name], hear)
         going = look(answers)
         if not going.arms or not going.tasks:
             break
-    for name, desk in desks.items():
-        if desk.generated:
-            note_arm(manifest, name, desk.record())
+    for name, session in sessions.items():
+        if session.generated:
+            note_arm(manifest, name, session.record())
     run.write_manifest(manifest)
     return answers
 
 
-class _Desk:
+class _ArmSession:
     """One arm that answers block after block with an engine that stays open."""
 
     def __init__(

@@ -54,7 +54,7 @@ def collect(
         plan: The arms.
         battery: The prompts, as `Plan.load_battery` returns them.
         run: Where answers are read from and appended to.
-        progress: Heard after every answer.
+        progress: Called after every answer.
         workers: Who answers, side by side, each with its own copy of the models; this process
             alone if None. An arm of our own decoder is answered by all of them, part by part;
             another arm by one of them.
@@ -98,7 +98,7 @@ def collect(
 
     ask = partial(answer_task, engine_of) if engine_of else answer_with_own_engine
     calls = [Call(f"arm {task.arm.name!r}", ask, (task,)) for task in tasks]
-    workers.do(calls, heard=answered, finished=finished)
+    workers.do(calls, on_progress=answered, on_result=finished)
     return {arm.name: run.log(arm.name).read() for arm in plan.arms}
 
 
