@@ -9,13 +9,13 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "draftproof"
 ORDER = [
-    "records", "stats", "battery", "decoding", "lab", "recorded", "stacks", "rescoring", "runs",
-    "scoring", "screen", "report", "lint", "defence", "training", "serve", "cli",
+    "records", "files", "stats", "battery", "decoding", "lab", "recorded", "stacks", "rescoring",
+    "runs", "scoring", "screen", "report", "lint", "defence", "training", "serve", "cli",
 ]  # fmt: skip
 NEVER = {
     ("decoding", "battery"), ("decoding", "stats"), ("serve", "screen"),
     *((room, "stats") for room in ("battery", "recorded", "stacks", "rescoring", "runs")),
-    *(("report", room) for room in ORDER if room not in {"records", "report"}),
+    *(("report", room) for room in ORDER if room not in {"records", "files", "report"}),
     *(("lint", room) for room in ("scoring", "screen", "report", "stats")),
     *(("training", room) for room in ("runs", "scoring", "screen", "report", "defence")),
 }  # fmt: skip

@@ -9,10 +9,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from draftproof.battery.prepare import PREPARE
@@ -194,21 +192,6 @@ def read_task_document(document: Mapping[str, Any], where: str) -> TaskFile:
             for e in error.errors()
         )
         raise DraftproofError(f"{where}: {wrong}") from error
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds.
-
-    Raises:
-        DraftproofError: Not readable, or not a mapping.
-    """
-    try:
-        document = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DraftproofError(f"{path}: not readable as YAML: {error}") from error
-    if not isinstance(document, dict):
-        raise DraftproofError(f"{path}: a task file is a mapping, found {type(document).__name__}")
-    return document
 
 
 def _fill(template: str, fields: Mapping[str, Any]) -> str:

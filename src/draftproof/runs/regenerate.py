@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from draftproof.battery import Battery
+from draftproof.files import read_json_object
 from draftproof.records import Completion, DraftproofError
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan, explain
-from draftproof.runs.receipt import read_document
 from draftproof.runs.verify import Finding
 from draftproof.stacks import Engine, make_engine
 from draftproof.stacks.spec import ArmSpec
@@ -67,7 +67,7 @@ def regenerate(
         DraftproofError: The run has no plan, its prompts are no longer what they were, or a
             model cannot be loaded.
     """
-    manifest = read_document(run / "manifest.json")
+    manifest = read_json_object(run / "manifest.json")
     plan, battery = _asked(run, manifest)
     every = [p.id for p in battery.prompts]
     ids = frozenset(random.Random(seed).sample(every, min(n, len(every))))
