@@ -18,7 +18,7 @@ from draftproof.cli.output import plain, progress_of_arms, reports_errors
 
 if TYPE_CHECKING:
     from draftproof.runs.regenerate import Regenerated
-    from draftproof.runs.verify import Verified
+    from draftproof.runs.verify import ReceiptCheck
 
 _SHOWN = 20
 
@@ -78,7 +78,7 @@ def verify(
     sys.exit(3 if findings else 0)
 
 
-def _document(run: Path, found: Verified, asked: Regenerated | None) -> dict[str, Any]:
+def _document(run: Path, found: ReceiptCheck, asked: Regenerated | None) -> dict[str, Any]:
     findings = [*found.findings, *(asked.findings if asked else ())]
     return {
         "run": str(run),
@@ -102,7 +102,7 @@ def _document(run: Path, found: Verified, asked: Regenerated | None) -> dict[str
     }
 
 
-def _print(run: Path, found: Verified, asked: Regenerated | None) -> None:
+def _print(run: Path, found: ReceiptCheck, asked: Regenerated | None) -> None:
     console = Console()
 
     def say(text: str, style: str | None = None) -> None:

@@ -15,7 +15,7 @@ from draftproof.files import read_json_object
 from draftproof.records import Completion, DraftproofError
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan, explain
-from draftproof.runs.verify import Finding
+from draftproof.runs.verify import ReceiptFinding
 from draftproof.stacks import Engine, make_engine
 from draftproof.stacks.spec import ArmSpec
 
@@ -43,7 +43,7 @@ class Regenerated:
     answers: int
     skipped: Mapping[str, str]
     arithmetic: Mapping[str, str]
-    findings: tuple[Finding, ...]
+    findings: tuple[ReceiptFinding, ...]
 
 
 def regenerate(
@@ -74,7 +74,7 @@ def regenerate(
     hear = progress or (lambda arm, done, total: None)
     skipped: dict[str, str] = {}
     arithmetic: dict[str, str] = {}
-    findings: list[Finding] = []
+    findings: list[ReceiptFinding] = []
     answers = 0
     for arm in plan.arms:
         reason = _unasked(arm, trust_remote_code=trust_remote_code)
@@ -125,7 +125,7 @@ def _unasked(arm: ArmSpec, *, trust_remote_code: bool) -> str | None:
     return None
 
 
-def _difference(arm: str, kept: Completion, fresh: Completion) -> Iterator[Finding]:
+def _difference(arm: str, kept: Completion, fresh: Completion) -> Iterator[ReceiptFinding]:
     # a run keeps half a surrogate pair as a question mark
     text = fresh.text.encode("utf-8", "replace").decode()
     if (text, fresh.finish_reason) == (kept.text, kept.finish_reason):
@@ -136,7 +136,7 @@ def _difference(arm: str, kept: Completion, fresh: Completion) -> Iterator[Findi
     else:
         at = _first_difference(text, kept.text)
         what = f"differs from the run's answer from character {at} on"
-    yield Finding("answer-differs", place, f"asked again, the answer {what}")
+    yield ReceiptFinding("answer-differs", place, f"asked again, the answer {what}")
 
 
 def _first_difference(one: Sequence[str], other: Sequence[str]) -> int:
@@ -144,13 +144,15 @@ def _first_difference(one: Sequence[str], other: Sequence[str]) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _other_models(arm: str, recorded: Mapping[str, Any], engine: Engine) -> Iterator[Finding]:
+def _other_models(
+    arm: str, recorded: Mapping[str, Any], engine: Engine
+) -> Iterator[ReceiptFinding]:
     now = engine.fingerprint()
     for part in ("target", "draft"):
         before, after = recorded.get(part), now.get(part)
         if isinstance(before, dict) and isinstance(after, dict):
             for text in _changed(before, after, _MODEL):
-                yield Finding("model-differs", f"{arm}: {part}", f"another model: {text}")
+                yield ReceiptFinding("model-differs", f"{arm}: {part}", f"another model: {text}")
 
 
 def _changed(

@@ -2,7 +2,7 @@
 
 from draftproof.scoring.judges.backends import Backend, Endpoint, LocalModel
 from draftproof.scoring.judges.formats import FORMATS, Format, format_named
-from draftproof.scoring.judges.judging import Item, Judged, judge_answers, origin_of
+from draftproof.scoring.judges.judging import Item, JudgedAnswers, judge_answers, origin_of
 from draftproof.scoring.judges.rubric import read_rubric
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "Endpoint",
     "Format",
     "Item",
-    "Judged",
+    "JudgedAnswers",
     "LocalModel",
     "format_named",
     "judge_answers",
