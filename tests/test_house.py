@@ -29,7 +29,7 @@ TO_RENAME = {
 """Names that stood for two things when this was measured; a name leaves and none is added."""
 FULL_FOLDERS = {"screen": 31, "stats": 40}
 """Folders over the limit when this was measured, and their files."""
-LOOSE_MAPPINGS = 269
+LOOSE_MAPPINGS = 248
 """`dict[str, Any]` and `Mapping[str, Any]` in src at most; the goal is 120."""
 TORCHLESS = {"records", "stats", "battery", "runs", "scoring", "screen", "report"}
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -93,7 +93,7 @@ class RunDirectory:
         """
         return self._document("calibration.json")
 
-    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+    def write_manifest(self, manifest: Mapping[str, object]) -> None:
         """Replace the manifest in one step."""
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         write_whole(self.path / "manifest.json", text + "\n")

@@ -29,7 +29,7 @@ _PIECE = 1024 * 1024
 _SHORTEST_SECRET = 8
 
 
-def write_receipt(run: Path, key: Path | None = None) -> dict[str, Any]:
+def write_receipt(run: Path, key: Path | None = None) -> dict[str, object]:
     """Make the receipt of a run anew, signed where a key is given.
 
     Args:
@@ -63,20 +63,20 @@ def sign_receipt(run: Path, key: Path) -> dict[str, Any]:
     return _write(run, read_json_object(run / RECEIPT), key)
 
 
-def _write(run: Path, document: dict[str, Any], key: Path | None) -> dict[str, Any]:
+def _write(run: Path, document: dict[str, Any], key: Path | None) -> dict[str, object]:
     if key is not None:
         document["signature"] = sign(read_private_key(key), signed_part(document))
     write_whole(run / RECEIPT, canonical(document))
     return document
 
 
-def canonical(document: Mapping[str, Any]) -> bytes:
+def canonical(document: Mapping[str, object]) -> bytes:
     """Return the one form in which a receipt is written."""
     text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return text.encode() + b"\n"
 
 
-def signed_part(document: Mapping[str, Any]) -> bytes:
+def signed_part(document: Mapping[str, object]) -> bytes:
     """Return the bytes that a receipt's signature is made over."""
     return canonical({k: v for k, v in document.items() if k != "signature"})
 
@@ -101,7 +101,9 @@ def covered_files(run: Path) -> Iterator[tuple[str, Path]]:
         yield name, path
 
 
-def file_digests(run: Path, secrets: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+def file_digests(
+    run: Path, secrets: Mapping[str, bytes] | None = None
+) -> dict[str, dict[str, object]]:
     """Return bytes and SHA-256 of every covered file by name.
 
     Args:
@@ -145,7 +147,7 @@ def _digest(path: Path, secrets: Mapping[str, bytes]) -> tuple[int, str, str | N
     return size, whole.hexdigest(), leaked
 
 
-def secrets_of(manifest: Mapping[str, Any]) -> dict[str, bytes]:
+def secrets_of(manifest: Mapping[str, object]) -> dict[str, bytes]:
     """Return the API keys of a run's plan that this process knows, by variable.
 
     A value that is too short to be a key would be found everywhere and is left out.
@@ -158,7 +160,7 @@ def secrets_of(manifest: Mapping[str, Any]) -> dict[str, bytes]:
     return {n: v.encode() for n, v in values.items() if len(v) >= _SHORTEST_SECRET}
 
 
-def about(run: Path) -> dict[str, Any]:
+def about(run: Path) -> dict[str, object]:
     """Return what a run's files say about themselves: prompts, models, templates, verdict."""
     manifest, verdict = (
         read_json_object(run / "manifest.json"),
@@ -181,7 +183,7 @@ def about(run: Path) -> dict[str, Any]:
     }
 
 
-def _models(record: object) -> dict[str, Any]:
+def _models(record: object) -> dict[str, object]:
     fingerprint = record.get("fingerprint") if isinstance(record, dict) else None
     fingerprint = fingerprint if isinstance(fingerprint, dict) else {}
     kept = {k: fingerprint.get(k) for k in ("engine", "promise") if k in fingerprint}

@@ -58,7 +58,7 @@ class ReceiptCheck:
     findings: tuple[ReceiptFinding, ...]
     signed_by: str | None
     created: str | None
-    about: Mapping[str, Any]
+    about: Mapping[str, object]
     same_code: bool
 
 
@@ -125,13 +125,13 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
     return document if whole else None
 
 
-def _whole(receipt: Mapping[str, Any]) -> bool:
+def _whole(receipt: Mapping[str, object]) -> bool:
     body = {k: v for k, v in receipt.items() if k not in {"sha256", "signature"}}
     return receipt.get("sha256") == digest(body)
 
 
 def _signature(
-    receipt: Mapping[str, Any], key: str | None
+    receipt: Mapping[str, object], key: str | None
 ) -> tuple[str | None, ReceiptFinding | None]:
     if "signature" not in receipt:
         if key is None:
