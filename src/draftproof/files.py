@@ -47,8 +47,8 @@ def unwritable(path: Path, error: OSError) -> DraftproofError:
     """Return the error of a file that cannot be written, with what to do about it."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return DraftproofError(
-            f"{path}: the disk is full; free some space and run the same command again, "
-            "answers already given are kept"
+            f"{path}: the disk is full ({error.strerror}); free some space and run the same "
+            "command again, answers already given are kept"
         )
     return DraftproofError(f"{path}: cannot be written: {error.strerror or error}")
 
