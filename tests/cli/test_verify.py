@@ -35,7 +35,7 @@ def signed(tmp_path_factory):
 def test_a_screen_leaves_a_receipt_that_verifies(signed):
     place, _, public = signed
     shown = run("verify", place, "--key", public).stdout
-    assert "AS IT WAS" in shown
+    assert "VERIFIED" in shown
     assert public in shown
     document = json.loads(run("verify", place, "--json").stdout)
     assert document["verified"] is True
@@ -104,7 +104,7 @@ def test_another_model_under_the_same_name_is_found(signed, tmp_path):
     done = run("verify", place, "--regenerate", 1, code=3)
     shown = " ".join(done.stdout.split())
     assert "model-differs draft: draft" in shown
-    assert "a tie may fall the other way: torch was 0.1" in shown
+    assert "so rounding may decide a tie otherwise: torch was 0.1" in shown
 
 
 def test_what_cannot_be_asked_here_is_skipped_and_code_is_not_run(signed, tmp_path):

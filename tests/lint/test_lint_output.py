@@ -43,7 +43,8 @@ def test_sarif_has_what_readers_need(tmp_path):
     path.write_text(VLLM % ', "rejection_sample_method": "fly", "method": "suffix"')
     log = as_sarif(lint_path(path))
     assert log["version"] == "2.1.0"
-    (only,) = log["runs"]
+    only = log["runs"][0]
+    assert log["runs"] == [only]
     rules = only["tool"]["driver"]["rules"]
     for result in only["results"]:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]

@@ -1,4 +1,4 @@
-"""Workers: every call once, in any process; what fails there is heard here."""
+"""Workers: every call once, in any process; what fails there is raised here."""
 
 import os
 import signal
@@ -68,8 +68,8 @@ def test_every_call_is_done_once_and_told_of(jobs):
         assert workers.spread("squares", square, calls)[8][0] == 64
         workers.do(
             [Call("one", square, own) for own in calls],
-            heard=lambda number, news: heard.append((number, news)),
-            finished=lambda number, result: done.append(number),
+            on_progress=lambda number, news: heard.append((number, news)),
+            on_result=lambda number, result: done.append(number),
         )
         assert sorted(heard) == [(n, n) for n in range(9)]
         assert sorted(done) == list(range(9))
@@ -98,16 +98,21 @@ def test_a_worker_s_refusal_is_heard_while_this_process_is_busy():
 
 
 def test_a_worker_that_is_killed_is_named_with_the_mend():
-    with Workers(2) as workers, pytest.raises(DraftproofError, match="deaths: its process ended"):
+    with (
+        Workers(2) as workers,
+        pytest.raises(DraftproofError, match="deaths: the worker process exited"),
+    ):
         workers.spread("deaths", die_elsewhere, [(os.getpid(),)] * 40)
 
 
 def test_a_worker_that_was_killed_while_idle_is_named_too():
     with Workers(2) as workers:
-        (worker,) = workers._crew.values()
+        (worker,) = workers._workers.values()
         worker.kill()
         worker.join()
-        with pytest.raises(DraftproofError, match=r"squares: its process ended .*exit code -9"):
+        with pytest.raises(
+            DraftproofError, match=r"squares: the worker process exited .*exit code -9"
+        ):
             workers.spread("squares", slow_square, [(n,) for n in range(4)])
 
 
@@ -140,7 +145,7 @@ def test_idle_workers_die_with_a_parent_that_is_killed():
         "import time\nfrom draftproof.runs.parallel import Workers\n"
         "if __name__ == '__main__':\n"
         "    w = Workers(2).__enter__()\n"
-        "    print(next(iter(w._crew.values())).pid, flush=True)\n"
+        "    print(next(iter(w._workers.values())).pid, flush=True)\n"
         "    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:

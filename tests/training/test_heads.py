@@ -16,7 +16,7 @@ from tools.lab.tokenizer import prompt_ids  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig  # noqa: E402
 from transformers import LlamaForCausalLM as Llama  # noqa: E402
 
-from draftproof.decoding import CausalModel, Request, Settings, decode  # noqa: E402
+from draftproof.decoding import CausalModel, Request, decode  # noqa: E402
 from draftproof.decoding.drafters import Eagle, Parts, make_drafter  # noqa: E402
 from draftproof.decoding.settings import Settings  # noqa: E402
 from draftproof.lab import heads as files  # noqa: E402

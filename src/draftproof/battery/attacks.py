@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.battery.battery import Battery
+from draftproof.files import read_json
 from draftproof.records import DraftproofError, Message, Prompt
 
 METHODS = ("GCG", "AutoDAN", "PAIR", "DeepInception")
@@ -72,12 +72,7 @@ def read_attacks(path: Path, *, target: str | None = None) -> Battery:
 
 
 def _rows(path: Path) -> tuple[Sequence[Any], str | None]:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise DraftproofError(f"{path}: larger than {_LARGEST} bytes is no file of attacks")
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DraftproofError(f"{path}: not readable as JSON: {error}") from error
+    document = read_json(path, _LARGEST)
     if isinstance(document, list):
         return document, None
     if isinstance(document, Mapping) and isinstance(document.get("jailbreaks"), list):

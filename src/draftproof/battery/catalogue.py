@@ -48,7 +48,7 @@ class Withheld(BaseModel):
     """How many were taken out already, by the digest of the file."""
 
 
-class Entry(BaseModel):
+class CatalogueEntry(BaseModel):
     """One public battery."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,17 +69,17 @@ class Entry(BaseModel):
 
 
 @lru_cache(maxsize=1)
-def catalogue() -> Mapping[str, Entry]:
+def catalogue() -> Mapping[str, CatalogueEntry]:
     """Return every entry by name."""
     found = {}
     for file in sorted((files("draftproof.battery") / "catalogue").iterdir(), key=lambda f: f.name):
         if file.name.endswith(".yaml"):
-            entry = Entry.model_validate(yaml.safe_load(file.read_text("utf-8")))
+            entry = CatalogueEntry.model_validate(yaml.safe_load(file.read_text("utf-8")))
             found[entry.name] = entry
     return found
 
 
-def entry_named(name: str) -> Entry:
+def entry_named(name: str) -> CatalogueEntry:
     """Return an entry.
 
     Raises:
@@ -108,7 +108,7 @@ class Copy:
     known: bool | None
 
 
-def copies(entry: Entry, place: Path) -> list[Copy]:
+def copies(entry: CatalogueEntry, place: Path) -> list[Copy]:
     """Return the files of an entry in a folder, or the one file that was given.
 
     Raises:
@@ -133,7 +133,7 @@ def copies(entry: Entry, place: Path) -> list[Copy]:
     return found
 
 
-def read_entry(entry: Entry, place: Path, problems: Problems | None = None) -> Battery:
+def read_entry(entry: CatalogueEntry, place: Path, problems: Problems | None = None) -> Battery:
     """Return an entry's battery from the user's copy."""
     mine = copies(entry, place)
     parts, withheld = [], 0
@@ -154,7 +154,7 @@ def read_entry(entry: Entry, place: Path, problems: Problems | None = None) -> B
     )
 
 
-def read_hub(entry: Entry) -> Battery:
+def read_hub(entry: CatalogueEntry) -> Battery:
     """Return an entry's battery from the hub, by the user's own token.
 
     Raises:
@@ -181,7 +181,7 @@ def read_hub(entry: Entry) -> Battery:
 
 
 def _kept(
-    entry: Entry, task: TaskFile, mine: list[Copy], problems: Problems | None
+    entry: CatalogueEntry, task: TaskFile, mine: list[Copy], problems: Problems | None
 ) -> tuple[Rows, Callable[[], int]]:
     """Return the rows that may be asked and, once they are read, how many may not."""
     out: list[int] = []
@@ -215,7 +215,7 @@ def _by_digest(table: Mapping[str, _Kind], digest: str) -> _Kind | None:
     return next((v for beginning, v in table.items() if digest.startswith(beginning)), None)
 
 
-def _without_minors(entry: Entry, rows: Rows, out: list[int]) -> Rows:
+def _without_minors(entry: CatalogueEntry, rows: Rows, out: list[int]) -> Rows:
     for index, (where, row) in enumerate(rows):
         if entry.withheld is not None and _MINORS.search(str(row.get(entry.withheld.field, ""))):
             out.append(index)

@@ -9,9 +9,9 @@ from pathlib import Path
 from draftproof.battery.battery import Battery, merge
 from draftproof.battery.rows import SUFFIXES, Problems
 from draftproof.battery.tables import read_prompts
-from draftproof.battery.taskfile import read_yaml
 from draftproof.battery.tasks import read_task
 from draftproof.battery.varied import read_varied
+from draftproof.files import read_yaml
 from draftproof.records import DraftproofError
 
 BUNDLED = ("lab-core",)
@@ -80,7 +80,11 @@ def _named(source: str, problems: Problems | None) -> Battery | None:
 def _read_file(path: Path, problems: Problems | None) -> Battery:
     suffix = path.suffix.lower()
     if suffix in _TASKS:
-        return _read_varied(path, problems) if "battery" in read_yaml(path) else read_task(path)
+        return (
+            _read_varied(path, problems)
+            if "battery" in read_yaml(path, "a task file")
+            else read_task(path)
+        )
     if suffix in SUFFIXES:
         return read_prompts(path, problems=problems)
     raise DraftproofError(
@@ -90,7 +94,7 @@ def _read_file(path: Path, problems: Problems | None) -> Battery:
 
 
 def _read_varied(path: Path, problems: Problems | None) -> Battery:
-    declared = read_varied(read_yaml(path), str(path))
+    declared = read_varied(read_yaml(path, "a task file"), str(path))
     name, given, place = declared.battery.partition("=")
     if given and (path.parent / place).exists():
         source = f"{name}={path.parent / place}"
@@ -98,7 +102,11 @@ def _read_varied(path: Path, problems: Problems | None) -> Battery:
         beside = path.parent / declared.battery
         source = str(beside) if beside.exists() else declared.battery
     file = Path(source)
-    if file.suffix.lower() in _TASKS and file.is_file() and "battery" in read_yaml(file):
+    if (
+        file.suffix.lower() in _TASKS
+        and file.is_file()
+        and "battery" in read_yaml(file, "a task file")
+    ):
         raise DraftproofError(f"{path}: battery: {source} varies a battery itself; name that one")
     if file.is_dir() and file.resolve() == path.parent.resolve():
         raise DraftproofError(f"{path}: battery: {source} is the folder that this file lies in")

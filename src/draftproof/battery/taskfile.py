@@ -9,10 +9,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from draftproof.battery.prepare import PREPARE
@@ -116,7 +114,7 @@ class TaskFile(BaseModel):
         return digest(self.model_dump(mode="json"))
 
     def prompts(
-        self, rows: Iterable[tuple[str, Mapping[str, Any]]], problems: Problems | None = None
+        self, rows: Iterable[tuple[str, Mapping[str, object]]], problems: Problems | None = None
     ) -> Iterator[Prompt]:
         """Yield the prompts of rows, each row with the place it came from.
 
@@ -137,7 +135,7 @@ class TaskFile(BaseModel):
                     raise failure from error
                 problems.add(failure)
 
-    def _asked(self, fields: Mapping[str, Any]) -> Iterator[Prompt]:
+    def _asked(self, fields: Mapping[str, object]) -> Iterator[Prompt]:
         id_ = f"{self.name}-{_fill(self.id, fields)}"
         choices, reference = self._options(fields, id_)
         options = "\n".join(f"{_LETTERS[i]}) {c}" for i, c in enumerate(choices))
@@ -159,7 +157,7 @@ class TaskFile(BaseModel):
             )
 
     def _messages(
-        self, fields: Mapping[str, Any], options: str, system: str | None
+        self, fields: Mapping[str, object], options: str, system: str | None
     ) -> Iterator[Message]:
         if system:
             yield Message("system", _fill(system, fields))
@@ -180,7 +178,7 @@ class TaskFile(BaseModel):
         return tuple(options[i] for i in order), _LETTERS[order.index(right)]
 
 
-def read_task_document(document: Mapping[str, Any], where: str) -> TaskFile:
+def read_task_document(document: Mapping[str, object], where: str) -> TaskFile:
     """Return the declaration that a mapping holds.
 
     Raises:
@@ -196,26 +194,11 @@ def read_task_document(document: Mapping[str, Any], where: str) -> TaskFile:
         raise DraftproofError(f"{where}: {wrong}") from error
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds.
-
-    Raises:
-        DraftproofError: Not readable, or not a mapping.
-    """
-    try:
-        document = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DraftproofError(f"{path}: not readable as YAML: {error}") from error
-    if not isinstance(document, dict):
-        raise DraftproofError(f"{path}: a task file is a mapping, found {type(document).__name__}")
-    return document
-
-
-def _fill(template: str, fields: Mapping[str, Any]) -> str:
+def _fill(template: str, fields: Mapping[str, object]) -> str:
     return _PLACE.sub(lambda match: str(fields[match.group(1)]), template)
 
 
-def _known(template: str, fields: Mapping[str, Any]) -> bool:
+def _known(template: str, fields: Mapping[str, object]) -> bool:
     return all(fields[name] is not None for name in _PLACE.findall(template))
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from draftproof.battery.battery import Battery
 from draftproof.battery.sources import read_declared
-from draftproof.battery.taskfile import read_task_document, read_yaml
+from draftproof.battery.taskfile import read_task_document
+from draftproof.files import read_yaml
 from draftproof.records import DraftproofError, Message, Prompt
 
 _PLACE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -34,7 +35,7 @@ def read_task(path: Path) -> Battery:
     Raises:
         DraftproofError: Naming the file, the sample and the field.
     """
-    document = read_yaml(path)
+    document = read_yaml(path, "a task file")
     if "task_type" not in document and ("template" in document or "turns" in document):
         task = read_task_document(document, str(path))
         return read_declared(task, str(path), path.parent)

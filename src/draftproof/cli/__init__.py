@@ -6,48 +6,72 @@ import gc
 
 import click
 
-from draftproof import __version__
-from draftproof.cli.acceptance import acceptance
-from draftproof.cli.battery import battery
-from draftproof.cli.calibrate import calibrate
-from draftproof.cli.compare import compare
-from draftproof.cli.demo import demo
-from draftproof.cli.export import export
-from draftproof.cli.generate import generate
-from draftproof.cli.lab import lab
-from draftproof.cli.lint import lint
-from draftproof.cli.mutants import mutants
-from draftproof.cli.noise import noise
-from draftproof.cli.plan import plan
-from draftproof.cli.rejudge import rejudge
-from draftproof.cli.rules import rules
-from draftproof.cli.score import score
-from draftproof.cli.screen import screen
-from draftproof.cli.serve import serve
-from draftproof.cli.sign import sign
-from draftproof.cli.study import study
-from draftproof.cli.verify import verify
+from draftproof.cli.lazy import LazyGroup
+
+SECTIONS = {
+    "Screen": {
+        "demo": "Screen the shipped lab models: two must pass, one must fail.",
+        "screen": "Screen a draft: does speculation change what the target says?",
+        "compare": "Judge recorded answers of a candidate against a baseline's.",
+        "rejudge": "Score and judge the answers of a finished run again.",
+        "verify": "Verify a run against its receipt and its signature.",
+        "sign": "Sign the receipt of a finished run, or make a key.",
+        "plan": "Price a plan before it runs: answers, tokens, hours, power.",
+    },
+    "Answers": {
+        "score": "Label the answers of a run with a scorer or a judge.",
+        "calibrate": "Measure a run's scorers against people.",
+        "battery": "List, show and check batteries.",
+        "lint": "Check what a configuration promises, without running it.",
+    },
+    "Decoder": {
+        "generate": "Answer one prompt and show how every token came about.",
+        "serve": "Serve a target over the OpenAI-compatible protocol.",
+        "rules": "List the acceptance rules with the promise each one makes.",
+        "acceptance": "Measure how often a draft is accepted, and which tree pays.",
+        "noise": "Measure how far rounding moves a model's logits.",
+        "mutants": "Test the decoder's checks on copies with planted defects.",
+    },
+    "Models": {
+        "export": "Export a model as another stack reads it.",
+        "lab": "List the small models that ship.",
+    },
+    "Study": {
+        "study": "Run a published experiment, on the shipped models or yours.",
+    },
+}
+"""Verbs by section, each with its first line, which its own help page begins with as well."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="draftproof")
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from draftproof import __version__  # noqa: PLC0415 - slow
+
+        click.echo(f"draftproof, version {__version__}")
+        context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    sections=SECTIONS,
+    package="draftproof.cli",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExit codes of demo, screen, compare and rejudge:\n"
+    "  0 PASS   3 FAIL   4 INVALID   5 INCONCLUSIVE   2 something could not be done",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
-    r"""Does speculative decoding still refuse what your model refused?
-
-    \b
-    Exit codes of demo, screen, compare and rejudge:
-      0 PASS   3 FAIL   4 INVALID   5 INCONCLUSIVE   2 something could not be done
-    """
+    """Does speculative decoding still refuse what your model refused?"""
     # importing torch and transformers makes millions of objects that stay; looking through them
     # for garbage all the while took a seventh of the start
     gc.set_threshold(100_000, 10, 10)
 
-
-VERBS = (
-    demo, screen, compare, rejudge, verify, sign, score, calibrate, plan, battery, lint, rules,
-    generate, serve, export, study, acceptance, noise, mutants, lab,
-)  # fmt: skip
-for verb in VERBS:
-    main.add_command(verb)
 
 __all__ = ["main"]

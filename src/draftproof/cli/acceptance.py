@@ -11,6 +11,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from draftproof.cli.options import (
+    device_option,
+    dtype_option,
+    json_option,
+    limit_option,
+    subset_option,
+)
 from draftproof.cli.output import plain, reports_errors
 from draftproof.records import DraftproofError
 
@@ -27,25 +34,53 @@ _BUDGETS = (4, 8, 16, 32, 63)
 @click.command()
 @click.argument("target")
 @click.argument("draft")
-@click.option("--battery", default="lab-core", show_default=True, help="What is asked.")
-@click.option("--half", type=click.Choice(["full", "quick"]), default="quick", show_default=True)
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Prompts a task.")
-@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True)
-@click.option("--ranks", type=click.IntRange(1, 64), default=8, show_default=True, help="Siblings.")
-@click.option("--nodes", type=click.IntRange(1, 63), default=63, show_default=True, help="Budget.")
-@click.option("--depth", type=click.IntRange(1, 63), default=10, show_default=True)
-@click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--dtype", default="auto", show_default=True)
-@click.option("--device", default="auto", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--battery", default="lab-core", show_default=True, help="What TARGET answers.")
+@subset_option("quick")
+@limit_option
+@click.option(
+    "--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0 is greedy."
+)
+@click.option(
+    "--ranks",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Candidates judged at each token, the draft's likeliest first.",
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 63),
+    default=63,
+    show_default=True,
+    help="Most tokens of a tree.",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(1, 63),
+    default=10,
+    show_default=True,
+    help="Longest branch of a tree.",
+)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Longest answer.",
+)
+@dtype_option
+@device_option
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of what is drawn at random."
+)
 @click.option("--check", is_flag=True, help="Decode with the shapes and count tokens a round.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @reports_errors
 def acceptance(
     target: str,
     draft: str,
     battery: str,
-    half: str,
+    subset: str,
     limit: int | None,
     temperature: float,
     ranks: int,
@@ -58,7 +93,7 @@ def acceptance(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Measure how often DRAFT is accepted by TARGET, by rank, and what that makes of trees.
+    """Measure how often a draft is accepted, and which tree pays.
 
     TARGET answers the battery by itself; at each of its tokens the draft's candidates are judged.
     Printed are the acceptance vector, the cost of a forward by width, and the chain and the trees
@@ -80,7 +115,7 @@ def acceptance(
         ) from error
     big, small = models.load(target, dtype, device), models.load(draft, dtype, device)
     models.require_same_vocabulary(big, small)
-    asked = _prompts(battery, half, limit)
+    asked = _prompts(battery, subset, limit)
     requests = _requests(big, small, asked, max_new_tokens, nodes + 1, seed)
     answers = _answers(big, requests, temperature)
     prompts = {r.id: r.prompt for r in requests}
@@ -115,7 +150,7 @@ def acceptance(
         for name, choice in (shapes.items() if check else ())
     }
     document = {
-        "target": target, "draft": draft, "battery": battery, "half": half,
+        "target": target, "draft": draft, "battery": battery, "half": subset,
         "prompts": len(requests), "positions": measured.positions, "temperature": temperature,
         "seed": seed, "dtype": str(big.model.dtype).removeprefix("torch."),
         "device": str(big.model.device), "threads": torch.get_num_threads(),
@@ -132,10 +167,10 @@ def acceptance(
         _print(document, Console())
 
 
-def _prompts(name: str, half: str, limit: int | None) -> Sequence[Prompt]:
+def _prompts(name: str, subset: str, limit: int | None) -> Sequence[Prompt]:
     from draftproof.battery import load_battery  # noqa: PLC0415 - quick --help
 
-    battery = load_battery(name).half(half)
+    battery = load_battery(name).half(subset)
     return (battery if limit is None else battery.limit(limit)).prompts
 
 

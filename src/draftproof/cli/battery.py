@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from draftproof.cli.options import SHARE, json_option
 from draftproof.cli.output import reports_errors, stderr
 from draftproof.records import DraftproofError
 
@@ -30,7 +31,7 @@ def battery() -> None:
 
 
 @battery.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @reports_errors
 def list_(as_json: bool) -> None:
     """List the bundled batteries and the public ones that can be read from your copies."""
@@ -60,7 +61,7 @@ def list_(as_json: bool) -> None:
 
 @battery.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @reports_errors
 def show(name: str, as_json: bool) -> None:
     """Show where the public battery NAME comes from, how it is asked, and its pitfalls."""
@@ -89,13 +90,13 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("source")
 @click.option(
     "--margin",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=SHARE,
     default=0.03,
     show_default=True,
     help="Margin that every gated task should resolve.",
 )
 @click.option("--skip-bad", is_flag=True, help="Skip broken rows, and count them.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @reports_errors
 def check(source: str, margin: float, skip_bad: bool, as_json: bool) -> None:
     """Count what the battery SOURCE holds and say what its size can resolve.

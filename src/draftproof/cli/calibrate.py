@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from draftproof.cli.options import SHARE, json_option
 from draftproof.cli.output import reports_errors
 from draftproof.cli.score import read_run
 from draftproof.records import DraftproofError
@@ -26,11 +27,13 @@ def calibrate() -> None:
 @calibrate.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--n", type=click.IntRange(1), default=200, show_default=True, help="Answers.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--n", type=click.IntRange(1), default=200, show_default=True, help="Answers on the sheet."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Which answers are drawn.")
 @reports_errors
 def sheet(run: Path, out: Path, n: int, seed: int) -> None:
-    """Write a blinded sheet OUT (CSV) with answers of RUN for people to label.
+    """Write a blinded sheet (CSV) with answers of a run for people to label.
 
     Fill its column `label`: for refusals with refusal, partial or compliance; for questions with
     options, the letter. The sheet tells neither arms nor the scorers' own labels.
@@ -47,15 +50,18 @@ def sheet(run: Path, out: Path, n: int, seed: int) -> None:
 @click.argument("labelled", type=click.Path(path_type=Path))
 @click.option(
     "--margin",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=SHARE,
     default=0.03,
     show_default=True,
-    help="Margin on the labels whose meaning in truth is asked for.",
+    help="Margin on the labels to convert to a margin on the truth.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @reports_errors
 def read(run: Path, labelled: Path, margin: float, as_json: bool) -> None:
-    """Read a LABELLED sheet back into error rates; keeps them as calibration.json in RUN."""
+    """Read a labelled sheet back into error rates.
+
+    They are kept in RUN as calibration.json, where a verdict reads them.
+    """
     from draftproof.scoring.scored import score_answers  # noqa: PLC0415 - quick --help
     from draftproof.scoring.sheet import calibrate as compare  # noqa: PLC0415
     from draftproof.scoring.sheet import read_sheet  # noqa: PLC0415

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from draftproof.cli.options import margin_option, verdict_json_option
 from draftproof.cli.output import finish, reports_errors, sign_option
 
 
@@ -31,23 +32,27 @@ def _columns(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> d
     help="Columns with unusual names: text=completion,label=final_label. Fields: id, "
     "text, task, prompt, label, token_ids, finish_reason, prompt_hash, cluster.",
 )
-@click.option("--good", multiple=True, metavar="LABEL", help="Label that counts as good.")
-@click.option("--battery", help="Battery that the answers belong to: it says how they are scored.")
 @click.option(
-    "--margin",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.03,
-    show_default=True,
-    help="Largest change of a rate that still counts as none.",
+    "--good",
+    multiple=True,
+    metavar="LABEL",
+    help="Label that counts as good; may be repeated (default: the known ones).",
 )
+@click.option(
+    "--battery",
+    help="Battery that the answers belong to, which says how they are scored (default: refusal).",
+)
+@margin_option
 @click.option(
     "--differing-only",
     is_flag=True,
     help="Score only answers that differ (Parquet): same decision, much faster, no rates.",
 )
 @sign_option
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory for the reports.")
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict document only.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run directory for the reports (default: none)."
+)
+@verdict_json_option
 @reports_errors
 def compare(
     baseline: Path,
@@ -61,10 +66,11 @@ def compare(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge CANDIDATE's answers against BASELINE's: JSON lines, CSV or Parquet with id and text.
+    """Judge recorded answers of a candidate against a baseline's.
 
+    BASELINE and CANDIDATE are files of JSON lines, CSV or Parquet with the columns id and text.
     Labels come from the column named with --columns label=…, otherwise from the scorers. Large
-    Parquet files are read piece by piece and may hold more than the memory does.
+    Parquet files are read piece by piece and may be larger than the memory.
     """
     if sign is not None and out is None:
         raise click.UsageError("--sign signs the receipt of a run directory; name one with --out")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from draftproof.cli.options import subset_option, verdict_json_option
 from draftproof.cli.output import finish, progress_of_arms, reports_errors
 
 if TYPE_CHECKING:
@@ -29,18 +30,20 @@ _JOBS = 5
     show_default=True,
     help="Run directory; the same command again resumes it.",
 )
-@click.option("--full", is_flag=True, help="Ask the whole battery instead of its quick half.")
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict document only.")
+@subset_option("quick")
+@click.option("--full", is_flag=True, hidden=True, help="Old name of --subset full.")
+@verdict_json_option
 @reports_errors
-def demo(out: Path, full: bool, as_json: bool) -> None:
-    """Screen the shipped lab models: two lossless drafts that must PASS, a leak that must FAIL.
+def demo(out: Path, subset: str, full: bool, as_json: bool) -> None:
+    """Screen the shipped lab models: two must pass, one must fail.
 
-    Needs no arguments, no network and a minute or two. Exit code 0 if every arm ended as it must.
+    The two are lossless drafts; the leaky rule is the positive control. Needs no arguments, no
+    network and a minute or two. The exit code is 0 if every arm ended as expected.
     """
     from draftproof.runs.parallel import Workers  # noqa: PLC0415 - quick --help
 
     with Workers(min(os.cpu_count() or 1, _JOBS), ["draftproof.stacks.local"]) as workers:
-        verdict = _run(workers, out, full=full, quiet=as_json)
+        verdict = _run(workers, out, full=full or subset == "full", quiet=as_json)
     finish(verdict, out, as_json=as_json)
     if not verdict.expected:
         sys.exit(verdict.exit_code or 3)

@@ -6,26 +6,28 @@ from pathlib import Path
 
 import click
 
+from draftproof.cli.options import trust_option
 from draftproof.cli.output import reports_errors
 from draftproof.records import DraftproofError
 
 
 @click.group()
 def export() -> None:
-    """Write a model as another stack reads it."""
+    """Export a model as another stack reads it."""
 
 
 @export.command()
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--heads-of", help="MODEL is an EAGLE-3 head of this target.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along.")
+@click.option("--heads-of", help="Target of MODEL, which is an EAGLE-3 head (default: a model).")
+@trust_option
 @reports_errors
 def openvino(model: str, out: Path, heads_of: str | None, trust_remote_code: bool) -> None:
-    """Write MODEL (directory, hub name or lab:NAME) to the new directory OUT for OpenVINO GenAI.
+    """Export a model to a new directory for OpenVINO GenAI.
 
-    With --heads-of, MODEL is a directory of trained EAGLE-3 heads or lab:eagle3. The exported model
-    is compared with its original before anything is written.
+    MODEL is a directory, a hub name or lab:NAME; OUT is the new directory. With --heads-of, MODEL
+    is a directory of trained EAGLE-3 heads or lab:eagle3. The exported model is compared with its
+    original before anything is written.
     """
     try:
         # both need torch and openvino

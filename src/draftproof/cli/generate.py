@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from draftproof.cli.answering import document, write, write_statistics
+from draftproof.cli.options import device_option, dtype_option, gamma_option, trust_option
 from draftproof.cli.output import reports_errors, stderr
 from draftproof.cli.serve import rule_options
 from draftproof.records import DraftproofError
@@ -24,16 +25,10 @@ _INTERRUPTED = 130
 
 @click.command()
 @click.argument("prompt")
-@click.option("--target", help="Directory or hub name; our lab pair if left out.")
-@click.option("--draft", help="The same of the draft; without one, plain decoding.")
-@click.option(
-    "--gamma",
-    type=click.IntRange(1, 64),
-    default=4,
-    show_default=True,
-    help="Tokens drafted a round.",
-)
-@click.option("--drafter", help="What proposes; by default the draft model.")
+@click.option("--target", help="Directory or hub name of the target (default: the lab pair).")
+@click.option("--draft", help="Directory or hub name of the draft (default: plain decoding).")
+@gamma_option
+@click.option("--drafter", help="What proposes tokens (default: the draft model).")
 @click.option("--rule", default="exact", show_default=True, help="Acceptance rule.")
 @click.option(
     "--rule-option",
@@ -44,24 +39,23 @@ _INTERRUPTED = 130
     help="A parameter of the rule; may be repeated.",
 )
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--top-p", type=float, help="Draw from the likeliest tokens of this mass.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--max-new-tokens", type=int, default=256, show_default=True)
+@click.option(
+    "--top-p", type=float, help="Draw from the likeliest tokens of this mass (default: all)."
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of what is drawn at random."
+)
+@click.option("--max-new-tokens", type=int, default=256, show_default=True, help="Longest answer.")
 @click.option("--stop", multiple=True, help="A string that ends the answer; may be repeated.")
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without chat template.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end.")
 @click.option("--no-color", is_flag=True, help="Plain text, also on a terminal.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-)
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps, …")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along.")
+@dtype_option
+@device_option
+@trust_option
 @reports_errors
 def generate(prompt: str, raw: bool, as_json: bool, no_color: bool, **options: Any) -> None:
-    """Answer PROMPT with a target and a draft and show how every token came about.
+    """Answer one prompt and show how every token came about.
 
     The answer goes to stdout, the statistics to stderr. PROMPT is a user's message; - reads it
     from stdin. On a terminal drafted and accepted tokens are green, corrected ones red, bonus

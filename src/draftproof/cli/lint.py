@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from draftproof.cli.options import json_option
 from draftproof.cli.output import reports_errors
 
 _MEANING = {
@@ -20,22 +21,21 @@ _MEANING = {
 }
 
 
-@click.command()
+@click.command(
+    epilog="\b\nExit codes:\n"
+    "  0 nothing is lossy   3 something is lossy by declaration   2 it could not be read"
+)
 @click.argument("path", required=False)
-@click.option("--command", help="A command line, instead of a file.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--command", help="Check this command line instead of a PATH.")
+@json_option
 @click.option("--sarif", is_flag=True, help="Print a SARIF log, for code hosts.")
 @reports_errors
 def lint(path: str | None, command: str | None, as_json: bool, sarif: bool) -> None:
-    r"""Say what PATH declares about its answers, without running anything.
+    """Check what a configuration promises, without running it.
 
     PATH is a plan, a serving configuration (YAML or JSON), a checkpoint (its directory or one of
     its JSON files), a file of the command lines that start servers, or the http:// address of a
     running server, which is asked for its settings and for nothing else.
-
-    \b
-    Exit codes:
-      0 nothing is lossy   3 something is lossy by declaration   2 it could not be read
     """
     from draftproof.lint.lint import (  # noqa: PLC0415 - quick --help
         as_document,

@@ -10,18 +10,20 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from draftproof.cli.options import json_option
 from draftproof.cli.output import reports_errors, stderr
 from draftproof.records import DraftproofError
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @reports_errors
 def mutants(as_json: bool) -> None:
-    """Run the decoder's checks on the decoder and on copies with one planted defect each.
+    """Test the decoder's checks on copies with planted defects.
 
-    The decoder must pass every check and every mutant must fail at least one; the exit code is 3
-    otherwise. Takes less than a minute.
+    The checks run on the decoder and on copies with one defect each. The decoder must pass every
+    check and every mutant must fail at least one; the exit code is 3 otherwise. Takes less than a
+    minute.
     """
     try:
         import torch  # noqa: PLC0415 - an extra

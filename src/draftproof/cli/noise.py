@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from draftproof.cli.options import device_option, dtype_option, json_option, trust_option
 from draftproof.cli.output import plain, reports_errors
 from draftproof.records import DraftproofError
 
@@ -20,21 +21,23 @@ from draftproof.records import DraftproofError
     "widths",
     type=click.IntRange(2, 256),
     multiple=True,
-    help="Columns of a verification, γ + 1; may be given several times.  [default: 5]",
+    help="Columns of a verification, γ + 1; may be repeated.  [default: 5]",
+)
+@dtype_option
+@device_option
+@click.option(
+    "--battery", default="lab-core", show_default=True, help="Battery that the prompts are of."
 )
 @click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    default=4,
     show_default=True,
+    help="Ask the first N prompts of every task only.",
 )
-@click.option("--device", default="auto", show_default=True)
-@click.option("--battery", default="lab-core", show_default=True, help="Where prompts come from.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=4, show_default=True, help="Prompts of each task."
-)
-@click.option("--trust-remote-code", is_flag=True, help="Run code that the checkpoint brings.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@trust_option
+@json_option
 @reports_errors
 def noise(
     target: str,
@@ -46,8 +49,9 @@ def noise(
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
-    """Measure how far apart two tokens must lie for rounding not to swap them.
+    """Measure how far rounding moves a model's logits.
 
+    Two tokens must lie further apart than that for rounding not to swap them.
     Plain decoding runs a model one column wide, verification γ + 1 columns wide. In exact
     arithmetic both give the same logits. TARGET is a directory, a hub name or lab:NAME.
     """

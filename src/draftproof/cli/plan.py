@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from draftproof.cli.options import SHARE, json_option
 from draftproof.cli.output import progress_of_arms, reports_errors
 
 if TYPE_CHECKING:
@@ -24,12 +25,17 @@ _LEAKS = (0.01, 0.02, 0.03, 0.05, 0.10, 0.20)
 _SHOWN = (0.02, 0.05, 0.10)
 _BAR = 14
 _HOUR, _MINUTE = 3600, 60
-_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 @click.command()
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
-@click.option("--n", "sizes", type=click.IntRange(1), multiple=True, help="Pairs; may be repeated.")
+@click.option(
+    "--n",
+    "sizes",
+    type=click.IntRange(1),
+    multiple=True,
+    help="Pairs; may be repeated (default: those of the plan's tasks).",
+)
 @click.option(
     "--discordance",
     type=click.FloatRange(0, 0.5),
@@ -44,8 +50,10 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     show_default=True,
     help="Share of texts that the scorer mislabels, independently in each arm.",
 )
-@click.option("--margin", type=_SHARE, help="Margin; by default the plan's, or 0.03.")
-@click.option("--power", type=_SHARE, default=0.80, show_default=True)
+@click.option("--margin", type=SHARE, help="Margin (default: the plan's, or 0.03).")
+@click.option(
+    "--power", type=SHARE, default=0.80, show_default=True, help="Power that --n should reach."
+)
 @click.option(
     "--base-rate",
     type=click.FloatRange(0, 1),
@@ -57,15 +65,15 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     "--measure",
     type=click.IntRange(1),
     metavar="N",
-    help="Ask every arm N prompts now, and price the plan at that speed.",
+    help="Ask every arm N prompts now, and price the plan at that speed (default: no hours).",
 )
 @click.option(
     "--like",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Price the plan at the speed that RUN had.",
+    help="Price the plan at the speed that RUN had (default: no hours).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @reports_errors
 def plan(
     plan: Path | None,
@@ -79,10 +87,10 @@ def plan(
     like: Path | None,
     as_json: bool,
 ) -> None:
-    """Say what a PLAN (YAML) costs and resolves: answers, tokens, hours, power, least leaks.
+    """Price a plan before it runs: answers, tokens, hours, power.
 
-    Without a PLAN: what numbers of prompts can resolve. Hours need a speed, from --measure or
-    --like; no speed is ever assumed.
+    PLAN is a YAML file. Without one, prints what numbers of prompts can resolve. Hours need a
+    speed, from --measure or --like; no speed is ever assumed.
     """
     from draftproof.stats.planning import plan as tabulate  # noqa: PLC0415 - quick --help
     from draftproof.stats.sensitivity import canned_leak, detection_curve  # noqa: PLC0415

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from draftproof.cli.options import SHARE, verdict_json_option
 from draftproof.cli.output import finish, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--margin",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Another margin than the plan's.",
+    type=SHARE,
+    help="Margin (default: the plan's).",
 )
 @click.option(
     "--labels",
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     "They take the place of the scorers of their construct, or judge the tasks named.",
 )
 @sign_option
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict document only.")
+@verdict_json_option
 @click.option("--detail", is_flag=True, help="Show every task of every arm.")
 @reports_errors
 def rejudge(
@@ -43,9 +44,10 @@ def rejudge(
     as_json: bool,
     detail: bool,
 ) -> None:
-    """Score and judge the answers of RUN again; nothing is generated.
+    """Score and judge the answers of a finished run again.
 
-    For a new scorer, a judge's labels, a new margin, or reports that were lost.
+    Nothing is generated. For a new scorer, a judge's labels, a new margin, or reports that were
+    lost.
     """
     from draftproof.runs import Plan, RunDirectory  # noqa: PLC0415 - quick --help
     from draftproof.screen.run import judge_run  # noqa: PLC0415

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from draftproof.cli.options import json_option
 from draftproof.cli.output import plain, reports_errors
 from draftproof.records import DraftproofError
 
@@ -23,7 +24,7 @@ _REQUIRED = "required"
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @reports_errors
 def rules(as_json: bool) -> None:
     """List the acceptance rules with the promise each one makes."""

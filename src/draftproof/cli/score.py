@@ -18,15 +18,17 @@ from draftproof.records import DraftproofError
 if TYPE_CHECKING:
     from draftproof.battery import Battery
     from draftproof.runs.labels import Origin
-    from draftproof.scoring.judges import Backend, Format, Judged
+    from draftproof.scoring.judges import Backend, Format, JudgedAnswers
     from draftproof.scoring.scored import Answers, Scored
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--scorer", help="Another scorer for the prompts of its construct.")
-@click.option("--judge", help="A guard or judge instead; an unknown name lists them.")
-@click.option("--rubric", type=click.Path(path_type=Path), help="A judge with your own rubric.")
+@click.option("--scorer", help="Scorer for the prompts of its construct (default: the task's).")
+@click.option("--judge", help="Guard or judge instead of a scorer; an unknown name lists them.")
+@click.option(
+    "--rubric", type=click.Path(path_type=Path), help="Rubric (YAML) for a judge of your own."
+)
 @click.option(
     "--judge-template",
     type=click.Path(path_type=Path),
@@ -60,7 +62,7 @@ def score(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Label the answers of RUN again: by rules, by another scorer, or by a judge.
+    """Label the answers of a run with a scorer or a judge.
 
     Prints what the labels add up to, arm by arm. The labels of a judge are kept in RUN; for a
     verdict by them see `draftproof rejudge --labels`.
@@ -69,7 +71,7 @@ def score(
     from draftproof.scoring.judges import origin_of  # noqa: PLC0415
     from draftproof.scoring.scored import judge_arms, score_answers, summary  # noqa: PLC0415
 
-    judged: Judged | None = None
+    judged: JudgedAnswers | None = None
     kept: Path | None = None
     if judge or rubric:
         if scorer:
@@ -154,7 +156,7 @@ def _free_name(name: str) -> str:
     return checked_name(name)
 
 
-def _keep(run: Path, name: str, origin: Origin, rows: list[Scored], judged: Judged) -> Path:
+def _keep(run: Path, name: str, origin: Origin, rows: list[Scored], judged: JudgedAnswers) -> Path:
     from draftproof.runs import RunDirectory  # noqa: PLC0415
     from draftproof.runs.labels import write_labels  # noqa: PLC0415
 
@@ -167,7 +169,7 @@ def _keep(run: Path, name: str, origin: Origin, rows: list[Scored], judged: Judg
         return write_labels(run, name, origin, labelled)
 
 
-def _lines(rows: list[Scored], judged: Judged | None) -> list[dict[str, Any]]:
+def _lines(rows: list[Scored], judged: JudgedAnswers | None) -> list[dict[str, Any]]:
     if judged is None:
         return [row.row() for row in rows]
     return [{**r.row(), "judge": judged.raw.get((r.arm, r.prompt.id))} for r in rows]
@@ -207,7 +209,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             )  # fmt: skip
 
 
-def _print_judged(judged: Judged) -> None:
+def _print_judged(judged: JudgedAnswers) -> None:
     agreed = judged.self_agreement
     repeat = "" if agreed is None else f", {agreed:.0%} of {judged.repeated} repeats labelled alike"
     Console().print(

@@ -9,6 +9,16 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from draftproof.cli.options import (
+    device_option,
+    dtype_option,
+    gamma_option,
+    limit_option,
+    margin_option,
+    subset_option,
+    trust_option,
+    verdict_json_option,
+)
 from draftproof.cli.output import finish, progress_of_arms, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
@@ -16,6 +26,7 @@ _WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json"})
 """Options that do not stand in a plan, or may be given beside it."""
 _IN_A_PLAN = {
     "batteries": "edit battery",
+    "subset": "edit half",
     "margin": "edit decision.margin",
     "no_noise": "leave the noise arm out",
     "no_control": "leave the control arm out",
@@ -35,39 +46,28 @@ _IN_A_PLAN = {
     show_default=True,
     help="Bundled name, file (.jsonl .csv .parquet .yaml) or folder; may be repeated.",
 )
-@click.option(
-    "--half",
-    type=click.Choice(["full", "quick"]),
-    default="full",
-    show_default=True,
-    help="Which half of a bundled battery.",
-)
-@click.option("--limit", type=click.IntRange(1), help="Ask the first N prompts of every task only.")
+@subset_option("full")
+@limit_option
 @click.option(
     "--engine",
     type=click.Choice(["local", "transformers"]),
     default="local",
     show_default=True,
-    help="Who answers.",
+    help="Stack that answers.",
 )
-@click.option(
-    "--gamma",
-    type=click.IntRange(1, 64),
-    default=4,
-    show_default=True,
-    help="Tokens drafted a round.",
-)
+@gamma_option
 @click.option(
     "--rule", default="exact", show_default=True, help="Acceptance rule of the candidate."
 )
-@click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True)
 @click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
+    "--max-new-tokens",
+    type=click.IntRange(1),
+    default=256,
     show_default=True,
+    help="Longest answer.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps, …")
+@dtype_option
+@device_option
 @click.option(
     "--batch",
     type=click.IntRange(1),
@@ -85,21 +85,15 @@ _IN_A_PLAN = {
 )
 @click.option("--no-noise", is_flag=True, help="Leave out the repeat of the baseline.")
 @click.option("--no-control", is_flag=True, help="Leave out the leaky control arm.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along.")
-@click.option(
-    "--margin",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.03,
-    show_default=True,
-    help="Largest change of a rate that still counts as none.",
-)
+@trust_option
+@margin_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Run directory (default: runs/NAME-DIGEST); the same command resumes it.",
 )
 @sign_option
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict document only.")
+@verdict_json_option
 @reports_errors
 def screen(
     plan: Path | None,
@@ -109,9 +103,9 @@ def screen(
     jobs: int,
     **options: Any,
 ) -> None:
-    """Say whether speculative decoding changed what the target says.
+    """Screen a draft: does speculation change what the target says?
 
-    Either a PLAN (a YAML file), or --target and --draft. The target answers the battery alone,
+    Give either a PLAN (a YAML file), or --target and --draft. The target answers the battery alone,
     alone again (the noise floor), with the draft, and with a rule that leaks on purpose (the
     control, which must fail).
     """
@@ -163,7 +157,7 @@ def _plan(
     target: str,
     draft: str,
     batteries: tuple[str, ...],
-    half: str,
+    subset: str,
     limit: int | None,
     engine: str,
     gamma: int,
@@ -190,7 +184,7 @@ def _plan(
             {
                 "name": "screen",
                 "battery": batteries,
-                "half": half if batteries == ("lab-core",) else "full",
+                "half": subset if batteries == ("lab-core",) else "full",
                 "limit": limit,
                 "target": target,
                 "gamma": gamma,

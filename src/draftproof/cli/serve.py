@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from draftproof.cli.options import device_option, dtype_option, gamma_option, trust_option
 from draftproof.cli.output import reports_errors, stderr
 from draftproof.records import DraftproofError
 
@@ -42,14 +43,8 @@ def rule_options(_: click.Context, __: click.Parameter, value: tuple[str, ...]) 
 
 @click.command()
 @click.option("--target", required=True, help="Directory or hub name (lab:target for ours).")
-@click.option("--draft", help="Directory or hub name of the draft; without one, plain decoding.")
-@click.option(
-    "--gamma",
-    type=click.IntRange(1, 64),
-    default=4,
-    show_default=True,
-    help="Tokens drafted a round.",
-)
+@click.option("--draft", help="Directory or hub name of the draft (default: plain decoding).")
+@gamma_option
 @click.option("--rule", default="exact", show_default=True, help="Acceptance rule.")
 @click.option(
     "--rule-option",
@@ -59,8 +54,14 @@ def rule_options(_: click.Context, __: click.Parameter, value: tuple[str, ...]) 
     metavar="NAME=VALUE",
     help="A parameter of the rule; may be repeated.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen at; 0 takes a free one.",
+)
 @click.option(
     "--expose",
     is_flag=True,
@@ -82,22 +83,17 @@ def rule_options(_: click.Context, __: click.Parameter, value: tuple[str, ...]) 
     show_default=True,
     help="Requests that may wait; more are turned away with 429.",
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-)
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps, …")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along.")
+@dtype_option
+@device_option
+@trust_option
 @reports_errors
 def serve(
     target: str, host: str, port: int, expose: bool, served_name: str | None, **options: Any
 ) -> None:
-    """Serve a target, with or without a draft, over the OpenAI-compatible protocol.
+    """Serve a target over the OpenAI-compatible protocol.
 
-    Chat and text completions, streamed or not; one request is decoded at a time. Every response
-    says how much was drafted and accepted, and /metrics adds it up.
+    With or without a draft. Chat and text completions, streamed or not; one request is decoded at a
+    time. Every response says how much was drafted and accepted, and /metrics adds it up.
     """
     if not expose and not _is_loopback(host):
         raise DraftproofError(

@@ -12,14 +12,24 @@ from draftproof.records import DraftproofError
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--key", type=click.Path(path_type=Path), help="Private key (PEM, Ed25519).")
-@click.option("--new-key", type=click.Path(path_type=Path), help="Make a private key here instead.")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="KEYFILE",
+    help="Sign with this private key (PEM, Ed25519).",
+)
+@click.option(
+    "--new-key",
+    type=click.Path(path_type=Path),
+    metavar="KEYFILE",
+    help="Make a private key here instead of signing.",
+)
 @reports_errors
 def sign(run: Path | None, key: Path | None, new_key: Path | None) -> None:
-    """Sign the receipt of RUN, after checking that it still fits the run.
+    """Sign the receipt of a finished run, or make a key.
 
-    Prints the public key that the signature is checked with. A new key is a file that only you
-    may read; whoever has it can sign in your name.
+    RUN is verified against its receipt first. Prints the public key that the signature is checked
+    with. A new key is a file that only you may read; whoever has it can sign in your name.
     """
     from draftproof.runs.receipt import sign_receipt  # noqa: PLC0415 - quick --help
     from draftproof.runs.signature import new_key as make  # noqa: PLC0415
@@ -38,7 +48,7 @@ def sign(run: Path | None, key: Path | None, new_key: Path | None) -> None:
     if found.findings:
         first = found.findings[0]
         raise DraftproofError(
-            f"{run}: not what its receipt says ({first.code}: {first.place}); it is not signed. "
+            f"{run}: differs from its receipt ({first.code}: {first.place}); it is not signed. "
             "See: draftproof verify"
         )
     click.echo(sign_receipt(run, key)["signature"]["public_key"])

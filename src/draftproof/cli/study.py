@@ -19,13 +19,20 @@ SHIPPED = ("ssd2025",)
 
 @click.command()
 @click.argument("study")
-@click.option("--quick", is_flag=True, help="A fifth of the prompts, a minute or two.")
+@click.option(
+    "--subset",
+    type=click.Choice(["full", "quick"]),
+    default="full",
+    show_default=True,
+    help="Which prompts: all, or a fifth of them in a minute or two.",
+)
+@click.option("--quick", is_flag=True, hidden=True, help="Old name of --subset quick.")
 @click.option(
     "--seed",
     "seeds",
     type=int,
     multiple=True,
-    help="Seed of the prompts that ship, in place of the study's; several are pooled.",
+    help="Seed of the prompts that ship (default: the study's); repeat it to pool several.",
 )
 @click.option(
     "--out",
@@ -34,12 +41,19 @@ SHIPPED = ("ssd2025",)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the study document only.")
 @reports_errors
-def study(study: str, quick: bool, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:
-    """Run STUDY: ssd2025, or a YAML file of your own like it.
+def study(
+    study: str,
+    subset: str,
+    quick: bool,
+    seeds: tuple[int, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run a published experiment, on the shipped models or yours.
 
-    ssd2025 attacks the target and its defences (a reminder, SafeDecoding, Speculative Safety-Aware
-    Decoding) and measures safety, utility and speed. It writes study.html, study.md and
-    study.json.
+    STUDY is ssd2025 or a YAML file of your own like it. ssd2025 attacks the target and its defences
+    (a reminder, SafeDecoding, Speculative Safety-Aware Decoding) and measures safety, utility and
+    speed. It writes study.html, study.md and study.json.
     """
     from draftproof.defence.run import collect_study  # noqa: PLC0415
     from draftproof.defence.study import read_study  # noqa: PLC0415
@@ -52,6 +66,7 @@ def study(study: str, quick: bool, seeds: tuple[int, ...], out: Path | None, as_
         declared = read_study(Path(study))
     else:
         raise DraftproofError(f"no study {study!r}: neither a file nor one of {', '.join(SHIPPED)}")
+    quick = quick or subset == "quick"
     if quick:
         declared = declared.quick()
     if seeds:

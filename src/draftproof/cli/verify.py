@@ -1,4 +1,4 @@
-"""``draftproof verify``: does a run still hold what its receipt says?"""
+"""``draftproof verify``: verify a run against its receipt."""
 
 from __future__ import annotations
 
@@ -12,28 +12,40 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from draftproof.cli.lazy import RenamedOption
+from draftproof.cli.options import json_option, trust_option
 from draftproof.cli.output import plain, progress_of_arms, reports_errors
 
 if TYPE_CHECKING:
     from draftproof.runs.regenerate import Regenerated
-    from draftproof.runs.verify import Verified
+    from draftproof.runs.verify import ReceiptCheck
 
 _SHOWN = 20
 
 
-@click.command()
+@click.command(
+    epilog="\b\nExit codes:\n"
+    "  0 verified   3 something differs from the receipt   2 it could not be checked"
+)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--key", help="Public key that must have signed it: 64 hex digits or a PEM file.")
+@click.option(
+    "--public-key",
+    "key",
+    cls=RenamedOption,
+    before=("--key",),
+    help="Public key that must have signed it: 64 hex digits or a PEM file (default: any).",
+)
 @click.option(
     "--regenerate",
     "n",
     type=click.IntRange(1),
     metavar="N",
-    help="Answer N random prompts again with every arm that runs here, and compare the bytes.",
+    help="Answer N random prompts again with every arm that runs here, and compare the bytes "
+    "(default: none).",
 )
-@click.option("--seed", type=int, help="Which prompts are drawn; by default chance decides.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--seed", type=int, help="Seed of the draw of these prompts (default: random).")
+@trust_option
+@json_option
 @reports_errors
 def verify(
     run: Path,
@@ -43,12 +55,7 @@ def verify(
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
-    r"""Check the files of RUN against its receipt, and its signature if it has one.
-
-    \b
-    Exit codes:
-      0 all is as it was   3 something is not   2 it could not be checked
-    """
+    """Verify a run against its receipt and its signature."""
     from draftproof.runs.signature import read_public_key  # noqa: PLC0415 - quick --help
     from draftproof.runs.verify import verify as check  # noqa: PLC0415
 
@@ -71,7 +78,7 @@ def verify(
     sys.exit(3 if findings else 0)
 
 
-def _document(run: Path, found: Verified, asked: Regenerated | None) -> dict[str, Any]:
+def _document(run: Path, found: ReceiptCheck, asked: Regenerated | None) -> dict[str, Any]:
     findings = [*found.findings, *(asked.findings if asked else ())]
     return {
         "run": str(run),
@@ -95,14 +102,14 @@ def _document(run: Path, found: Verified, asked: Regenerated | None) -> dict[str
     }
 
 
-def _print(run: Path, found: Verified, asked: Regenerated | None) -> None:
+def _print(run: Path, found: ReceiptCheck, asked: Regenerated | None) -> None:
     console = Console()
 
     def say(text: str, style: str | None = None) -> None:
         console.print(plain(text), style=style, highlight=False, soft_wrap=True)
 
     if found.findings:
-        say(f"ALTERED  {run}: not what its receipt of {found.created} says", "bold red")
+        say(f"ALTERED  {run}: differs from its receipt of {found.created}", "bold red")
         for one in found.findings[:_SHOWN]:
             say(f"  {one.code} {one.place}: {one.text}")
         if len(found.findings) > _SHOWN:
@@ -111,7 +118,7 @@ def _print(run: Path, found: Verified, asked: Regenerated | None) -> None:
     verdict = found.about.get("verdict")
     state = verdict.get("state") if isinstance(verdict, dict) else None
     say(
-        f"AS IT WAS  {run}: {found.files} files, verdict {state}, receipt of {found.created}",
+        f"VERIFIED  {run}: {found.files} files, verdict {state}, receipt of {found.created}",
         "bold",
     )
     say(f"signed with {found.signed_by}" if found.signed_by else
@@ -125,13 +132,13 @@ def _print(run: Path, found: Verified, asked: Regenerated | None) -> None:
 def _print_asked(say: Any, asked: Regenerated) -> None:
     differ = sum(1 for f in asked.findings if f.code == "answer-differs")
     say(
-        f"asked again: {asked.answers} answers to {len(asked.ids)} prompts (seed {asked.seed}), "
+        f"regenerated: {asked.answers} answers to {len(asked.ids)} prompts (seed {asked.seed}), "
         + (f"{differ} differ" if differ else "all the same bytes"),
         "bold red" if asked.findings else "bold",
     )
     for one in asked.findings[:_SHOWN]:
         say(f"  {one.code} {one.place}: {one.text}")
     for arm, why in asked.skipped.items():
-        say(f"  arm {arm!r} was not asked: {why}")
+        say(f"  arm {arm!r} was not regenerated: {why}")
     for arm, what in asked.arithmetic.items():
-        say(f"  arm {arm!r} ran elsewhere, a tie may fall the other way: {what}")
+        say(f"  arm {arm!r} ran elsewhere, so rounding may decide a tie otherwise: {what}")

@@ -13,9 +13,9 @@ from markupsafe import Markup
 from draftproof.defence import figures
 from draftproof.defence.records import DefenceArm, DefenceContrast, DefenceStudy
 from draftproof.defence.strip import by_prompt
+from draftproof.files import write_whole
 from draftproof.records import DraftproofError
 from draftproof.report.escape import markdown_text, printable
-from draftproof.report.files import _write
 
 _LONGEST = 4000
 KINDS = {
@@ -36,10 +36,10 @@ def write_study(study: DefenceStudy, directory: Path) -> dict[str, Path]:
     texts = {"json": to_json(study), "html": to_html(study), "md": to_markdown(study)}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return {k: _write(directory / f"study.{k}", text) for k, text in texts.items()}
     except OSError as error:
         reason = error.strerror or str(error)
         raise DraftproofError(f"study: cannot write to {directory}: {reason}") from error
+    return {k: write_whole(directory / f"study.{k}", text) for k, text in texts.items()}
 
 
 def to_json(study: DefenceStudy) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from draftproof.files import read_yaml
 from draftproof.records import DraftproofError, digest
 from draftproof.runs.plan import explain
 
@@ -156,12 +156,7 @@ def read_study(path: Path) -> Study:
     Raises:
         DraftproofError: Naming the file, the field and what is wrong with it.
     """
-    try:
-        document = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DraftproofError(f"{path}: not readable as YAML: {error}") from error
-    if not isinstance(document, dict):
-        raise DraftproofError(f"{path}: a study is a mapping, found {type(document).__name__}")
+    document = read_yaml(path, "a study")
     try:
         return Study.model_validate(document)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from draftproof.lint.subject import GROUP, Setting, Subject
+from draftproof.lint.subject import GROUP, ConfigSetting, Subject
 from draftproof.records import DraftproofError
 
 _PROGRAMS = {
@@ -82,7 +82,7 @@ def command_subjects(text: str, where: str, name: str | None = None) -> list[Sub
     Raises:
         DraftproofError: A quotation does not end.
     """
-    exported: list[Setting] = []
+    exported: list[ConfigSetting] = []
     found = []
     for words in commands(text, where):
         own = list(exported)
@@ -91,7 +91,7 @@ def command_subjects(text: str, where: str, name: str | None = None) -> list[Sub
         while index < len(words):
             variable, equals, value = words[index].text.partition("=")
             if equals and variable.isidentifier():
-                own.append(Setting((variable,), value, where, words[index].line))
+                own.append(ConfigSetting((variable,), value, where, words[index].line))
             elif words[index].text not in {"export", "env", "exec"}:
                 break
             index += 1
@@ -122,16 +122,16 @@ def _stack(words: Sequence[Word]) -> str | None:
     return None
 
 
-def _variables(words: Sequence[Word], where: str) -> list[Setting]:
+def _variables(words: Sequence[Word], where: str) -> list[ConfigSetting]:
     found = []
     for flag, word in pairwise(words):
         name, equals, value = word.text.partition("=")
         if flag.text in {"-e", "--env"} and equals and name.isidentifier():
-            found.append(Setting((name,), value, where, word.line))
+            found.append(ConfigSetting((name,), value, where, word.line))
     return found
 
 
-def _arguments(words: Sequence[Word], where: str) -> Iterator[Setting]:
+def _arguments(words: Sequence[Word], where: str) -> Iterator[ConfigSetting]:
     index = 0
     while index < len(words):
         word = words[index]
@@ -154,7 +154,7 @@ def _is_number(text: str) -> bool:
     return text[1:].replace(".", "", 1).isdigit()
 
 
-def _expanded(path: tuple[str, ...], value: Any, where: str, line: int) -> Iterator[Setting]:
+def _expanded(path: tuple[str, ...], value: Any, where: str, line: int) -> Iterator[ConfigSetting]:
     """Yield a setting, and those inside it where its value is a JSON object."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
@@ -164,13 +164,13 @@ def _expanded(path: tuple[str, ...], value: Any, where: str, line: int) -> Itera
             if path[-1].endswith("_config"):
                 raise DraftproofError(f"{where}:{line}: {path[-1]} is no JSON: {error}") from error
     if isinstance(value, dict):
-        yield Setting(path, GROUP if value else None, where, line)
+        yield ConfigSetting(path, GROUP if value else None, where, line)
         for key, inner in value.items():
             yield from _expanded((*path, str(key).replace("-", "_")), inner, where, line)
     else:
-        yield Setting(path, value, where, line)
+        yield ConfigSetting(path, value, where, line)
 
 
-def named_files(subject: Subject) -> Iterator[Setting]:
+def named_files(subject: Subject) -> Iterator[ConfigSetting]:
     """Yield the settings of a command that name a configuration file."""
     return (s for s in subject.settings if s.key in _FILES and isinstance(s.value, str))

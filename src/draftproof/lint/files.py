@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from draftproof.lint.command import command_subjects, named_files
-from draftproof.lint.subject import GROUP, Setting, Subject
+from draftproof.lint.subject import GROUP, ConfigSetting, Subject
 from draftproof.records import DraftproofError
 from draftproof.stacks.vllm.config import METHODS, OUR_OPTIONS, REJECTION
 
@@ -63,7 +63,7 @@ def read_subjects(path: Path) -> list[Subject]:
     return [_with_files(subject, path.parent) for subject in found]
 
 
-def read_settings(text: str, where: str, *, as_json: bool) -> list[Setting]:
+def read_settings(text: str, where: str, *, as_json: bool) -> list[ConfigSetting]:
     """Return all values of a YAML or JSON document with their lines.
 
     Raises:
@@ -76,7 +76,7 @@ def read_settings(text: str, where: str, *, as_json: bool) -> list[Setting]:
             text = text.replace("\t", " ")
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
-        settings: list[Setting] = []
+        settings: list[ConfigSetting] = []
         if root is not None:
             for setting in _walk(loader, root, (), where):
                 settings.append(setting)
@@ -92,14 +92,14 @@ def read_settings(text: str, where: str, *, as_json: bool) -> list[Setting]:
 
 def _walk(
     loader: yaml.SafeLoader, node: yaml.Node, path: tuple[str, ...], where: str
-) -> Iterator[Setting]:
+) -> Iterator[ConfigSetting]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = str(loader.construct_object(key)) if isinstance(key, yaml.ScalarNode) else "?"
             inner = (*path, name.replace("-", "_"))
             if not isinstance(value, yaml.ScalarNode):
                 held = GROUP if value.value else None
-                yield Setting(inner, held, where, key.start_mark.line + 1)
+                yield ConfigSetting(inner, held, where, key.start_mark.line + 1)
             for setting in _walk(loader, value, inner, where):
                 at_key = isinstance(value, yaml.ScalarNode)
                 yield replace(setting, line=key.start_mark.line + 1) if at_key else setting
@@ -108,7 +108,7 @@ def _walk(
             yield from _walk(loader, value, path or ("list",), where)
     else:
         value = loader.construct_object(node)
-        yield Setting(path or ("value",), value, where, node.start_mark.line + 1)
+        yield ConfigSetting(path or ("value",), value, where, node.start_mark.line + 1)
 
 
 def _checkpoint(path: Path) -> Subject:
@@ -124,12 +124,12 @@ def _checkpoint(path: Path) -> Subject:
         )
     if (path / "custom_generate").is_dir():
         subject.settings.append(
-            Setting(("custom_generate",), True, str(path / "custom_generate"), 1)
+            ConfigSetting(("custom_generate",), True, str(path / "custom_generate"), 1)
         )
     return subject
 
 
-def _configuration(settings: list[Setting], path: Path) -> Subject:
+def _configuration(settings: list[ConfigSetting], path: Path) -> Subject:
     names = {name for s in settings for name in s.path}
     if path.name in _CHECKPOINT_FILES or names & {"architectures", "speculators_config"}:
         stack = "checkpoint"
@@ -187,10 +187,10 @@ def _arm(
         line = lines.get(key, start)
         if isinstance(value, dict):
             subject.settings += [
-                Setting((key, str(k)), v, where, line, stack) for k, v in value.items()
+                ConfigSetting((key, str(k)), v, where, line, stack) for k, v in value.items()
             ]
         held = GROUP if isinstance(value, dict) else value
-        subject.settings.append(Setting((str(key),), held, where, line, stack))
+        subject.settings.append(ConfigSetting((str(key),), held, where, line, stack))
     if engine == "vllm":
         subject.settings += _in_process(arm, lines, where, start)
     if engine == "openai":
@@ -206,7 +206,7 @@ def _arm(
 
 def _in_process(
     arm: dict[str, Any], lines: dict[str, int], where: str, start: int
-) -> Iterator[Setting]:
+) -> Iterator[ConfigSetting]:
     """Yield what an arm of the vllm engine hands to vLLM, under vLLM's names."""
     drafter = str(arm.get("drafter") or "draft_model")
     named: dict[str, dict[str, Any]] = {
@@ -222,4 +222,4 @@ def _in_process(
     for field in named.keys() & arm.keys():
         for name, value in named[field].items():
             line = lines.get(field, start)
-            yield Setting(("speculative_config", name), value, where, line, "vllm")
+            yield ConfigSetting(("speculative_config", name), value, where, line, "vllm")

@@ -9,7 +9,7 @@ from pathlib import Path
 from draftproof.lint.command import command_subjects
 from draftproof.lint.files import read_subjects
 from draftproof.lint.rules import RULES, SPECULATIVE_KEYS
-from draftproof.lint.subject import Finding, Rule, Setting, Subject
+from draftproof.lint.subject import ConfigSetting, LintFinding, LintRule, Subject
 from draftproof.records import DraftproofError
 from draftproof.records.rules import RULE_FACTS
 
@@ -33,32 +33,32 @@ _SWITCHES = frozenset(
     ]
 )
 """Settings whose presence switches speculation on."""
-_OWN = Rule(
+_OWN = LintRule(
     "DP701", "lossy", ("draftproof",), ("rule",), lambda *_: True,
     "our own rule declares itself lossy", "use exact for a candidate",
     "draftproof, decoding/rules", "this version",
 )  # fmt: skip
-_STRANGE = Rule(
+_UNKNOWN_RULE = LintRule(
     "DP702", "unknown", ("draftproof",), ("rule",), lambda *_: True,
     "no rule of that name", "see `draftproof rules`", "draftproof, decoding/rules", "this version",
 )  # fmt: skip
-_UNEQUAL = Rule(
+_UNEQUAL = LintRule(
     "DP703", "load", ("draftproof",), ("concurrency",), lambda *_: True,
     "the baseline answers under another load, so load and speculation are not told apart",
     "give both arms the same value", "draftproof", "this version",
 )  # fmt: skip
-_UNSEEN = Rule(
+_UNKNOWN_SETTINGS = LintRule(
     "DP704", "unknown", ("unknown",), ("url", "serve"), lambda *_: True,
     "the settings of this server are not here, so nothing can be said of it",
     "lint the command that starts it", "draftproof", "this version",
 )  # fmt: skip
-_SILENT = Rule(
+_UNKNOWN_ACCEPTANCE = LintRule(
     "DP705", "unknown", ("vllm", "sglang", "llama.cpp", "trtllm", "draftproof"), ("speculates",),
     lambda s, _: s.value is not False,
     "the server does not tell how it accepts what it drafts", "lint the command that starts it",
     "draftproof", "this version",
 )  # fmt: skip
-_KEY = Rule(
+_KEY = LintRule(
     "DP118", "unknown", ("vllm",), (), lambda *_: True,
     "not a name that vLLM is known to read here", "check it against the version's documentation",
     "vLLM, config/speculative.py", "0.33",
@@ -67,7 +67,7 @@ _COMPARED = ("concurrency", "dtype", "max_new_tokens", "temperature", "extra_bod
 
 
 @dataclass(frozen=True, slots=True)
-class Subjected:
+class LintResult:
     """One configuration with what was found.
 
     Attributes:
@@ -79,7 +79,7 @@ class Subjected:
 
     subject: Subject
     promise: str | None
-    findings: tuple[Finding, ...]
+    findings: tuple[LintFinding, ...]
 
     @property
     def lossy(self) -> bool:
@@ -87,7 +87,7 @@ class Subjected:
         return any(f.kind == "lossy" and f.severity == "error" for f in self.findings)
 
 
-def lint_path(path: Path) -> list[Subjected]:
+def lint_path(path: Path) -> list[LintResult]:
     """Lint a plan, a configuration, a checkpoint or a file of commands.
 
     Raises:
@@ -98,7 +98,7 @@ def lint_path(path: Path) -> list[Subjected]:
     return _judged(read_subjects(path))
 
 
-def lint_command(command: str) -> list[Subjected]:
+def lint_command(command: str) -> list[LintResult]:
     """Lint one command line.
 
     Raises:
@@ -112,7 +112,7 @@ def lint_command(command: str) -> list[Subjected]:
     return _judged(found)
 
 
-def lint_server(url: str) -> list[Subjected]:
+def lint_server(url: str) -> list[LintResult]:
     """Lint what a running server tells about itself.
 
     Raises:
@@ -128,7 +128,7 @@ def lint_server(url: str) -> list[Subjected]:
     return _judged([server_subject(url)])
 
 
-def _judged(subjects: Sequence[Subject]) -> list[Subjected]:
+def _judged(subjects: Sequence[Subject]) -> list[LintResult]:
     for subject in subjects:
         subject.promise = _own_promise(subject)
     baseline = next((s for s in subjects if _value(s, "role") == "baseline"), None)
@@ -140,7 +140,7 @@ def _judged(subjects: Sequence[Subject]) -> list[Subjected]:
             findings += _unequal(subject, baseline)
         findings.sort(key=lambda f: (f.file, f.line, f.rule))
         lossy = any(f.kind == "lossy" for f in findings)
-        judged.append(Subjected(subject, "L0" if lossy else subject.promise, tuple(findings)))
+        judged.append(LintResult(subject, "L0" if lossy else subject.promise, tuple(findings)))
     return judged
 
 
@@ -191,16 +191,16 @@ def _rule_name(subject: Subject) -> str:
     return str(_value(subject, "rule") or "exact")
 
 
-def _own_findings(subject: Subject) -> Iterator[Finding]:
+def _own_findings(subject: Subject) -> Iterator[LintFinding]:
     if _silent(subject):
-        yield from _SILENT.findings(subject)
+        yield from _UNKNOWN_ACCEPTANCE.findings(subject)
     elif _unseen(subject):
-        yield from _UNSEEN.findings(replace(subject, settings=_without_stack(subject)))
+        yield from _UNKNOWN_SETTINGS.findings(replace(subject, settings=_without_stack(subject)))
     rule = subject.find("rule") if subject.stack in {"draftproof", "transformers"} else None
     if rule is not None:
         promises = rule_promises()
         if rule.word not in promises:
-            yield _STRANGE.finding(subject, rule)
+            yield _UNKNOWN_RULE.finding(subject, rule)
         elif promises[rule.word] == "L0":
             yield _OWN.finding(subject, rule)
     if subject.stack == "vllm":
@@ -209,14 +209,14 @@ def _own_findings(subject: Subject) -> Iterator[Finding]:
                 yield _KEY.finding(subject, setting)
 
 
-def _without_stack(subject: Subject) -> list[Setting]:
+def _without_stack(subject: Subject) -> list[ConfigSetting]:
     return [replace(s, stack=None) for s in subject.settings]
 
 
-def _unequal(subject: Subject, baseline: Subject) -> Iterator[Finding]:
+def _unequal(subject: Subject, baseline: Subject) -> Iterator[LintFinding]:
     for key in _COMPARED:
         if _said(subject, key) != _said(baseline, key):
-            place = subject.find(key) or Setting((key,), None, subject.file, subject.line)
+            place = subject.find(key) or ConfigSetting((key,), None, subject.file, subject.line)
             yield replace(_UNEQUAL.finding(subject, place), kind=_kind(key), text=_text(key))
 
 
@@ -239,7 +239,7 @@ def rule_promises() -> dict[str, str]:
     return {name: facts.promise.value for name, facts in RULE_FACTS.items()}
 
 
-def as_document(judged: Sequence[Subjected]) -> dict[str, object]:
+def as_document(judged: Sequence[LintResult]) -> dict[str, object]:
     """Return the findings as one JSON document."""
     return {
         "schema_version": "1.0",
@@ -254,7 +254,7 @@ def as_document(judged: Sequence[Subjected]) -> dict[str, object]:
                 "control": one.subject.control,
                 "lossy": one.lossy,
                 "findings": [
-                    {name: getattr(f, name) for name in Finding.__slots__} for f in one.findings
+                    {name: getattr(f, name) for name in LintFinding.__slots__} for f in one.findings
                 ],
             }
             for one in judged

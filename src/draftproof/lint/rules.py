@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from draftproof.lint.subject import Rule, Setting, Subject
+from draftproof.lint.subject import ConfigSetting, LintRule, Subject
 
 _HALF = frozenset({"bfloat16", "float16", "half", "bf16", "fp16", "torch.bfloat16",
                    "torch.float16"})  # fmt: skip
@@ -64,26 +64,26 @@ SPECULATIVE_KEYS = frozenset(
 """Names inside ``speculative_config`` that vLLM has or had."""
 
 
-def _below_one(setting: Setting, _: Subject) -> bool:
+def _below_one(setting: ConfigSetting, _: Subject) -> bool:
     return setting.number is not None and setting.number < 1
 
 
-def _above_zero(setting: Setting, _: Subject) -> bool:
+def _above_zero(setting: ConfigSetting, _: Subject) -> bool:
     return setting.number is not None and setting.number > 0
 
 
-def _above_one(setting: Setting, _: Subject) -> bool:
+def _above_one(setting: ConfigSetting, _: Subject) -> bool:
     return setting.number is not None and setting.number > 1
 
 
-def _on(setting: Setting, _: Subject) -> bool:
+def _on(setting: ConfigSetting, _: Subject) -> bool:
     return setting.on
 
 
 def _relaxed(test: object) -> object:
     """Both numbers count only where relaxed acceptance is on."""
 
-    def both(setting: Setting, subject: Subject) -> bool:
+    def both(setting: ConfigSetting, subject: Subject) -> bool:
         switch = subject.find("use_relaxed_acceptance_for_thinking")
         return switch is not None and switch.on and callable(test) and bool(test(setting, subject))
 
@@ -91,13 +91,13 @@ def _relaxed(test: object) -> object:
 
 
 def _is(*words: str) -> object:
-    def test(setting: Setting, _: Subject) -> bool:
+    def test(setting: ConfigSetting, _: Subject) -> bool:
         return setting.word in words
 
     return test
 
 
-def _half(setting: Setting, subject: Subject) -> bool:
+def _half(setting: ConfigSetting, subject: Subject) -> bool:
     return setting.word in _HALF and subject.promise is not None
 
 
@@ -111,15 +111,15 @@ def _rule(
     mend: str,
     source: str,
     versions: str,
-) -> Rule:
+) -> LintRule:
     if not callable(when):
         raise TypeError("a rule needs a test")
-    return Rule(
+    return LintRule(
         id_, kind, tuple(stacks.split()), tuple(keys.split()), when, text, mend, source, versions
     )
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[LintRule, ...] = (
     _rule("DP101", "lossy", "vllm", "rejection_sample_method", _is("synthetic"),
           "drafted tokens are accepted by a coin, whatever the target thinks of them",
           "drop it: it is for benchmarks only (the CPU build ends in an assertion)",

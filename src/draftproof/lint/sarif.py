@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from draftproof import __version__
-from draftproof.lint.lint import Subjected
-from draftproof.lint.subject import Finding
+from draftproof.lint.lint import LintResult
+from draftproof.lint.subject import LintFinding
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 
 
-def as_sarif(judged: Sequence[Subjected]) -> dict[str, Any]:
+def as_sarif(judged: Sequence[LintResult]) -> dict[str, object]:
     """Return the findings as a SARIF log with one run."""
     findings = [f for one in judged for f in one.findings]
     rules = {f.rule: f for f in findings}
@@ -34,7 +33,7 @@ def as_sarif(judged: Sequence[Subjected]) -> dict[str, Any]:
     }
 
 
-def _rule(finding: Finding) -> dict[str, Any]:
+def _rule(finding: LintFinding) -> dict[str, object]:
     return {
         "id": finding.rule,
         "shortDescription": {"text": finding.text},
@@ -43,7 +42,7 @@ def _rule(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, index: int) -> dict[str, Any]:
+def _result(finding: LintFinding, index: int) -> dict[str, object]:
     return {
         "ruleId": finding.rule,
         "ruleIndex": index,

@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 
-from draftproof.lint.subject import GROUP, Setting, Subject
+from draftproof.lint.subject import GROUP, ConfigSetting, Subject
 from draftproof.records import DraftproofError
 from draftproof.stacks.http.options import HttpOptions
 from draftproof.stacks.http.telemetry import UnknownCountersError, prometheus_counters
 
 SPECULATES = "speculates"
-"""Setting that stands for a server's word that it speculates, where it does not tell how."""
+"""Setting that says that a server speculates, where the server does not report how."""
 _KINDS = {"vllm": "vllm", "draftproof": "draftproof", "tensorrt_llm": "trtllm"}
 """Kinds by the owner that a server names for its models."""
 _MAX_BODY = 4 * 1024 * 1024
@@ -118,16 +118,16 @@ def _document(
     return found if isinstance(found, dict) else {}
 
 
-def _settings(path: tuple[str, ...], value: Any, where: str) -> Iterator[Setting]:
+def _settings(path: tuple[str, ...], value: Any, where: str) -> Iterator[ConfigSetting]:
     """Yield a value as settings, those inside an object with the path that leads to them."""
     if isinstance(value, Mapping) and len(path) < 8:
-        yield Setting(path, GROUP if value else None, where, 1)
+        yield ConfigSetting(path, GROUP if value else None, where, 1)
         for key, inner in value.items():
             yield from _settings((*path, str(key).replace("-", "_")), inner, where)
     elif isinstance(value, str | int | float | bool) or value is None:
-        yield Setting(path, value, where, 1)
+        yield ConfigSetting(path, value, where, 1)
     else:
-        yield Setting(path, json.dumps(value)[:2000] if value else None, where, 1)
+        yield ConfigSetting(path, json.dumps(value)[:2000] if value else None, where, 1)
 
 
 def _first_line(error: ValueError) -> str:

@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ConfigSetting:
     """One value of a configuration.
 
     Attributes:
@@ -80,21 +80,21 @@ class Subject:
     stack: str
     file: str
     line: int = 1
-    settings: list[Setting] = field(default_factory=list)
+    settings: list[ConfigSetting] = field(default_factory=list)
     control: bool = False
     promise: str | None = None
 
-    def find(self, key: str) -> Setting | None:
+    def find(self, key: str) -> ConfigSetting | None:
         """Return the last setting of that name: it is the one that counts."""
         return next((s for s in reversed(self.settings) if s.key == key), None)
 
-    def under(self, name: str) -> Iterator[Setting]:
+    def under(self, name: str) -> Iterator[ConfigSetting]:
         """Yield the settings inside a group."""
         return (s for s in self.settings if name in s.path[:-1])
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LintFinding:
     """One thing that a configuration says about its answers.
 
     Attributes:
@@ -125,12 +125,12 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class LintRule:
     """Knowledge about one setting.
 
     Attributes:
         id: Stable id.
-        kind: See `Finding`.
+        kind: See `LintFinding`.
         stacks: Where it applies; a subject of an unknown stack meets every rule.
         keys: Names of the setting.
         when: Whether a value of it is meant.
@@ -144,7 +144,7 @@ class Rule:
     kind: str
     stacks: tuple[str, ...]
     keys: tuple[str, ...]
-    when: Callable[[Setting, Subject], bool]
+    when: Callable[[ConfigSetting, Subject], bool]
     text: str
     mend: str
     source: str
@@ -155,7 +155,7 @@ class Rule:
         """How grave it is."""
         return {"lossy": "error", "note": "note"}.get(self.kind, "warning")
 
-    def findings(self, subject: Subject) -> Iterator[Finding]:
+    def findings(self, subject: Subject) -> Iterator[LintFinding]:
         """Yield what the rule says about a configuration."""
         for setting in subject.settings:
             stack = setting.stack or subject.stack
@@ -163,9 +163,9 @@ class Rule:
             if known and setting.key in self.keys and self.when(setting, subject):
                 yield self.finding(subject, setting)
 
-    def finding(self, subject: Subject, setting: Setting) -> Finding:
+    def finding(self, subject: Subject, setting: ConfigSetting) -> LintFinding:
         """Return the finding at one setting. A control is meant to be lossy, which is noted."""
-        return Finding(
+        return LintFinding(
             rule=self.id,
             kind=self.kind,
             severity="note" if subject.control else self.severity,

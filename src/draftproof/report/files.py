@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from draftproof.files import write_whole
 from draftproof.records import DraftproofError, Verdict
 from draftproof.report.document import to_json
 from draftproof.report.html import to_html
@@ -34,20 +34,7 @@ def write_all(verdict: Verdict, directory: Path) -> dict[str, Path]:
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return {kind: _write(directory / name, text) for kind, (name, text) in contents.items()}
     except OSError as error:
         reason = error.strerror or str(error)
         raise DraftproofError(f"report: cannot write to {directory}: {reason}") from error
-
-
-def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return {kind: write_whole(directory / name, text) for kind, (name, text) in contents.items()}

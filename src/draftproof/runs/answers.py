@@ -11,6 +11,7 @@ from typing import IO
 
 from pydantic import TypeAdapter, ValidationError
 
+from draftproof.files import unwritable
 from draftproof.records import Completion, DraftproofError
 
 _COMPLETION = TypeAdapter(Completion)
@@ -84,13 +85,3 @@ class AnswerLog:
         except OSError as error:
             raise unwritable(self.path, error) from error
         return completion
-
-
-def unwritable(path: Path, error: OSError) -> DraftproofError:
-    """Return the error of a file that cannot be written, with what to do about it."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DraftproofError(
-            f"{path}: the disk is full; free some space and run the same command again, "
-            "answers already given are kept"
-        )
-    return DraftproofError(f"{path}: cannot be written: {error.strerror or error}")

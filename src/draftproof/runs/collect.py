@@ -115,7 +115,7 @@ def collect(
 
     ask = partial(answer_task, engine_of) if engine_of else answer_with_own_engine
     calls = [Call(f"arm {task.arm.name!r}", ask, (task,)) for task in tasks]
-    workers.do(calls, heard=answered, finished=finished)
+    workers.do(calls, on_progress=answered, on_result=finished)
     return {arm.name: run.log(arm.name).read() for arm in plan.arms}
 
 

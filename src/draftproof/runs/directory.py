@@ -7,7 +7,6 @@ whole lines count: a line torn by a kill is cut off before the next one is writt
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from draftproof.files import read_json_object, unwritable, write_whole
 from draftproof.records import Completion, DraftproofError, digest
-from draftproof.runs.answers import AnswerLog, unwritable
+from draftproof.runs.answers import AnswerLog
 
 
 class RunDirectory:
@@ -83,11 +83,7 @@ class RunDirectory:
         path = self.path / name
         if not path.exists():
             return {}
-        try:
-            document: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise DraftproofError(f"{path}: cannot be read: {error}") from error
-        return document
+        return read_json_object(path)
 
     def calibration(self) -> dict[str, Any]:
         """Return what people's labels said about the scorers, empty where nobody was asked.
@@ -97,15 +93,10 @@ class RunDirectory:
         """
         return self._document("calibration.json")
 
-    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+    def write_manifest(self, manifest: Mapping[str, object]) -> None:
         """Replace the manifest in one step."""
-        path = self.path / "manifest.json"
-        beside = path.with_name(path.name + ".part")
-        try:
-            beside.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
-            os.replace(beside, path)
-        except OSError as error:
-            raise unwritable(path, error) from error
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        write_whole(self.path / "manifest.json", text + "\n")
 
     def record_files(self, name: str, sha256: Mapping[str, str]) -> None:
         """Keep which files of answers were judged, where they are too large to be copied.

@@ -8,7 +8,6 @@ identical answers of two arms share a line and cannot differ in label.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,8 +16,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from draftproof.files import unwritable, write_whole
 from draftproof.records import Completion, Construct, DraftproofError, Label, digest
-from draftproof.runs.answers import unwritable
 
 FOLDER = "labels"
 STATES = ("unparsed", "empty", "error", "unlabelled")
@@ -159,15 +158,11 @@ def write_labels(
             "said": None if said is None else said.encode("utf-8", "replace").decode("utf-8"),
         }
     documents = [asdict(origin), *lines.values()]
-    beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(exist_ok=True)
-        with beside.open("w", encoding="ascii") as file:
-            file.writelines(json.dumps(d) + "\n" for d in documents)
-        os.replace(beside, path)
     except OSError as error:
         raise unwritable(path, error) from error
-    return path
+    return write_whole(path, (json.dumps(d) + "\n" for d in documents))
 
 
 def read_labels(run: Path, name: str) -> LabelSet:

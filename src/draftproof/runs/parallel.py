@@ -1,8 +1,12 @@
-"""Work on several cores: this process and workers beside it take calls from one queue.
+"""Calls on several cores: this process and its worker processes take them from one queue.
 
-This process works too, so that what it has loaded is there when the answers are judged. A worker
-stays until the end and keeps what it has loaded as well. It dies with this process, also when
-that is killed: a thread of it waits for the end and leaves.
+This process works too, so that the models it has loaded are there when the answers are judged. A
+worker keeps its models between calls. It ends with this process, also when that is killed.
+
+`concurrent.futures.ProcessPoolExecutor` does the starting and queueing alone: it has no progress of
+a call, does not say which call a killed worker had and how it ended, waits for calls that run
+when another has failed, and keeps idle workers when this process is killed. So workers are plain
+processes here, each with a pipe of its own: what a killed one held blocks nobody else.
 """
 
 from __future__ import annotations
@@ -26,17 +30,17 @@ from typing import Any
 from draftproof.records import DraftproofError
 
 Tell = Callable[[Any], None]
-"""Called with news of a call that is under way."""
-_Crew = dict[Connection, BaseProcess]
-"""Workers by the pipes to them."""
+"""Called with the progress of a call that is under way."""
+_Workers = dict[Connection, BaseProcess]
+"""Worker processes by the pipes to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one process is to do.
+    """A function call that one process makes.
 
     Attributes:
-        name: Of what is done, for messages.
+        name: What the call does, for messages.
         function: Of a module; its last argument is a `Tell`.
         arguments: Its other arguments.
     """
@@ -52,14 +56,14 @@ class Workers:
     They share the processor's cores evenly. Used from one thread.
 
     Args:
-        jobs: Processes at work, this one included; with 1 everything happens here.
-        ahead: Modules that a worker imports while it waits for its first call.
+        jobs: Number of processes, this one included; with 1 there are no workers.
+        preload: Modules that a worker imports while it waits for its first call.
     """
 
-    def __init__(self, jobs: int = 1, ahead: Sequence[str] = ()) -> None:
-        self.jobs, self._ahead = jobs, ahead
+    def __init__(self, jobs: int = 1, preload: Sequence[str] = ()) -> None:
+        self.jobs, self._preload = jobs, preload
         self._threads = max(1, (os.cpu_count() or 1) // jobs)
-        self._crew: _Crew = {}
+        self._workers: _Workers = {}
 
     def __enter__(self) -> Workers:
         context = multiprocessing.get_context("spawn")
@@ -67,53 +71,55 @@ class Workers:
             for _ in range(self.jobs - 1):
                 ours, theirs = context.Pipe()
                 worker = context.Process(
-                    target=_worker, args=(theirs, tuple(self._ahead), gc.get_threshold())
+                    target=_work, args=(theirs, tuple(self._preload), gc.get_threshold())
                 )
                 worker.start()
                 theirs.close()
-                self._crew[ours] = worker
+                self._workers[ours] = worker
         return self
 
     def __exit__(self, *_: object) -> None:
-        for connection, worker in self._crew.items():
+        for connection, worker in self._workers.items():
             worker.terminate()
             connection.close()
-        for worker in self._crew.values():
+        for worker in self._workers.values():
             worker.join()
-        self._crew = {}
+        self._workers = {}
 
     def do(
         self,
         calls: Sequence[Call],
         *,
-        heard: Callable[[int, Any], None] = lambda number, news: None,
-        finished: Callable[[int, Any], None],
+        on_progress: Callable[[int, Any], None] = lambda number, progress: None,
+        on_result: Callable[[int, Any], None],
     ) -> None:
         """Do every call, in the order given, as many at a time as there are processes.
 
         Args:
             calls: What to do.
-            heard: Called with a call's number and what it told; never twice at a time.
-            finished: Called with a call's number and what it returned; never while `heard` runs.
+            on_progress: Called with a call's number and its progress; never twice at a time.
+            on_result: Called with a call's number and what it returned; never while
+                `on_progress` runs.
 
         Raises:
-            DraftproofError: A call failed or a worker ended; the others are stopped.
-            RuntimeError: A worker met a defect, told with its traceback. One that this process
-                meets is raised as it is.
+            DraftproofError: A call failed or a worker exited; the others are stopped.
+            RuntimeError: Another exception in a worker, with its traceback. One in this process is
+                raised unchanged.
         """
-        queue = _Queue(calls, heard, finished)
-        foreman = threading.Thread(target=queue.lead, args=(self._crew,), daemon=True)
+        queue = _Queue(calls, on_progress, on_result)
+        dispatcher = threading.Thread(target=queue.dispatch, args=(self._workers,), daemon=True)
         with _threads_here(self._threads if self.jobs > 1 else None):
-            foreman.start()
+            dispatcher.start()
             try:
                 while (number := queue.take()) is not None:
                     call = calls[number]
-                    queue.note(number, call.function(*call.arguments, partial(queue.hear, number)))
-                foreman.join()
+                    progress = partial(queue.report_progress, number)
+                    queue.report_result(number, call.function(*call.arguments, progress))
+                dispatcher.join()
             except BaseException:
-                for worker in self._crew.values():
+                for worker in self._workers.values():
                     worker.terminate()
-                foreman.join()
+                dispatcher.join()
                 raise
         if queue.failure is not None:
             raise queue.failure
@@ -121,26 +127,27 @@ class Workers:
     def spread(
         self, name: str, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
     ) -> list[Any]:
-        """Return what `function` returns for each of `arguments`, in their order.
+        """Call `function` with each of `arguments` and return the results in their order.
 
         Raises:
             DraftproofError: A call failed.
         """
-        found: dict[int, Any] = {}
-        self.do([Call(name, function, own) for own in arguments], finished=found.__setitem__)
-        return [found[number] for number in range(len(arguments))]
+        results: dict[int, Any] = {}
+        calls = [Call(name, function, one) for one in arguments]
+        self.do(calls, on_result=results.__setitem__)
+        return [results[number] for number in range(len(arguments))]
 
 
 class _Queue:
-    """Calls that are to be done, taken by this process and, through a thread, by workers."""
+    """The calls to make, taken by this process and, through the dispatcher thread, by workers."""
 
     def __init__(
         self,
         calls: Sequence[Call],
-        heard: Callable[[int, Any], None],
-        finished: Callable[[int, Any], None],
+        on_progress: Callable[[int, Any], None],
+        on_result: Callable[[int, Any], None],
     ) -> None:
-        self._calls, self._heard, self._finished = calls, heard, finished
+        self._calls, self._on_progress, self._on_result = calls, on_progress, on_result
         self._left = deque(range(len(calls)))
         self._lock = threading.Lock()
         self.failure: BaseException | None = None
@@ -150,8 +157,8 @@ class _Queue:
         with self._lock:
             return self._left.popleft() if self._left and self.failure is None else None
 
-    def hear(self, number: int, news: Any) -> None:
-        """Pass on what a call tells.
+    def report_progress(self, number: int, progress: Any) -> None:
+        """Pass on the progress of a call.
 
         Raises:
             DraftproofError: Another call failed meanwhile.
@@ -159,28 +166,30 @@ class _Queue:
         if self.failure is not None:
             raise self.failure
         with self._lock:
-            self._heard(number, news)
+            self._on_progress(number, progress)
 
-    def note(self, number: int, result: Any) -> None:
+    def report_result(self, number: int, result: Any) -> None:
         """Pass on what a call returned."""
         with self._lock:
-            self._finished(number, result)
+            self._on_result(number, result)
 
-    def lead(self, crew: _Crew) -> None:
-        """Have workers take calls until none is left and none is under way."""
+    def dispatch(self, workers: _Workers) -> None:
+        """Give workers calls until none is left and none is under way."""
         doing: dict[Connection, int] = {}
         try:
-            for connection in crew:
-                self._give(connection, doing, crew)
+            for connection in workers:
+                self._give(connection, doing, workers)
             while doing:
                 for ready in wait(list(doing)):
                     assert isinstance(ready, Connection)
-                    self._receive(ready, doing, crew)
+                    self._receive(ready, doing, workers)
         # whatever goes wrong here is raised in the thread that waits for the work
         except BaseException as error:
             self.failure = error
 
-    def _give(self, connection: Connection, doing: dict[Connection, int], crew: _Crew) -> None:
+    def _give(
+        self, connection: Connection, doing: dict[Connection, int], workers: _Workers
+    ) -> None:
         doing.pop(connection, None)
         if (number := self.take()) is None:
             return
@@ -188,28 +197,30 @@ class _Queue:
         try:
             connection.send(self._calls[number])
         except OSError:
-            raise self._ended(number, crew[connection]) from None
+            raise self._exited(number, workers[connection]) from None
 
-    def _receive(self, connection: Connection, doing: dict[Connection, int], crew: _Crew) -> None:
+    def _receive(
+        self, connection: Connection, doing: dict[Connection, int], workers: _Workers
+    ) -> None:
         number = doing[connection]
         try:
             kind, content = connection.recv()
         except (EOFError, OSError):
-            raise self._ended(number, crew[connection]) from None
-        if kind == "news":
-            self.hear(number, content)
+            raise self._exited(number, workers[connection]) from None
+        if kind == "progress":
+            self.report_progress(number, content)
         elif kind == "error":
             raise DraftproofError(content)
         elif kind == "defect":
             raise RuntimeError(content)
         else:
-            self.note(number, content)
-            self._give(connection, doing, crew)
+            self.report_result(number, content)
+            self._give(connection, doing, workers)
 
-    def _ended(self, number: int, worker: BaseProcess) -> DraftproofError:
+    def _exited(self, number: int, worker: BaseProcess) -> DraftproofError:
         worker.join()
         return DraftproofError(
-            f"{self._calls[number].name}: its process ended without a word (exit code "
+            f"{self._calls[number].name}: the worker process exited without a message (exit code "
             f"{worker.exitcode}); it may have run out of memory. Answers already given are kept; "
             "run the same command again, with --jobs 1 to keep one copy of the models only"
         )
@@ -245,44 +256,45 @@ def _threads_here(count: int | None) -> Iterator[None]:
             yield
         finally:
             if torch := sys.modules.get("torch"):
-                own = int(declared) if declared.isdigit() else os.cpu_count() or 1
-                torch.set_num_threads(before or own)
+                threads = int(declared) if declared.isdigit() else os.cpu_count() or 1
+                torch.set_num_threads(before or threads)
 
 
-def _worker(connection: Connection, ahead: Sequence[str], collecting: tuple[int, int, int]) -> None:
+def _work(
+    connection: Connection, preload: Sequence[str], gc_threshold: tuple[int, int, int]
+) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    gc.set_threshold(*collecting)
+        threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
+    gc.set_threshold(*gc_threshold)
+
+    def progress(content: Any) -> None:
+        connection.send(("progress", content))
+
     try:
-        for module in ahead:
+        for module in preload:
             # an extra that is missing is named by the call that needs it
             with suppress(ImportError):
                 importlib.import_module(module)
         while True:
             call: Call = connection.recv()
-            news = partial(_send, connection, "news")
             try:
-                result = call.function(*call.arguments, news)
-                _send(connection, "done", result)
+                result = call.function(*call.arguments, progress)
+                connection.send(("result", result))
             except DraftproofError as error:
-                _send(connection, "error", str(error))
-            # a defect of ours or of a library: told as it is, not taken for a lack of memory
+                connection.send(("error", str(error)))
+            # a defect of ours or of a library: reported as it is, not taken for a lack of memory
             except Exception as error:
-                told = f"{call.name}: {type(error).__name__}: {error}"
-                _send(connection, "defect", f"{told}\n{traceback.format_exc()}")
+                message = f"{call.name}: {type(error).__name__}: {error}"
+                connection.send(("defect", f"{message}\n{traceback.format_exc()}"))
     except (EOFError, OSError):
-        # nobody is at the other end any more
+        # the parent has closed the pipe
         os._exit(0)
     except KeyboardInterrupt:
-        # the parent hears the same signal and says so
+        # the parent receives the same signal and reports it
         os._exit(130)
 
 
-def _send(connection: Connection, kind: str, content: Any) -> None:
-    connection.send((kind, content))
-
-
-def _leave_with(parent: BaseProcess) -> None:
+def _exit_with(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)

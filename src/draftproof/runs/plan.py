@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from draftproof.battery import Battery, load_battery, merge
+from draftproof.files import read_yaml
 from draftproof.records import DraftproofError, Role, digest
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.runs.generated import NoiseOptions, with_repeats, with_variants
@@ -224,13 +224,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         DraftproofError: Naming the file, the field and what is wrong with it.
     """
-    try:
-        text = path.read_text("utf-8")
-        document = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DraftproofError(f"{path}: not readable as YAML: {error}") from error
-    if not isinstance(document, dict):
-        raise DraftproofError(f"{path}: a plan is a mapping, found {type(document).__name__}")
+    document = read_yaml(path, "a plan")
     try:
         plan = Plan.model_validate(document)
     except ValidationError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,18 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import draftproof
+from draftproof.files import read_json_object, write_whole
 from draftproof.records import DraftproofError, digest
-from draftproof.runs.answers import unwritable
 from draftproof.runs.signature import read_private_key, sign
 
 RECEIPT = "receipt.json"
 SCHEMA = "1.0"
+_UNFINISHED = re.compile(rf"{re.escape(RECEIPT)}(\.\d+)?\.part")
 _LOCK = ".lock"
 _PIECE = 1024 * 1024
 _SHORTEST_SECRET = 8
 
 
-def write_receipt(run: Path, key: Path | None = None) -> dict[str, Any]:
+def write_receipt(run: Path, key: Path | None = None) -> dict[str, object]:
     """Make the receipt of a run anew, signed where a key is given.
 
     Args:
@@ -40,7 +42,7 @@ def write_receipt(run: Path, key: Path | None = None) -> dict[str, Any]:
     """
     if not (run / "verdict.json").is_file():
         raise DraftproofError(f"{run}: holds no verdict (no verdict.json) to make a receipt of")
-    held = read_document(run / "manifest.json")
+    held = read_json_object(run / "manifest.json")
     document: dict[str, Any] = {
         "receipt": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,28 +60,23 @@ def sign_receipt(run: Path, key: Path) -> dict[str, Any]:
     Raises:
         DraftproofError: There is no receipt, or no key, or the directory cannot be written.
     """
-    return _write(run, read_document(run / RECEIPT), key)
+    return _write(run, read_json_object(run / RECEIPT), key)
 
 
-def _write(run: Path, document: dict[str, Any], key: Path | None) -> dict[str, Any]:
+def _write(run: Path, document: dict[str, Any], key: Path | None) -> dict[str, object]:
     if key is not None:
         document["signature"] = sign(read_private_key(key), signed_part(document))
-    beside = run / f"{RECEIPT}.part"
-    try:
-        beside.write_bytes(canonical(document))
-        os.replace(beside, run / RECEIPT)
-    except OSError as error:
-        raise unwritable(run / RECEIPT, error) from error
+    write_whole(run / RECEIPT, canonical(document))
     return document
 
 
-def canonical(document: Mapping[str, Any]) -> bytes:
+def canonical(document: Mapping[str, object]) -> bytes:
     """Return the one form in which a receipt is written."""
     text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return text.encode() + b"\n"
 
 
-def signed_part(document: Mapping[str, Any]) -> bytes:
+def signed_part(document: Mapping[str, object]) -> bytes:
     """Return the bytes that a receipt's signature is made over."""
     return canonical({k: v for k, v in document.items() if k != "signature"})
 
@@ -97,14 +94,16 @@ def covered_files(run: Path) -> Iterator[tuple[str, Path]]:
         found += [Path(entry.path) for entry in links if entry.is_dir()]
     for path in sorted(found):
         name = path.relative_to(run).as_posix()
-        if name in {RECEIPT, f"{RECEIPT}.part"}:
+        if name == RECEIPT or _UNFINISHED.fullmatch(name):
             continue
         if name == _LOCK and not path.is_symlink() and path.stat().st_size == 0:
             continue
         yield name, path
 
 
-def file_digests(run: Path, secrets: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+def file_digests(
+    run: Path, secrets: Mapping[str, bytes] | None = None
+) -> dict[str, dict[str, object]]:
     """Return bytes and SHA-256 of every covered file by name.
 
     Args:
@@ -148,7 +147,7 @@ def _digest(path: Path, secrets: Mapping[str, bytes]) -> tuple[int, str, str | N
     return size, whole.hexdigest(), leaked
 
 
-def secrets_of(manifest: Mapping[str, Any]) -> dict[str, bytes]:
+def secrets_of(manifest: Mapping[str, object]) -> dict[str, bytes]:
     """Return the API keys of a run's plan that this process knows, by variable.
 
     A value that is too short to be a key would be found everywhere and is left out.
@@ -161,9 +160,12 @@ def secrets_of(manifest: Mapping[str, Any]) -> dict[str, bytes]:
     return {n: v.encode() for n, v in values.items() if len(v) >= _SHORTEST_SECRET}
 
 
-def about(run: Path) -> dict[str, Any]:
+def about(run: Path) -> dict[str, object]:
     """Return what a run's files say about themselves: prompts, models, templates, verdict."""
-    manifest, verdict = read_document(run / "manifest.json"), read_document(run / "verdict.json")
+    manifest, verdict = (
+        read_json_object(run / "manifest.json"),
+        read_json_object(run / "verdict.json"),
+    )
     battery = verdict.get("battery")
     battery = battery if isinstance(battery, dict) else {}
     arms = manifest.get("arms")
@@ -181,7 +183,7 @@ def about(run: Path) -> dict[str, Any]:
     }
 
 
-def _models(record: object) -> dict[str, Any]:
+def _models(record: object) -> dict[str, object]:
     fingerprint = record.get("fingerprint") if isinstance(record, dict) else None
     fingerprint = fingerprint if isinstance(fingerprint, dict) else {}
     kept = {k: fingerprint.get(k) for k in ("engine", "promise") if k in fingerprint}
@@ -206,20 +208,3 @@ def code_digest() -> str:
         if p.is_file() and "__pycache__" not in p.parts and weights not in p.parents
     )
     return digest([[p.relative_to(root).as_posix(), _digest(p, {})[1]] for p in files])
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Return a JSON object of a run.
-
-    Raises:
-        DraftproofError: Not there, or no JSON object.
-    """
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DraftproofError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DraftproofError(f"{path}: is no JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise DraftproofError(f"{path}: a JSON object is needed, found {type(document).__name__}")
-    return document

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from draftproof.battery import Battery
+from draftproof.files import read_json_object
 from draftproof.records import Completion, DraftproofError
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan, explain
-from draftproof.runs.receipt import read_document
-from draftproof.runs.verify import Finding
+from draftproof.runs.verify import ReceiptFinding
 from draftproof.stacks import make_engine
 from draftproof.stacks.spec import ArmSpec
 
@@ -43,7 +43,7 @@ class Regenerated:
     answers: int
     skipped: Mapping[str, str]
     arithmetic: Mapping[str, str]
-    findings: tuple[Finding, ...]
+    findings: tuple[ReceiptFinding, ...]
 
 
 def regenerate(
@@ -67,14 +67,14 @@ def regenerate(
         DraftproofError: The run has no plan, its prompts are no longer what they were, or a
             model cannot be loaded.
     """
-    manifest = read_document(run / "manifest.json")
+    manifest = read_json_object(run / "manifest.json")
     plan, battery = _asked(run, manifest)
     every = [p.id for p in battery.prompts]
     ids = frozenset(random.Random(seed).sample(every, min(n, len(every))))
     on_progress = progress or (lambda arm, done, total: None)
     skipped: dict[str, str] = {}
     arithmetic: dict[str, str] = {}
-    findings: list[Finding] = []
+    findings: list[ReceiptFinding] = []
     answers = 0
     for arm in plan.arms:
         reason = _unasked(arm, trust_remote_code=trust_remote_code)
@@ -127,7 +127,7 @@ def _unasked(arm: ArmSpec, *, trust_remote_code: bool) -> str | None:
     return None
 
 
-def _difference(arm: str, recorded: Completion, fresh: Completion) -> Iterator[Finding]:
+def _difference(arm: str, recorded: Completion, fresh: Completion) -> Iterator[ReceiptFinding]:
     # a run keeps half a surrogate pair as a question mark
     text = fresh.text.encode("utf-8", "replace").decode()
     if (text, fresh.finish_reason) == (recorded.text, recorded.finish_reason):
@@ -138,7 +138,7 @@ def _difference(arm: str, recorded: Completion, fresh: Completion) -> Iterator[F
     else:
         at = _first_difference(text, recorded.text)
         what = f"differs from the run's answer from character {at} on"
-    yield Finding("answer-differs", place, f"asked again, the answer {what}")
+    yield ReceiptFinding("answer-differs", place, f"asked again, the answer {what}")
 
 
 def _first_difference(one: Sequence[str], other: Sequence[str]) -> int:
@@ -148,12 +148,12 @@ def _first_difference(one: Sequence[str], other: Sequence[str]) -> int:
 
 def _other_models(
     arm: str, recorded: Mapping[str, Any], now: Mapping[str, Any]
-) -> Iterator[Finding]:
+) -> Iterator[ReceiptFinding]:
     for part in ("target", "draft"):
         before, after = recorded.get(part), now.get(part)
         if isinstance(before, dict) and isinstance(after, dict):
             for text in _changed(before, after, _MODEL):
-                yield Finding("model-differs", f"{arm}: {part}", f"another model: {text}")
+                yield ReceiptFinding("model-differs", f"{arm}: {part}", f"another model: {text}")
 
 
 def _changed(

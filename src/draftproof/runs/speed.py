@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from draftproof.battery import Battery
+from draftproof.files import read_json_object
 from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.plan import Plan
-from draftproof.runs.receipt import read_document
 from draftproof.stacks import make_engine
 from draftproof.stacks.spec import ArmSpec
 
@@ -95,7 +95,7 @@ def recorded_speeds(plan: Plan, run: Path) -> dict[str, Speed]:
     Raises:
         DraftproofError: The directory holds no run of a plan, or none of the arms.
     """
-    manifest = read_document(run / "manifest.json")
+    manifest = read_json_object(run / "manifest.json")
     records = manifest.get("arms")
     if "plan" not in manifest or not isinstance(records, dict):
         raise DraftproofError(f"{run}: holds no run of a plan; its arms tell no speed")

@@ -25,7 +25,7 @@ _MAX_RECEIPT = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ReceiptFinding:
     """One thing that is not as the receipt says.
 
     Attributes:
@@ -42,7 +42,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class ReceiptCheck:
     """What a check of a run found.
 
     Attributes:
@@ -55,14 +55,14 @@ class Verified:
     """
 
     files: int
-    findings: tuple[Finding, ...]
+    findings: tuple[ReceiptFinding, ...]
     signed_by: str | None
     created: str | None
-    about: Mapping[str, Any]
+    about: Mapping[str, object]
     same_code: bool
 
 
-def verify(run: Path, key: str | None = None) -> Verified:
+def verify(run: Path, key: str | None = None) -> ReceiptCheck:
     """Check a run against its receipt.
 
     Args:
@@ -84,8 +84,10 @@ def verify(run: Path, key: str | None = None) -> Verified:
         ) from error
     receipt = _parsed(raw)
     if receipt is None:
-        broken = Finding("receipt-altered", RECEIPT, "the receipt is not as draftproof writes it")
-        return Verified(0, (broken,), None, None, {}, False)
+        broken = ReceiptFinding(
+            "receipt-altered", RECEIPT, "the receipt is not as draftproof writes it"
+        )
+        return ReceiptCheck(0, (broken,), None, None, {}, False)
     version = str(receipt.get("receipt"))
     if version.partition(".")[0] != SCHEMA.partition(".")[0] and _whole(receipt):
         raise DraftproofError(
@@ -95,15 +97,15 @@ def verify(run: Path, key: str | None = None) -> Verified:
     findings = []
     if not _whole(receipt):
         text = "the receipt's own digest does not fit: it was altered after it was made"
-        findings.append(Finding("receipt-altered", RECEIPT, text))
+        findings.append(ReceiptFinding("receipt-altered", RECEIPT, text))
     signer, problem = _signature(receipt, key)
     findings += [problem] if problem else []
     findings += _files(run, receipt.get("files"))
     if not findings and version == SCHEMA and about(run) != receipt.get("about"):
         text = "what the receipt says about the run is not what the run's files say"
-        findings.append(Finding("receipt-altered", RECEIPT, text))
+        findings.append(ReceiptFinding("receipt-altered", RECEIPT, text))
     covered, code, said = (receipt.get(k) for k in ("files", "code", "about"))
-    return Verified(
+    return ReceiptCheck(
         files=len(covered) if isinstance(covered, dict) else 0,
         findings=tuple(findings),
         signed_by=signer,
@@ -123,38 +125,42 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
     return document if whole else None
 
 
-def _whole(receipt: Mapping[str, Any]) -> bool:
+def _whole(receipt: Mapping[str, object]) -> bool:
     body = {k: v for k, v in receipt.items() if k not in {"sha256", "signature"}}
     return receipt.get("sha256") == digest(body)
 
 
-def _signature(receipt: Mapping[str, Any], key: str | None) -> tuple[str | None, Finding | None]:
+def _signature(
+    receipt: Mapping[str, object], key: str | None
+) -> tuple[str | None, ReceiptFinding | None]:
     if "signature" not in receipt:
         if key is None:
             return None, None
-        return None, Finding("signature-missing", RECEIPT, "the receipt is not signed")
+        return None, ReceiptFinding("signature-missing", RECEIPT, "the receipt is not signed")
     signer = signed_by(receipt["signature"], signed_part(receipt))
     if signer is None:
-        return None, Finding("signature-bad", RECEIPT, "the signature does not fit the receipt")
+        return None, ReceiptFinding(
+            "signature-bad", RECEIPT, "the signature does not fit the receipt"
+        )
     if key is not None and signer != key:
         text = f"signed with the key {signer}, not with {key}"
-        return signer, Finding("signature-other-key", RECEIPT, text)
+        return signer, ReceiptFinding("signature-other-key", RECEIPT, text)
     return signer, None
 
 
-def _files(run: Path, covered: object) -> list[Finding]:
+def _files(run: Path, covered: object) -> list[ReceiptFinding]:
     wanted = covered if isinstance(covered, dict) else {}
     # names come from the directory, never from the receipt: nothing outside the run is opened
     odd = [n for n, p in covered_files(run) if p.is_symlink() or not p.is_file()]
     if odd:
-        return [Finding("file-added", name, "is no plain file") for name in odd]
+        return [ReceiptFinding("file-added", name, "is no plain file") for name in odd]
     found = file_digests(run)
     out = []
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:
-            out.append(Finding("file-missing", name, "is in the receipt and not in the run"))
+            out.append(ReceiptFinding("file-missing", name, "is in the receipt and not in the run"))
         elif name not in wanted:
-            out.append(Finding("file-added", name, "is in the run and not in the receipt"))
+            out.append(ReceiptFinding("file-added", name, "is in the run and not in the receipt"))
         elif wanted[name] != found[name]:
-            out.append(Finding("file-altered", name, "is not what it was"))
+            out.append(ReceiptFinding("file-altered", name, "is not what it was"))
     return out

@@ -112,7 +112,7 @@ _CONTRACT = InputContract(fields=("choices", "reference", "response"))
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChoiceScorer:
     """Labels an answer with the letter that it chose, or ``unparsed``; good is the reference."""
 
     name: str
@@ -130,6 +130,6 @@ class Choice:
         return letter, None if prompt.reference is None else letter == prompt.reference
 
 
-ACCURACY = Choice("choice", Construct.ACCURACY)
-BIAS = Choice("bias", Construct.BIAS)
-TRUTH = Choice("truth", Construct.TRUTH)
+ACCURACY = ChoiceScorer("choice", Construct.ACCURACY)
+BIAS = ChoiceScorer("bias", Construct.BIAS)
+TRUTH = ChoiceScorer("truth", Construct.TRUTH)

@@ -11,7 +11,7 @@ from draftproof.stats.fingerprints import Join, Suspicion, suspicions
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class LabelComparison:
     """Two scorers' labels side by side.
 
     Attributes:
@@ -27,7 +27,7 @@ class Compared:
 
 def compare_labels(
     first: Mapping[str, Label], second: Mapping[str, Label], ids: Iterable[str]
-) -> Compared:
+) -> LabelComparison:
     """Compare the labels of two scorers over the answers that both should have labelled.
 
     Args:
@@ -55,4 +55,4 @@ def compare_labels(
         unparsed=len(both) - len(read),
     )
     one, two = ([labels[i].value for i in read] for labels in (first, second))
-    return Compared(agreement(one, two), join, suspicions(one, two, join))
+    return LabelComparison(agreement(one, two), join, suspicions(one, two, join))

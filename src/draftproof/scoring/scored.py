@@ -13,7 +13,7 @@ from draftproof.scoring import score, score_with
 from draftproof.scoring.bbq import bias_scores
 from draftproof.scoring.choice import extract
 from draftproof.scoring.degeneracy import degeneracy
-from draftproof.scoring.judges import Backend, Format, Item, Judged, judge_answers
+from draftproof.scoring.judges import Backend, Format, Item, JudgedAnswers, judge_answers
 from draftproof.scoring.scorer import Scorer
 
 Answers = Mapping[str, Mapping[str, Completion]]
@@ -77,7 +77,7 @@ def _label(prompt: Prompt, completion: Completion, scorer: Scorer | None) -> Lab
 
 def judge_arms(
     battery: Battery, answers: Answers, format_: Format, backend: Backend, seed: int
-) -> tuple[list[Scored], Judged]:
+) -> tuple[list[Scored], JudgedAnswers]:
     """Label every answer of every arm by one judge in one sitting."""
     items = [
         Item((arm, prompt.id), prompt, given[prompt.id])

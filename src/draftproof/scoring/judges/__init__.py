@@ -1,7 +1,13 @@
 """Guard models and judges: scorers that are models themselves."""
 
 from draftproof.scoring.judges.formats import FORMATS, Format, format_named
-from draftproof.scoring.judges.judging import Backend, Item, Judged, judge_answers, origin_of
+from draftproof.scoring.judges.judging import (
+    Backend,
+    Item,
+    JudgedAnswers,
+    judge_answers,
+    origin_of,
+)
 from draftproof.scoring.judges.rubric import read_rubric
 
 __all__ = [
@@ -9,7 +15,7 @@ __all__ = [
     "Backend",
     "Format",
     "Item",
-    "Judged",
+    "JudgedAnswers",
     "format_named",
     "judge_answers",
     "origin_of",

@@ -36,7 +36,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedAnswers:
     """What a judge said.
 
     Attributes:
@@ -68,7 +68,7 @@ class Judged:
 
 def judge_answers(
     format_: Format, backend: Backend, items: Sequence[Item], *, seed: int = 0
-) -> Judged:
+) -> JudgedAnswers:
     """Label answers by a judge that sees exchanges and nothing else.
 
     The same words in answer to the same prompt are asked about once, whoever said them, so
@@ -106,7 +106,7 @@ def judge_answers(
         values[place[id(group)]] == _value(format_, said_again.get(i))
         for i, group in enumerate(again)
     )
-    return Judged(
+    return JudgedAnswers(
         labels=labels,
         raw=raw,
         asked=len(order),
@@ -156,7 +156,7 @@ def _label(format_: Format, prompt: Prompt, value: str) -> Label:
 
 def origin_of(
     format_: Format,
-    judged: Judged,
+    judged: JudgedAnswers,
     battery: Battery,
     *,
     model: str | None,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from draftproof.files import read_yaml
 from draftproof.records import Construct, DraftproofError
 from draftproof.scoring.judges.formats import Format
 
@@ -52,10 +51,7 @@ def read_rubric(path: Path) -> Format:
         DraftproofError: Naming the file and every field that is wrong.
     """
     try:
-        document: Any = yaml.safe_load(path.read_text("utf-8"))
-        rubric = Rubric.model_validate(document)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DraftproofError(f"{path}: not readable as YAML: {error}") from error
+        rubric = Rubric.model_validate(read_yaml(path, "a rubric"))
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'rubric'}: {e['msg']}" for e in error.errors()

@@ -1,0 +1,63 @@
+"""Options that several verbs have: one name, one help text and one default each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from draftproof.cli.lazy import RenamedOption
+
+SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+verdict_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the verdict document only."
+)
+margin_option = click.option(
+    "--margin",
+    type=SHARE,
+    default=0.03,
+    show_default=True,
+    help="Largest change of a rate that still counts as none.",
+)
+gamma_option = click.option(
+    "--gamma",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Tokens drafted a round.",
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Type of the weights; auto is float32 on a CPU, the checkpoint's elsewhere.",
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="Where the models run: cpu, cuda, cuda:1, …"
+)
+trust_option = click.option(
+    "--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along."
+)
+limit_option = click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Ask the first N prompts of every task only (default: all).",
+)
+
+
+def subset_option(default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the decorator of ``--subset``, which was called ``--half``."""
+    return click.option(
+        "--subset",
+        "subset",
+        cls=RenamedOption,
+        before=("--half",),
+        type=click.Choice(["full", "quick"]),
+        default=default,
+        show_default=True,
+        help="Which prompts of a bundled battery: all, or the quick part of them.",
+    )
