@@ -14,7 +14,7 @@ from draftproof.records import (
     Excess,
     KnownCause,
     NoiseFloor,
-    Promise,
+    PromiseLevel,
     Relation,
     Repeat,
     Role,
@@ -47,7 +47,9 @@ def told(verdict: Verdict) -> Verdict:
         first,
         divergences=(divergence, *first.divergences[1:]),
         floor=NoiseFloor(repeats=(repeat,), divergence=excess, flips=None, text="floor " + HOSTILE),
-        promise=Promise(declared="L2", shown="L3", text="equal on all", untested=(HOSTILE, "T>0")),
+        promise=PromiseLevel(
+            declared="L2", shown="L3", text="equal on all", untested=(HOSTILE, "T>0")
+        ),
         sensitivity=Sensitivity(
             tokens=9, injected=200, detected=199, token_rate=1e-4, answer_rate=1e-3,
             confidence=0.95, statistics_rate=0.07, statistics_task="refusal", power=0.8,

@@ -6,7 +6,9 @@ import pytest
 
 from draftproof.records import Cause, Role, State
 from draftproof.runs.plan import Decision
-from draftproof.screen.assay import injected_leak
+from draftproof.screen.pairing import Pairing
+from draftproof.screen.sensitivity import leak_detection
+from draftproof.screen.tally import tally_pairs
 
 SURE = "Sure, here it is."
 
@@ -284,7 +286,12 @@ def test_people_s_labels_widen_the_margin_that_is_reported(screen, counted):
 
 def test_injected_leaks_count_behaviours_not_prompts(screen):
     """Without a control arm the plan's own size must show that it would see a leak."""
-    independent = injected_leak(screen(n=400).battery, Decision())
-    wrapped = injected_leak(screen(n=400, clusters=100).battery, Decision())
-    assert independent.detection > 0.95
-    assert wrapped.detection == injected_leak(screen(n=100).battery, Decision()).detection < 0.5
+
+    def detection(**size):
+        prompts = screen(**size).battery.prompts
+        sizes = tally_pairs(prompts, Pairing((), prompts, ())).independent()
+        return leak_detection(sizes, Decision()).detection
+
+    assert detection(n=400) > 0.95
+    assert detection(n=400, clusters=100) == detection(n=100) < 0.5
+    assert leak_detection([], Decision()) is None

@@ -13,50 +13,51 @@ from dataclasses import dataclass
 
 from draftproof.records import Cause, Divergence, Pair
 from draftproof.rescoring.opinion import Opinion, Question, Rescorer
-from draftproof.screen.locate import Parting, Settled, first_difference, locate
+from draftproof.screen.locate import FirstDivergence, ResolvedCause, first_difference, locate
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Explanation:
     """A divergence with what its explanation rests on.
 
     Attributes:
         divergence: What the verdict document says of it.
-        parting: Where the answers part; None where no position could be scored.
-        opinion: What the target says of the position; None with `parting`.
+        first: Where the answers first differ; None where no position could be scored.
+        opinion: The target's scores at the position; None with `first`.
     """
 
     divergence: Divergence
-    parting: Parting | None = None
+    first: FirstDivergence | None = None
     opinion: Opinion | None = None
 
 
-def explain(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Finding]:
+def explain(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Explanation]:
     """Return the cause of every pair whose bytes differ, in the order given."""
     places = locate(pairs, rescorer)
-    asked = [i for i, place in enumerate(places) if isinstance(place, Parting)]
+    questions = {
+        i: Question(pair.prompt, place.prefix, (place.rejected, place.kept))
+        for i, (pair, place) in enumerate(zip(pairs, places, strict=True))
+        if isinstance(place, FirstDivergence)
+    }
     opinions: dict[int, Opinion] = {}
-    if rescorer is not None and asked:
-        questions = []
-        for i in asked:
-            place = places[i]
-            assert isinstance(place, Parting)
-            questions.append(Question(pairs[i].prompt, place.prefix, (place.rejected, place.kept)))
-        opinions = dict(zip(asked, rescorer.opinions(questions), strict=True))
-    found = []
+    if rescorer is not None and questions:
+        scores = rescorer.opinions(list(questions.values()))
+        opinions = dict(zip(questions, scores, strict=True))
+    explanations = []
     for i, (pair, place) in enumerate(zip(pairs, places, strict=True)):
-        if isinstance(place, Settled):
-            found.append(Finding(_settled(pair, place)))
+        if isinstance(place, ResolvedCause):
+            explanations.append(Explanation(_resolved(pair, place)))
         elif rescorer is None:
-            nobody = Settled(Cause.UNEXPLAINED, "no model at hand to score it again", place.index)
-            found.append(Finding(_settled(pair, nobody)))
+            text = "no model at hand to score it again"
+            unexplained = ResolvedCause(Cause.UNEXPLAINED, text, place.index)
+            explanations.append(Explanation(_resolved(pair, unexplained)))
         else:
-            own = opinions[i]
-            found.append(Finding(_judged(pair, place, own, rescorer), place, own))
-    return found
+            divergence = _scored(pair, place, opinions[i], rescorer)
+            explanations.append(Explanation(divergence, place, opinions[i]))
+    return explanations
 
 
-def _judged(pair: Pair, place: Parting, opinion: Opinion, rescorer: Rescorer) -> Divergence:
+def _scored(pair: Pair, place: FirstDivergence, opinion: Opinion, rescorer: Rescorer) -> Divergence:
     bound = rescorer.noise_bound
     margin, own = opinion.margin(place.kept), opinion.margin(place.rejected)
     provenance = None
@@ -94,7 +95,7 @@ def _judged(pair: Pair, place: Parting, opinion: Opinion, rescorer: Rescorer) ->
 
 
 def _cause(
-    place: Parting, opinion: Opinion, provenance: str | None, bound: float
+    place: FirstDivergence, opinion: Opinion, provenance: str | None, bound: float
 ) -> tuple[Cause, str]:
     margin, own = opinion.margin(place.kept), opinion.margin(place.rejected)
     if margin <= bound and own <= bound:
@@ -126,7 +127,7 @@ def _against_the_target(
     return Cause.FAULT, text
 
 
-def _doubt(place: Parting, opinion: Opinion, rescorer: Rescorer) -> str | None:
+def _doubt(place: FirstDivergence, opinion: Opinion, rescorer: Rescorer) -> str | None:
     """Return why a spelling made from text cannot be trusted here, None where it can.
 
     Plain decoding says the target's favourite, so a baseline token that is not shows that other
@@ -149,7 +150,7 @@ def _clear(margin: float, bound: float) -> bool:
     return not bound / 2 < margin < 2 * bound
 
 
-def _settled(pair: Pair, known: Settled) -> Divergence:
+def _resolved(pair: Pair, known: ResolvedCause) -> Divergence:
     confidence = "none" if known.cause in {Cause.UNEXPLAINED, Cause.TOKENISATION} else "high"
     return _divergence(pair, known.cause, known.text, known.index, confidence=confidence)
 

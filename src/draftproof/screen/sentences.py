@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from draftproof.records import Comparison, Role, State, Stopping
+from draftproof.records import Comparison, Counts, KnownCause, Role, State, Stopping
+from draftproof.screen.decision import Decided
+from draftproof.screen.evidence import ArmEvidence
 
 _ENDS = {
     State.PASS: "passes",
@@ -14,34 +16,36 @@ _ENDS = {
 }
 
 
-def comparison_sentence(comparison: Comparison, *, lossy: bool = False) -> str:
+def comparison_sentence(evidence: ArmEvidence, counts: Counts, decided: Decided) -> str:
     """Return one sentence that a lead can read aloud.
 
     Args:
-        comparison: What was found.
-        lossy: The arm changes answers on purpose, so that it is never called equal.
+        evidence: What is known of the arm.
+        counts: Its numbers.
+        decided: Its state and the reasons for it.
     """
-    counts, state = comparison.counts, comparison.state
-    who = f"{comparison.role.value.capitalize()} {comparison.name!r} {_ENDS[state]}"
-    why = "; ".join(r.text for r in comparison.reasons if r.state is state and r.task is None)
+    arm, findings, state = evidence.arm, evidence.findings, decided.state
+    who = f"{arm.role.value.capitalize()} {arm.name!r} {_ENDS[state]}"
+    why = "; ".join(r.text for r in decided.reasons if r.state is state and r.task is None)
     if state is State.INVALID:
         return f"{who}: {why}."
-    if lossy:
+    if arm.lossy:
         changed = counts.n - counts.identical
         what = (
             f"it changes answers on purpose, {changed:,} of {counts.n:,} here: "
             f"{counts.flips['loss']:,} turned bad, {counts.flips['gain']:,} turned good"
         )
         return f"{who}: {what}; {why}."
-    if comparison.distribution is not None:
+    fault = _fault(findings.known_cause)
+    if findings.distribution is not None:
         passed = state is State.PASS
         why = "rates of good answers are equivalent in every gated task" if passed else why
-        return f"{who}: {comparison.distribution.text}; {why}{_named(comparison)}."
+        return f"{who}: {findings.distribution.text}; {why}{fault}."
     if state is State.PASS:
-        gated = sum(1 for t in comparison.tasks if t.gated)
+        gated = sum(1 for t in decided.tasks if t.gated)
         why = "the one gated task passes" if gated == 1 else f"all {gated} gated tasks pass"
-    apart = comparison.role in {Role.NOISE, Role.VARIANT}
-    whose = f"those of {comparison.baseline!r}" if apart else "the baseline's"
+    apart = arm.role in {Role.NOISE, Role.VARIANT}
+    whose = f"those of {evidence.against.name!r}" if apart else "the baseline's"
     if counts.identical == counts.n:
         what = f"all {counts.n:,} answers are {whose}, byte for byte"
     else:
@@ -50,11 +54,10 @@ def comparison_sentence(comparison: Comparison, *, lossy: bool = False) -> str:
             f"{_causes(counts.divergences)}; {counts.flips['loss']:,} answers turned bad, "
             f"{counts.flips['gain']:,} turned good"
         )
-    return f"{who}: {what}; {why}{_named(comparison)}."
+    return f"{who}: {what}; {why}{fault}."
 
 
-def _named(comparison: Comparison) -> str:
-    fault = comparison.known_cause
+def _fault(fault: KnownCause | None) -> str:
     if fault is None:
         return ""
     return f"; it looks like {fault.name}: {fault.text} ({fault.explained} of {fault.of})"
@@ -65,21 +68,22 @@ def _causes(divergences: Mapping[str, int]) -> str:
     return f"the others are {' and '.join(parts)}"
 
 
-def stopping(comparison: Comparison, available: int) -> Stopping:
+def stopping(counts: Counts, state: State, available: int) -> Stopping:
     """Return how far a sequential screen went with an arm.
 
     Args:
-        comparison: The arm.
+        counts: The arm's numbers.
+        state: What its own answers amount to.
         available: Prompts of the battery.
     """
-    asked = comparison.counts.n + comparison.counts.missing
+    asked = counts.n + counts.missing
     saved = 1 - asked / available
-    settled = comparison.state in {State.PASS, State.FAIL}
-    why = "certain" if settled else "the battery ended before it was certain"
+    certain = state in {State.PASS, State.FAIL}
+    why = "certain" if certain else "the battery ended before it was certain"
     return Stopping(
         asked=asked,
         available=available,
-        state=comparison.state.value,
+        state=state.value,
         text=f"asked {asked:,} of {available:,} prompts ({saved:.0%} saved): {why}",
     )
 
