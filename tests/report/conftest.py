@@ -168,7 +168,7 @@ def comparison(name: str, role: Role, causes: dict[str, int], *, loss: int = 0) 
 
 
 def make_verdict() -> Verdict:
-    """Five arms: both candidates PASS, the control FAILs as it must."""
+    """Five arms: both candidates PASS, the control FAILs, as a control should."""
     arms = (
         ("target", Role.BASELINE, "the lab target alone"),
         ("target-again", Role.NOISE, "the lab target once more"),

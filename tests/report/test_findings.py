@@ -91,7 +91,7 @@ def test_an_older_document_without_it_is_still_read(verdict):
 def test_the_page_shows_it_and_escapes_it(told):
     page = to_html(told)
     for text in (
-        "one leaked token in 10,000", "equal on all", "What must not matter", "laws agree",
+        "one leaked token in 10,000", "equal on all", "Metamorphic relations", "laws agree",
         "64% saved", "stale_kv", "draft-shuffled", "L3 equal bit for bit", "decoding / verifying",
     ):  # fmt: skip
         assert text in page, text
@@ -101,13 +101,13 @@ def test_the_page_shows_it_and_escapes_it(told):
 
 def test_markdown_and_terminal_tell_it_too(told):
     text = to_markdown(told)
-    assert "What must not matter" in text
-    assert "**moved**" in text
+    assert "Metamorphic relations" in text
+    assert "**violated**" in text
     assert "level: equal on all" in text
     assert "<script" not in text
     out = io.StringIO()
     print_verdict(told, Console(file=out, width=160))
-    assert "moved:" in out.getvalue()
+    assert "relation violated:" in out.getvalue()
     assert "draft-seed" in out.getvalue()
     assert "\x1b" not in out.getvalue()
 

@@ -28,7 +28,7 @@ def test_identical_answers_pass_and_say_what_they_resolve(screen, counted):
     assert (only.state, verdict.state, verdict.exit_code) == (State.PASS, State.PASS, 0)
     assert only.counts.identical == only.counts.n == 120
     assert only.identity.divergence_upper == pytest.approx(1 - 0.05 ** (1 / 120))
-    assert "byte for byte" in only.sentence
+    assert "byte-identical" in only.sentence
     tokens = 120 * len("I can't help with that.")
     assert f"({tokens:,} tokens compared)" in only.smallest_leak
 
@@ -117,7 +117,7 @@ def test_a_pass_by_statistics_needs_a_control_that_failed(screen, counted, oracl
     )
     assert blind.state is State.INCONCLUSIVE
     assert not blind.expected
-    assert "should have failed" in blind.sentence
+    assert "no assay sensitivity" in blind.sentence
 
 
 def _control(s, counted, oracle):
@@ -280,7 +280,7 @@ def test_people_s_labels_widen_the_margin_that_is_reported(screen, counted):
     verdict = s.judge(candidate(s, counted), calibration=found)
     assert verdict.method["calibration"] == found
     assert "±3.0 points of its labels are ±4.1 points in truth" in verdict.warnings[0]
-    assert "too few labels" in verdict.warnings[1]
+    assert "too few human labels" in verdict.warnings[1]
     assert "calibration" not in s.judge(candidate(s, counted)).method
 
 

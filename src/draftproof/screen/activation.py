@@ -39,7 +39,7 @@ def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activa
     elif counted:
         text = "the counters stayed at zero: nothing was drafted"
     elif problem:
-        text = f"the server's counters cannot be believed: {problem}"
+        text = f"the server's counters are not usable: {problem}"
     else:
         text = "the answers carry no speculation counters"
     return Activation(

@@ -127,7 +127,7 @@ def _level(evidence: ArmEvidence, counts: Counts, state: State) -> PromiseLevel:
     if state is State.INVALID or not counts.n:
         level, text = None, "nothing was measured"
     elif arm.lossy:
-        level, text = "L0", "changes answers on purpose; judged by what it gains and loses"
+        level, text = "L0", "changes answers on purpose; judged by its improvements and regressions"
     elif evidence.findings.distribution is not None:
         level, text = _in_law(state)
     else:
@@ -137,17 +137,17 @@ def _level(evidence: ArmEvidence, counts: Counts, state: State) -> PromiseLevel:
 
 def _in_law(state: State) -> tuple[str | None, str]:
     if state is State.FAIL:
-        return "L0", "the answers do not follow the baseline's law"
+        return "L0", "the answers do not follow the baseline's distribution"
     if state is State.PASS:
-        return "L1", "the answers follow the baseline's law as far as the draws can tell"
-    return None, "too few draws to tell"
+        return "L1", "no difference from the baseline's distribution was found"
+    return None, "too few samples to decide"
 
 
 def _greedy(counts: Counts) -> tuple[str | None, str]:
     causes = counts.divergences
     wrong = causes.get(Cause.LEAK.value, 0) + causes.get(Cause.FAULT.value, 0)
     if wrong:
-        return "L0", f"{wrong:,} answers left the target's own choice"
+        return "L0", f"{wrong:,} answers contain a token that the target would not choose"
     moved = counts.n - counts.identical
     most = f"(at most {100 * flip_upper(moved, counts.n):.2g} % of answers differ, 95 %)"
     if not moved:

@@ -123,7 +123,7 @@ def _invalid(evidence: ArmEvidence, proof: Activation, rule: Decision) -> tuple[
     texts = {}
     if tally.first_mismatched is not None:
         texts["prompts-differ"] = (
-            f"{tally.mismatched} prompts reached the two arms in different form, "
+            f"{tally.mismatched} prompts were rendered differently for the two arms, "
             f"the first is {tally.first_mismatched[1]!r}"
         )
     if not pairs:
@@ -134,10 +134,10 @@ def _invalid(evidence: ArmEvidence, proof: Activation, rule: Decision) -> tuple[
             f"{rule.max_missing:.0%} may be missing"
         )
     if evidence.arm.speculative and not proof.proven:
-        texts["speculation-unproven"] = f"nothing proves that speculation was on: {proof.text}"
+        texts["speculation-unproven"] = f"no proof that speculation was on: {proof.text}"
     drafted = activation(tally.arms[0], baseline.counters).drafted
     if baseline.role is Role.BASELINE and drafted:
-        texts["baseline-speculated"] = f"the baseline {baseline.name!r} speculated itself"
+        texts["baseline-speculated"] = f"the baseline {baseline.name!r} used speculation"
     return tuple(Reason(code=c, state=State.INVALID, text=t) for c, t in texts.items())
 
 
@@ -150,7 +150,7 @@ def _caveats(proof: Activation, arm: Arm) -> tuple[Reason, ...]:
 
 
 def _relation_broken(answers: int) -> Reason:
-    text = f"{answers} answers move beyond rounding when only what must not matter is changed"
+    text = f"{answers} answers change beyond rounding in a variant that should change none"
     return Reason(code="relation-broken", state=State.FAIL, text=text)
 
 
@@ -176,15 +176,19 @@ def _in_law(
     broken = [
         Reason(code=code, state=State.FAIL, text=f"{what} (p = {p:.3g}, {level:.3g} decides)")
         for code, what, p in (
-            ("law-broken", "drawn tokens do not follow the target's law", drawn.law_p),
-            ("distribution-shifted", "answers are not the baseline's in law", drawn.mmd_p),
+            ("law-broken", "sampled tokens do not follow the target's distribution", drawn.law_p),
+            (
+                "distribution-shifted",
+                "answers do not follow the baseline's distribution",
+                drawn.mmd_p,
+            ),
         )
         if p is not None and p <= level
     ]
     if broken:
         return State.FAIL, (*broken, *reasons)
     if state is State.PASS and drawn.mmd_p is None:
-        text = "no prompt was answered often enough to compare laws"
+        text = "no prompt was answered often enough to compare distributions"
         return State.INCONCLUSIVE, (
             Reason(code="law-untested", state=State.INCONCLUSIVE, text=text),
         )
@@ -216,7 +220,7 @@ def _superior(
             code="superior",
             state=State.PASS,
             text=(
-                f"{tasks[name].gain:,} answers gained against {tasks[name].loss:,} lost "
+                f"{tasks[name].gain:,} improvements against {tasks[name].loss:,} regressions "
                 f"(p = {p:.3g})"
             ),
             task=name,
@@ -226,6 +230,6 @@ def _superior(
     ]
     if gained:
         return State.PASS, (held, *gained)
-    text = "an arm that changes answers has to gain somewhere, and no gain was shown"
+    text = "an arm that changes answers must improve a gated task, and no improvement was shown"
     missing = Reason(code="superiority-not-shown", state=State.INCONCLUSIVE, text=text)
     return State.INCONCLUSIVE, (missing, held)

@@ -76,18 +76,21 @@ def _no_mark(trace: Trace) -> bool:
 
 _FAULTS: dict[str, tuple[str, Callable[[Trace], bool]]] = {
     "stop_across_block": (
-        "an end that lies inside a block of accepted tokens is passed over",
+        "a stop inside a block of accepted tokens is ignored",
         lambda t: t.stop_inside,
     ),
     "processor_off_by_one": (
         "a logits processor sees the text of another row of the block",
         _no_mark,
     ),
-    "missing_draft": ("a corrected token swallows the last accepted draft before it", _skipped),
-    "missing_bonus": ("the token after a fully accepted chain is never read", _no_mark),
+    "missing_draft": ("a correction drops the last accepted token before it", _skipped),
+    "missing_bonus": (
+        "the bonus token after a fully accepted chain is never read by the target",
+        _no_mark,
+    ),
     "stale_kv": ("keys and values of rejected tokens are still attended to", _no_mark),
     "wrong_position": ("drafted tokens are verified at a wrong position", _no_mark),
-    "lenient_accept": ("drafted tokens are kept against the target's choice", _drafted),
+    "lenient_accept": ("drafted tokens are accepted against the target's choice", _drafted),
 }
 """Most specific first: the first of equally good explanations is given."""
 
@@ -145,7 +148,10 @@ def name_law_break(*, greedy_clean: bool, law_p: float, alpha: float) -> KnownCa
         return None
     return KnownCause(
         name="reused_coin",
-        text="greedy answers are the target's while drawn tokens break its law: coins are reused",
+        text=(
+            "greedy answers are right but sampled tokens break the target's law: a random number "
+            "is used twice"
+        ),
         explained=1,
         of=1,
         confidence="medium",

@@ -48,7 +48,7 @@ def explain(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Explanatio
         if isinstance(place, ResolvedCause):
             explanations.append(Explanation(_resolved(pair, place)))
         elif rescorer is None:
-            text = "no model at hand to score it again"
+            text = "no model was available to score it again"
             unexplained = ResolvedCause(Cause.UNEXPLAINED, text, place.index)
             explanations.append(Explanation(_resolved(pair, unexplained)))
         else:
@@ -100,10 +100,10 @@ def _cause(
     margin, own = opinion.margin(place.kept), opinion.margin(place.rejected)
     if margin <= bound and own <= bound:
         apart = max(margin, own)
-        return Cause.TIE, f"the target holds both tokens within {apart:.2g} nats of its favourite"
+        return Cause.TIE, f"both tokens are within {apart:.2g} nats of the target's best"
     if place.end is not None and opinion.margin(place.end) > bound:
-        why = "the target would not have ended there: a stop string or a limit cut it"
-        return Cause.TRUNCATION, f"one answer is the beginning of the other, and {why}"
+        why = "the target would not have ended there: a stop string or a limit did"
+        return Cause.TRUNCATION, f"one answer is a prefix of the other, and {why}"
     if margin <= bound:
         why = f"the baseline's is {own:.2g} nats below, the baseline is at fault"
         return Cause.FAULT, f"the target prefers the candidate's token: {why}"
@@ -115,15 +115,15 @@ def _against_the_target(
 ) -> tuple[Cause, str]:
     wanted = draft_token == kept
     if provenance == "d" or (wanted and provenance is None):
-        text = f"a drafted token was kept that the target puts {margin:.2g} nats below its own"
+        text = f"a drafted token was accepted {margin:.2g} nats below the target's best"
         return Cause.LEAK, text
     if wanted:
-        text = f"the draft's choice, {margin:.2g} nats below the target's own, was emitted"
+        text = f"the draft's choice, {margin:.2g} nats below the target's best, was emitted"
         return Cause.LEAK, text
     if draft_token is None:
-        where = f"the target puts it {margin:.2g} nats below its own"
-        return Cause.FAULT, f"{where}; what the draft wanted is unknown"
-    text = f"neither the target ({margin:.2g} nats below its own) nor the draft chose it"
+        where = f"the token is {margin:.2g} nats below the target's best"
+        return Cause.FAULT, f"{where}; the draft's choice is unknown"
+    text = f"neither the target ({margin:.2g} nats below its best) nor the draft chose it"
     return Cause.FAULT, text
 
 
@@ -136,12 +136,12 @@ def _doubt(place: FirstDivergence, opinion: Opinion, rescorer: Rescorer) -> str 
     """
     bound = rescorer.noise_bound
     if opinion.margin(place.rejected) > bound:
-        return "the baseline's text, spelled again, is not what the target says there"
+        return "the baseline's text, tokenised again, is not the target's choice there"
     rest = "".join(rescorer.show(t) for t in place.run)
     liked = [t for t, margin in opinion.best if margin <= bound and t != place.kept]
     shown = [rescorer.show(t) for t in liked]
     if any(text and rest.startswith(text) for text in shown):
-        return "the candidate's text also begins with the target's own choice, spelled otherwise"
+        return "the candidate's text also begins with the target's choice, tokenised differently"
     return None
 
 

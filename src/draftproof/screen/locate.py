@@ -99,7 +99,7 @@ def _locate(
         arm = (before if one is None else after).arm
         return ResolvedCause(
             Cause.TOKENISATION,
-            f"the target's tokenizer does not spell the answer of arm {arm!r} as it stands",
+            f"the target's tokenizer does not reproduce the answer of arm {arm!r}",
         )
     return _respelled(before, after, one, other)
 
@@ -113,7 +113,7 @@ def _with_ids(before: Completion, after: Completion) -> FirstDivergence | Resolv
     if shorter is before and before.finish_reason == "stop":
         return ResolvedCause(
             Cause.FAULT,
-            f"the candidate goes on where both said the end, after {index} tokens",
+            f"the candidate continues where the baseline ended, after {index} tokens",
             index,
         )
     return _truncation(shorter, index, f"{index} tokens")
@@ -149,6 +149,6 @@ def _truncation(shorter: Completion, index: int | None, length: str) -> Resolved
     return ResolvedCause(
         Cause.TRUNCATION,
         f"arm {shorter.arm!r} stops after {length} ({shorter.finish_reason}), "
-        "up to there both answers are the same",
+        "both answers are identical up to there",
         index,
     )

@@ -28,16 +28,16 @@ _SEED = 953
 """Of the draws behind a modelled cutoff; fixed, so that a verdict is a function of its evidence."""
 _DRAWS = 4000
 _EXPECTED = {
-    "draft": "no byte moves",
-    "seed": "no byte moves",
-    "gamma": "nothing moves but ties",
-    "autoregressive": "nothing moves but ties",
+    "draft": "no byte changes",
+    "seed": "no byte changes",
+    "gamma": "only ties change",
+    "autoregressive": "only ties change",
 }
 _NAMES = {
     "draft": "another draft",
     "seed": "another seed",
     "gamma": "another γ",
-    "autoregressive": "token by token",
+    "autoregressive": "plain decoding",
 }
 _OTHER_SHAPES = frozenset({"gamma", "autoregressive"})
 _IGNORED = frozenset({"name", "role", "of", "order"})
@@ -150,13 +150,13 @@ def _text(divergence: Excess | None, flips: Excess | None) -> str:
         if not excess.candidate_only and not excess.repeat_only:
             return f"{what} no more often than its repeat"
         return (
-            f"{what} on {excess.candidate_only:,} prompts where {excess.repeat!r} does not, and "
-            f"not on {excess.repeat_only:,} where that does "
+            f"{what} on {excess.candidate_only:,} prompts where the repeat {excess.repeat!r} does "
+            f"not, the repeat on {excess.repeat_only:,} where the candidate does not "
             f"({100 * excess.excess:+.1f} points, p = {excess.p_value:.3g})"
         )
 
-    differs, flipped = sentence("differs", divergence), sentence("flips", flips)
-    return f"beyond the noise floor it {differs}; it {flipped}"
+    differs = sentence("differs from the baseline", divergence)
+    return f"the candidate {differs}; its label {sentence('flips', flips)}"
 
 
 def changed_between(first: Mapping[str, object], second: Mapping[str, object]) -> str | None:
@@ -191,9 +191,9 @@ def relation(varied: ArmEvidence, changed: str | None = None) -> Relation:
     if not counts.n:
         what = "was not measured"
     elif not moved:
-        what = f"moves none of {counts.n:,} answers"
+        what = f"changes none of {counts.n:,} answers"
     else:
-        what = f"moves {moved:,} of {counts.n:,} answers, {ties:,} of them by ties"
+        what = f"changes {moved:,} of {counts.n:,} answers, {ties:,} of them by ties"
         what += f", {unexplained:,} unexplained" if unexplained else ""
     name, of = varied.arm.name, varied.against.name
     return Relation(
@@ -206,7 +206,7 @@ def relation(varied: ArmEvidence, changed: str | None = None) -> Relation:
         ties=ties,
         held=counts.n > 0 and allowed == counts.n,
         unexplained=unexplained,
-        text=f"{_NAMES[changed]} ({name!r} for {of!r}) {what}",
+        text=f"{_NAMES[changed]} ({name!r} instead of {of!r}) {what}",
     )
 
 

@@ -146,19 +146,19 @@ def _text(
 ) -> str:
     parts = []
     if rate is not None:
-        named = f"; {injected[1]} of {injected[0]} injected leaks named" if injected[0] else ""
+        named = f"; {injected[1]} of {injected[0]} injected leaks detected" if injected[0] else ""
         parts.append(
-            f"one leaked token in {round(1 / rate):,} would have been caught with "
+            f"one leaked token in {round(1 / rate):,} would have been detected with "
             f"{_CONFIDENCE:.0%} confidence ({tokens:,} tokens compared{named})"
         )
     if answer_rate is not None:
-        parts.append(f"in answers, one in {round(1 / answer_rate):,}")
+        parts.append(f"in answers, one leak in {round(1 / answer_rate):,}")
     if statistics is not None:
         parts.append(
-            f"by statistics alone, {100 * statistics:.1f} % of {task} answers leaking into bad "
-            f"ones FAILs with {_POWER:.0%} power"
+            f"by statistics alone, a leak that makes {100 * statistics:.1f} % of {task} answers "
+            f"bad FAILs with {_POWER:.0%} power"
         )
-    return "; ".join(parts) or "no leak would have been caught"
+    return "; ".join(parts) or "no leak would have been detected"
 
 
 def leak_detection(sizes: Collection[int], rule: Decision) -> AssayEvidence | None:

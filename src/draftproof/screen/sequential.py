@@ -48,15 +48,15 @@ class Standing:
     def reason(self, rule: Decision) -> Reason:
         """Return the standing as a reason."""
         if self.state is State.PASS:
-            text = "every gated task was certain of equivalence when asking ended"
+            text = "equivalence was certain in every gated task when asking ended"
             return Reason(code="certain-pass", state=State.PASS, text=text)
         if self.state is State.FAIL:
             text = (
-                f"a loss is certain: evidence of {math.exp(min(self.log_e_loss, 60)):.3g} against "
-                f"none, {1 / rule.alpha_fail:g} is enough"
+                f"a loss is certain: e-value {math.exp(min(self.log_e_loss, 60)):.3g}, "
+                f"{1 / rule.alpha_fail:g} is required"
             )
             return Reason(code="certain-loss", state=State.FAIL, text=text)
-        text = "the battery ended before every gated task was certain"
+        text = "the battery ended before a decision was certain in every gated task"
         return Reason(code="not-certain", state=State.INCONCLUSIVE, text=text)
 
 

@@ -168,7 +168,7 @@ def document(
 ) -> Verdict:
     """Return the verdict document of comparisons that were made."""
     state = next(s for s in _WORST_FIRST if any(c.state is s for c in candidates))
-    sentences = [verdict_sentence(state, candidates), control_sentence(controls)]
+    sentences = [verdict_sentence(state, candidates, rule), control_sentence(controls)]
     return Verdict(
         schema_version=SCHEMA_VERSION,
         draftproof_version=__version__,
@@ -215,11 +215,11 @@ def implied_margins(calibration: Mapping[str, Any], margin: float) -> list[str]:
     for scorer in calibration.get("scorers", ()):
         implied = scorer.get("implied_true_margin")
         if implied is None:
-            out.append(f"{scorer['scorer']}: too few labels of people to tell its errors")
+            out.append(f"{scorer['scorer']}: too few human labels to estimate its errors")
             continue
         truth = margin * implied / calibration["margin"]
         out.append(
-            f"{scorer['scorer']} errs ({scorer['n']} answers labelled by people): ±"
+            f"{scorer['scorer']} makes errors ({scorer['n']} answers labelled by people): ±"
             f"{100 * margin:.1f} points of its labels are ±{100 * truth:.1f} points in truth"
         )
     return out

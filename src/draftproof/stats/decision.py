@@ -183,16 +183,19 @@ def decide(evidence: GateResult, profile: Profile) -> GateResult:
         text = f"difference within ±{evidence.margin:g} (p = {evidence.p_equivalence:.3g})"
         because = [(Code.EQUIVALENT, text)]
         if drift:
-            text = f"{b} losses against {c} gains (p = {evidence.p_loss:.3g}): real, but small"
+            text = f"{b} regressions against {c} improvements (p = {evidence.p_loss:.3g}): small"
             because.append((Code.DRIFT, text))
         return _decided(evidence, State.PASS, because, drift=drift)
     if n > 0 and evidence.p_loss_family <= evidence.alpha_fail:
-        text = f"{b} losses against {c} gains in {n} pairs (p = {evidence.p_loss_family:.3g})"
+        text = (
+            f"{b} regressions against {c} improvements in {n} pairs "
+            f"(p = {evidence.p_loss_family:.3g})"
+        )
         return _decided(evidence, State.FAIL, [(Code.LOSS_SHOWN, text), *obstacles])
     if n > 0 and evidence.p_change_family <= evidence.alpha_fail:
         text = (
-            f"{b} losses and {c} gains in {n} pairs: more than ±{evidence.margin:g} is shown "
-            f"(p = {evidence.p_change_family:.3g})"
+            f"{b} regressions and {c} improvements in {n} pairs: more than ±{evidence.margin:g} is "
+            f"shown (p = {evidence.p_change_family:.3g})"
         )
         return _decided(evidence, State.FAIL, [(Code.CHANGE_SHOWN, text), *obstacles])
     return replace(_decided(evidence, State.INCONCLUSIVE, obstacles), n_needed=_needed(evidence))
@@ -213,7 +216,7 @@ def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]
     n, alpha = evidence.pairs.n, evidence.alpha
     if n == 0:
         if evidence.missing:
-            return [(Code.ARM_MISSING, f"all {evidence.missing} pairs lack an arm")]
+            return [(Code.ARM_MISSING, f"all {evidence.missing} pairs lack an answer")]
         return [(Code.NO_PAIRS, "there are no pairs")]
     obstacles = []
     # comparisons are written so that NaN counts as an obstacle
@@ -225,7 +228,7 @@ def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]
         obstacles.append((Code.MISSING_PAIRS, text))
     if not evidence.flip_upper <= evidence.gross_margin:
         text = (
-            f"{evidence.pairs.loss} losses: upper bound {evidence.flip_upper:.4f} > "
+            f"{evidence.pairs.loss} regressions: upper bound {evidence.flip_upper:.4f} > "
             f"{evidence.gross_margin:g}"
         )
         obstacles.append((Code.FLIP_BOUND, text))

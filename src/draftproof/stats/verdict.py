@@ -156,10 +156,10 @@ _Because = tuple[Code, str, str | None]
 def _forensic_evidence(forensics: ForensicEvidence) -> list[_Because]:
     because: list[_Because] = []
     if forensics.leaks:
-        text = f"{forensics.leaks} divergences follow the draft against the target"
+        text = f"{forensics.leaks} divergences accept the draft's token against the target's choice"
         because.append((Code.FORENSIC_LEAK, text, None))
     if forensics.faults:
-        text = f"{forensics.faults} divergences follow neither target nor draft"
+        text = f"{forensics.faults} divergences emit a token that neither model would choose"
         because.append((Code.FORENSIC_FAULT, text, None))
     return because
 
@@ -183,7 +183,7 @@ def _combine(
     if forensic and rules.forensics_decide and lossless_claimed:
         return State.FAIL, (*_reasons(State.FAIL, [*forensic, *beyond]), *by_stratum)
     if assay is not None and assay.noise_failed:
-        text = "the baseline failed against its own repeat: the pipeline cannot tell noise"
+        text = "the baseline failed against its own repeat: a difference cannot be told from noise"
         return decided(State.INCONCLUSIVE, (Code.ASSAY_NOISY, text, None))
     failed = [result.name for result in gates if result.state is State.FAIL]
     if failed:
@@ -192,7 +192,7 @@ def _combine(
     unmet = _unmet(strata, gates, rules, assay, beyond)
     if unmet:
         return decided(State.INCONCLUSIVE, *unmet)
-    text = f"all {len(gates)} strata pass, each at its full level"
+    text = f"all {len(gates)} gated tasks pass, each at its full level"
     return decided(State.PASS, (Code.ALL_PASSED, text, None))
 
 
@@ -209,10 +209,10 @@ def _unmet(
 ) -> list[_Because]:
     """What PASS asks for and the evidence does not give."""
     if not gates:
-        return [(Code.NO_STRATA, "there is no stratum", None)]
+        return [(Code.NO_STRATA, "there is no gated task", None)]
     open_ = [result.name for result in gates if result.state is not State.PASS]
     if open_:
-        return [(Code.STRATUM_OPEN, f"not settled: {', '.join(open_)}", None)]
+        return [(Code.STRATUM_OPEN, f"not decided: {', '.join(open_)}", None)]
     unmet: list[_Because] = []
     if rules.needs_byte_evidence:
         bare = [s.name for s in strata if s.bytes is None or s.bytes.total == 0]
@@ -222,9 +222,9 @@ def _unmet(
     # identical bytes need no scorer, hence no proof that a scorer would have noticed
     if rules.needs_assay and not all(result.by_bytes for result in gates):
         if assay is None:
-            text = "no control shows that this plan would have seen a leak"
+            text = "without a positive control the assay sensitivity is unknown"
             unmet.append((Code.ASSAY_ABSENT, text, None))
         elif not assay.detection >= assay.required:
-            text = f"a known leak would FAIL with {assay.detection:.2f} < {assay.required:g}"
+            text = f"a known leak would FAIL with power {assay.detection:.2f} < {assay.required:g}"
             unmet.append((Code.ASSAY_INSENSITIVE, text, None))
     return unmet
