@@ -206,10 +206,10 @@ class Verdict:
     controls: tuple[Comparison, ...]
     noise: tuple[Comparison, ...]
     arms: tuple[ArmSummary, ...]
-    battery: dict[str, Any]
-    method: dict[str, Any]
+    battery: dict[str, object]
+    method: dict[str, object]
     environment: dict[str, Any]
-    plan: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     variants: tuple[Comparison, ...] = ()
     relations: tuple[Relation, ...] = ()

@@ -62,7 +62,7 @@ class ScreenContext:
     plan: Mapping[str, object] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     calibration: Mapping[str, Any] = field(default_factory=dict)
-    labels: Sequence[Mapping[str, Any]] = ()
+    labels: Sequence[Mapping[str, object]] = ()
     assay: Callable[[Sequence[int]], AssayEvidence | None] = lambda _: None
     sequential: bool = False
     temperature: float = 0.0
