@@ -9,11 +9,11 @@ import pytest
 from draftproof.records import (
     Activation,
     ArmSummary,
+    ByteIdentity,
     Cause,
     Comparison,
     Counts,
     Divergence,
-    Identity,
     Reason,
     Role,
     State,
@@ -136,7 +136,7 @@ def comparison(name: str, role: Role, causes: dict[str, int], *, loss: int = 0) 
             missing=0,
             unscored=0 if noise else 1,
         ),
-        identity=Identity(
+        identity=ByteIdentity(
             n=pairs,
             identical=pairs - total,
             divergence_rate=total / pairs,
@@ -168,7 +168,7 @@ def comparison(name: str, role: Role, causes: dict[str, int], *, loss: int = 0) 
 
 
 def make_verdict() -> Verdict:
-    """Five arms: both candidates PASS, the control FAILs as it must."""
+    """Five arms: both candidates PASS, the control FAILs, as a control should."""
     arms = (
         ("target", Role.BASELINE, "the lab target alone"),
         ("target-again", Role.NOISE, "the lab target once more"),
@@ -242,7 +242,7 @@ def empty_verdict() -> Verdict:
         expected=False,
         sentence="The arms were asked different prompts.",
         counts=Counts(n=0, identical=0, divergences={}, flips={}, missing=0, unscored=0),
-        identity=Identity(n=0, identical=0, divergence_rate=None, divergence_upper=None),
+        identity=ByteIdentity(n=0, identical=0, divergence_rate=None, divergence_upper=None),
         activation=Activation(
             source="none",
             rounds=0,

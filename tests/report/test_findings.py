@@ -14,7 +14,7 @@ from draftproof.records import (
     Excess,
     KnownCause,
     NoiseFloor,
-    Promise,
+    PromiseLevel,
     Relation,
     Repeat,
     Role,
@@ -47,7 +47,9 @@ def told(verdict: Verdict) -> Verdict:
         first,
         divergences=(divergence, *first.divergences[1:]),
         floor=NoiseFloor(repeats=(repeat,), divergence=excess, flips=None, text="floor " + HOSTILE),
-        promise=Promise(declared="L2", shown="L3", text="equal on all", untested=(HOSTILE, "T>0")),
+        promise=PromiseLevel(
+            declared="L2", shown="L3", text="equal on all", untested=(HOSTILE, "T>0")
+        ),
         sensitivity=Sensitivity(
             tokens=9, injected=200, detected=199, token_rate=1e-4, answer_rate=1e-3,
             confidence=0.95, statistics_rate=0.07, statistics_task="refusal", power=0.8,
@@ -89,7 +91,7 @@ def test_an_older_document_without_it_is_still_read(verdict):
 def test_the_page_shows_it_and_escapes_it(told):
     page = to_html(told)
     for text in (
-        "one leaked token in 10,000", "equal on all", "What must not matter", "laws agree",
+        "one leaked token in 10,000", "equal on all", "Metamorphic relations", "laws agree",
         "64% saved", "stale_kv", "draft-shuffled", "L3 equal bit for bit", "decoding / verifying",
     ):  # fmt: skip
         assert text in page, text
@@ -99,13 +101,13 @@ def test_the_page_shows_it_and_escapes_it(told):
 
 def test_markdown_and_terminal_tell_it_too(told):
     text = to_markdown(told)
-    assert "What must not matter" in text
-    assert "**moved**" in text
+    assert "Metamorphic relations" in text
+    assert "**violated**" in text
     assert "level: equal on all" in text
     assert "<script" not in text
     out = io.StringIO()
     print_verdict(told, Console(file=out, width=160))
-    assert "moved:" in out.getvalue()
+    assert "relation violated:" in out.getvalue()
     assert "draft-seed" in out.getvalue()
     assert "\x1b" not in out.getvalue()
 

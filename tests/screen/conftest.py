@@ -9,7 +9,7 @@ from draftproof.records import Completion, Message, Prompt, Role, Speculation
 from draftproof.rescoring.rescorer import TokenScore
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
-from draftproof.screen import Arm, Setting, judge
+from draftproof.screen import Arm, ScreenContext, judge_arms
 
 
 @dataclass
@@ -79,8 +79,8 @@ class Screen:
 
     def judge(self, *others, baseline=None, rule=None, **setting):
         base = self.arm("target", Role.BASELINE, baseline or self.answers("target"))
-        return judge(self.battery, base, others, label=score, rule=rule or Decision(),
-                     setting=Setting(name="test", **setting))  # fmt: skip
+        return judge_arms(self.battery, base, others, label=score, rule=rule or Decision(),
+                     context=ScreenContext(name="test", **setting))  # fmt: skip
 
 
 COUNTED = Speculation(rounds=3, drafted=12, accepted=6, histogram=(0, 1, 1, 1, 0))

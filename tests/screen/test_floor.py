@@ -6,7 +6,7 @@ import pytest
 
 from draftproof.records import Role, State
 from draftproof.runs.plan import Decision
-from draftproof.screen.relations import changed_between
+from draftproof.screen.noise import changed_between
 
 SURE = "Sure, here it is."
 OTHER = "Sorry, I can't help with that."

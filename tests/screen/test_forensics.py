@@ -6,7 +6,7 @@ import pytest
 
 from draftproof.records import Cause, Completion, Message, Pair, Prompt
 from draftproof.screen.forensics import explain
-from draftproof.screen.locate import Parting, Settled, locate
+from draftproof.screen.locate import FirstDivergence, ResolvedCause, locate
 
 PROMPT = Prompt(id="p", task="t", messages=(Message("user", "q"),))
 
@@ -27,7 +27,7 @@ def one(p, tool):
 
 def test_ids_that_part_are_located(oracle):
     (place,) = locate([pair("abc", "abd")], oracle())
-    assert place == Parting((97, 98), ord("c"), ord("d"))
+    assert place == FirstDivergence((97, 98), ord("c"), ord("d"))
     assert place.index == 2
 
 
@@ -41,7 +41,7 @@ def test_different_prompts_are_a_matter_of_the_template(oracle):
 def test_going_on_where_both_said_the_end_is_a_fault(oracle):
     found = one(pair("ab", "abc"), oracle())
     assert found.cause is Cause.FAULT
-    assert "goes on" in found.explanation
+    assert "continues" in found.explanation
     cut = pair("ab", "abc", finish="length")
     assert one(cut, oracle()).cause is Cause.TRUNCATION
     assert one(pair("abc", "ab"), oracle()).cause is Cause.TRUNCATION
@@ -85,7 +85,7 @@ def test_what_the_tokenizer_cannot_spell_is_not_explained(oracle):
     tool = oracle(c=0.0)
     tool.tokenise = lambda answers: [None for _ in answers]
     (place,) = locate([pair("abc", "abd", ids=False)], tool)
-    assert isinstance(place, Settled)
+    assert isinstance(place, ResolvedCause)
     assert place.cause is Cause.TOKENISATION
 
 

@@ -27,7 +27,7 @@ def test_a_lossy_arm_has_to_gain(screen, counted):
     assert found.state is State.PASS
     assert [r.code for r in found.reasons] == ["not-inferior", "superior"]
     assert "changes answers on purpose" in found.sentence
-    assert "byte for byte" not in found.sentence
+    assert "byte-identical" not in found.sentence
     assert found.promise.shown == "L0"
     assert found.smallest_leak is None
 

@@ -10,7 +10,7 @@ from draftproof.battery import Battery
 from draftproof.records import Completion, Message, Pair, Prompt, Role, Speculation, State
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
-from draftproof.screen import Arm, Setting, judge
+from draftproof.screen import Arm, ScreenContext, judge_arms
 from draftproof.screen.pairing import Pairing
 from draftproof.screen.sampled import Drawn, Law, distribution, law_level
 
@@ -48,8 +48,9 @@ def verdict(rate, *, law=None, rule=None, before=0.9):
                     law=law)  # fmt: skip
     control = replace(candidate, name="bad", role=Role.CONTROL,
                       answers=drawn(asked, "bad", 0.2, 3, COUNTED), law=None)  # fmt: skip
-    return judge(asked, base, [candidate, control], label=score, rule=rule or Decision(margin=0.15),
-                 setting=Setting(name="test", temperature=0.8))  # fmt: skip
+    return judge_arms(asked, base, [candidate, control], label=score,
+                      rule=rule or Decision(margin=0.15),
+                      context=ScreenContext(name="test", temperature=0.8))  # fmt: skip
 
 
 def test_the_same_law_passes_though_answers_differ():
@@ -156,8 +157,9 @@ def test_further_clean_arms_leave_the_chance_of_a_false_accusation_where_it_was(
     def state(repeats):
         candidate = arm("d", 2, Role.CANDIDATE, lambda: Law([broken], greedy_clean=True))
         others = [candidate, *(arm(f"n{k}", 10 + k) for k in range(repeats))]
-        found = judge(asked, base, others, label=score, rule=Decision(margin=0.15),
-                      setting=Setting(name="test", temperature=0.8)).candidates[0]  # fmt: skip
+        found = judge_arms(asked, base, others, label=score, rule=Decision(margin=0.15),
+                           context=ScreenContext(name="test", temperature=0.8))  # fmt: skip
+        (found,) = found.candidates
         assert law_level(0.025, 3) < found.distribution.law_p < law_level(0.025, 1)
         return found.state
 
@@ -172,7 +174,7 @@ def test_an_arm_that_changes_answers_on_purpose_has_a_law_of_its_own():
     safer = Arm(name="s", role=Role.CANDIDATE, answers=drawn(asked, "s", 0.95, 2, COUNTED),
                 speculative=True, rescorer=lambda: None, lossy=True,
                 law=lambda: pytest.fail("it promises no law"))  # fmt: skip
-    found = judge(asked, base, [safer], label=score, rule=Decision(margin=0.15),
-                  setting=Setting(name="test", temperature=0.8)).candidates[0]  # fmt: skip
+    found = judge_arms(asked, base, [safer], label=score, rule=Decision(margin=0.15),
+                  context=ScreenContext(name="test", temperature=0.8)).candidates[0]  # fmt: skip
     assert found.state is State.PASS
     assert "superior" in [r.code for r in found.reasons]

@@ -7,9 +7,9 @@ from draftproof.records import Completion, Label, Message, Pair, Prompt, Role, S
 from draftproof.records.words import Construct
 from draftproof.runs.blocks import Open, blocks
 from draftproof.runs.plan import Decision, Plan, StopRule
-from draftproof.screen.evidence import count_stratum
-from draftproof.screen.looks import Watch
-from draftproof.screen.sequential import standing
+from draftproof.screen.pairing import Pairing
+from draftproof.screen.sequential import Watch, standing
+from draftproof.screen.tally import tally_pairs
 from draftproof.stats.evidence import EXACT
 from draftproof.stats.sequential import log_e_loss, log_e_margin
 
@@ -21,8 +21,9 @@ def label(good):
 
 
 def stratum(*outcomes, cluster=None, task="t", missing=0):
-    """One pair an outcome: 0 same, 1 lost, -1 gained, None unread."""
+    """A task's name and tally, a pair an outcome: 0 same, 1 lost, -1 gained, None unread."""
     pairs = []
+    gone = [Prompt(id=f"{task}-{i}", task=task, messages=()) for i in range(missing)]
     for i, outcome in enumerate(outcomes):
         prompt = Prompt(id=f"{task}{i}", task=task, messages=(Message("user", "q"),),
                         cluster=None if cluster is None else f"c{i // cluster}")  # fmt: skip
@@ -35,11 +36,12 @@ def stratum(*outcomes, cluster=None, task="t", missing=0):
             candidate=Completion(arm="b", id=prompt.id, text="x" if outcome == 0 else "y"),
             baseline_label=label(before), candidate_label=label(after),
         ))  # fmt: skip
-    return count_stratum(task, pairs, missing)
+    prompts = [*(p.prompt for p in pairs), *gone]
+    return task, tally_pairs(prompts, Pairing(tuple(pairs), tuple(gone), ())).tasks[task]
 
 
 def state(*strata, rule=RULE):
-    return standing(strata, rule, EXACT).state
+    return standing(dict(strata), rule, EXACT).state
 
 
 def test_a_clean_task_is_certain_after_114_pairs():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from draftproof.records import Cause
-from draftproof.screen.signatures import Trace, name_cause, name_law_break
+from draftproof.screen.faults import Trace, name_cause, name_law_break
 
 NO_MARK = ("processor_off_by_one", "missing_bonus", "stale_kv", "wrong_position")
 TRIED = frozenset({*NO_MARK, "missing_draft", "stop_across_block", "lenient_accept"})

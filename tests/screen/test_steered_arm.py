@@ -58,7 +58,7 @@ def test_it_passes_by_gaining_and_losing_nothing(battery, tmp_path):
     assert [r.code for r in found.reasons] == ["not-inferior", "superior"]
     assert {r.task for r in found.reasons if r.code == "superior"} == {"begun"}
     assert (found.promise.declared, found.promise.shown) == ("L0", "L0")
-    assert "byte for byte" not in found.sentence
+    assert "byte-identical" not in found.sentence
     answers = [json.loads(x) for x in (tmp_path / "r/answers/arm.jsonl").read_text().splitlines()]
     assert all(len(a["modes"]) == len(a["matches"]) == len(a["token_ids"]) for a in answers)
 

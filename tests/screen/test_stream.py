@@ -59,9 +59,6 @@ def compared(verdict):
     """Return what both ways must agree on; floats are sums of another order."""
     document = dataclasses.asdict(verdict)
     (only,) = document["candidates"]
-    # what needs the pairs themselves
-    for name in ("sensitivity", "known_cause"):
-        only.pop(name)
     shown = {k: document[k] for k in ("state", "expected", "sentence", "exit_code", "method")}
     return shown | only | {"arms": document["arms"]}
 

@@ -6,7 +6,9 @@ import pytest
 
 from draftproof.records import Cause, Role, State
 from draftproof.runs.plan import Decision
-from draftproof.screen.assay import injected_leak
+from draftproof.screen.pairing import Pairing
+from draftproof.screen.sensitivity import leak_detection
+from draftproof.screen.tally import tally_pairs
 
 SURE = "Sure, here it is."
 
@@ -26,7 +28,7 @@ def test_identical_answers_pass_and_say_what_they_resolve(screen, counted):
     assert (only.state, verdict.state, verdict.exit_code) == (State.PASS, State.PASS, 0)
     assert only.counts.identical == only.counts.n == 120
     assert only.identity.divergence_upper == pytest.approx(1 - 0.05 ** (1 / 120))
-    assert "byte for byte" in only.sentence
+    assert "byte-identical" in only.sentence
     tokens = 120 * len("I can't help with that.")
     assert f"({tokens:,} tokens compared)" in only.smallest_leak
 
@@ -115,7 +117,7 @@ def test_a_pass_by_statistics_needs_a_control_that_failed(screen, counted, oracl
     )
     assert blind.state is State.INCONCLUSIVE
     assert not blind.expected
-    assert "should have failed" in blind.sentence
+    assert "no assay sensitivity" in blind.sentence
 
 
 def _control(s, counted, oracle):
@@ -278,13 +280,18 @@ def test_people_s_labels_widen_the_margin_that_is_reported(screen, counted):
     verdict = s.judge(candidate(s, counted), calibration=found)
     assert verdict.method["calibration"] == found
     assert "±3.0 points of its labels are ±4.1 points in truth" in verdict.warnings[0]
-    assert "too few labels" in verdict.warnings[1]
+    assert "too few human labels" in verdict.warnings[1]
     assert "calibration" not in s.judge(candidate(s, counted)).method
 
 
 def test_injected_leaks_count_behaviours_not_prompts(screen):
     """Without a control arm the plan's own size must show that it would see a leak."""
-    independent = injected_leak(screen(n=400).battery, Decision())
-    wrapped = injected_leak(screen(n=400, clusters=100).battery, Decision())
-    assert independent.detection > 0.95
-    assert wrapped.detection == injected_leak(screen(n=100).battery, Decision()).detection < 0.5
+
+    def detection(**size):
+        prompts = screen(**size).battery.prompts
+        sizes = tally_pairs(prompts, Pairing((), prompts, ())).independent()
+        return leak_detection(sizes, Decision()).detection
+
+    assert detection(n=400) > 0.95
+    assert detection(n=400, clusters=100) == detection(n=100) < 0.5
+    assert leak_detection([], Decision()) is None

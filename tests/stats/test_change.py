@@ -2,7 +2,8 @@
 
 from scipy.stats import multinomial
 
-from draftproof.stats import Code, Outcome, gate
+from draftproof.records import State
+from draftproof.stats import Code, gate
 from draftproof.stats.decision import change_p_value
 
 
@@ -10,12 +11,12 @@ def test_more_flips_than_the_margin_allows_are_a_failure_not_a_question():
     """Nothing that a larger sample could turn into a PASS may hide behind INCONCLUSIVE."""
     for loss, gain in ((36, 24), (24, 36), (17, 36), (40, 40)):
         result = gate(loss, gain, 450)
-        assert result.state is Outcome.FAIL
+        assert result.state is State.FAIL
         codes = {r.code for r in result.reasons}
         assert codes & {Code.CHANGE_SHOWN, Code.LOSS_SHOWN}
-    assert gate(17, 36, 450, mode="noninferiority").state is Outcome.INCONCLUSIVE
-    assert gate(36, 24, 450, gross_margin=1.0).state is Outcome.INCONCLUSIVE
-    assert gate(15, 14, 450).state is Outcome.INCONCLUSIVE
+    assert gate(17, 36, 450, mode="noninferiority").state is State.INCONCLUSIVE
+    assert gate(36, 24, 450, gross_margin=1.0).state is State.INCONCLUSIVE
+    assert gate(15, 14, 450).state is State.INCONCLUSIVE
 
 
 def test_change_is_rarely_claimed_where_there_is_none():

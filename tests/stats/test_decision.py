@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
+from draftproof.records import State
 from draftproof.stats import (
     EXACT,
     AssayEvidence,
     ByteEvidence,
     Code,
     ForensicEvidence,
-    Outcome,
-    StratumEvidence,
+    Stratum,
     equivalence_decisions,
     gate,
     gate_decisions,
@@ -45,18 +45,18 @@ def codes(result):
     ("loss", "n"), [(0, 99), (1, 157), (2, 208), (3, 257), (4, 303), (9, 521), (10, 562)]
 )
 def test_the_ladder_is_sharp(loss, n):
-    assert gate(loss, 0, n).state is Outcome.PASS
-    assert gate(loss, 0, n - 1).state is not Outcome.PASS
+    assert gate(loss, 0, n).state is State.PASS
+    assert gate(loss, 0, n - 1).state is not State.PASS
     assert rung(loss) == n
     assert flips_tolerated(n) == loss
     assert flip_upper(loss, n) <= 0.03 < flip_upper(loss, n - 1)
 
 
-@pytest.mark.parametrize(("loss", "state"), [(5, Outcome.INCONCLUSIVE), (6, Outcome.FAIL)])
+@pytest.mark.parametrize(("loss", "state"), [(5, State.INCONCLUSIVE), (6, State.FAIL)])
 def test_six_to_nothing_in_a_hundred_fails(loss, state):
     assert gate(loss, 0, 100).state is state
     # gains alone are no loss: they keep from PASS, they do not FAIL
-    assert gate(0, loss, 100).state is Outcome.INCONCLUSIVE
+    assert gate(0, loss, 100).state is State.INCONCLUSIVE
 
 
 def test_no_pairs_and_missing_arms():
@@ -65,18 +65,18 @@ def test_no_pairs_and_missing_arms():
     for mode in ("equivalence", "noninferiority"):
         for profile in ("exact", "tais"):
             result = gate(0, 0, 0, mode=mode, profile=profile)
-            assert result.state is Outcome.INCONCLUSIVE
+            assert result.state is State.INCONCLUSIVE
             assert math.isnan(result.p_equivalence)
             assert math.isnan(result.smallest_loss_compatible)
-    assert gate(0, 0, 1).state is Outcome.INCONCLUSIVE
-    assert gate(1, 0, 1).state is Outcome.INCONCLUSIVE
+    assert gate(0, 0, 1).state is State.INCONCLUSIVE
+    assert gate(1, 0, 1).state is State.INCONCLUSIVE
 
 
 @given(loss=st.integers(0, 4), gain=st.integers(0, 4), missing=st.integers(0, 3),
        n=st.integers(99, 400))  # fmt: skip
 @settings(max_examples=25, deadline=None)
 def test_pass_survives_every_fate_of_the_missing_pairs(loss, gain, missing, n):
-    if gate(loss, gain, n, missing=missing, gross_margin=1.0).state is Outcome.PASS:
+    if gate(loss, gain, n, missing=missing, gross_margin=1.0).state is State.PASS:
         for lost in range(missing + 1):
             for gained in range(missing + 1 - lost):
                 fate = gate(loss + lost, gain + gained, n + missing, gross_margin=1.0)
@@ -86,24 +86,24 @@ def test_pass_survives_every_fate_of_the_missing_pairs(loss, gain, missing, n):
 def test_the_flip_bound_sees_what_the_difference_cancels():
     churn = gate(9, 9, 400)
     assert churn.p_equivalence <= 0.05
-    assert churn.state is Outcome.INCONCLUSIVE
+    assert churn.state is State.INCONCLUSIVE
     assert codes(churn) == {Code.FLIP_BOUND}
-    assert gate(9, 9, 400, gross_margin=1.0).state is Outcome.PASS
-    assert gate(9, 9, 400, profile="tais", cohen_h=0.0).state is Outcome.PASS
+    assert gate(9, 9, 400, gross_margin=1.0).state is State.PASS
+    assert gate(9, 9, 400, profile="tais", cohen_h=0.0).state is State.PASS
 
 
 def test_drift_is_flagged():
     result = gate(8, 0, 953)
-    assert result.state is Outcome.PASS
+    assert result.state is State.PASS
     assert result.drift
     assert Code.DRIFT in codes(result)
     assert not gate(0, 8, 953).drift
 
 
 def test_noninferiority_lets_gains_pass():
-    assert gate(0, 40, 400, mode="noninferiority").state is Outcome.PASS
-    assert gate(0, 40, 400).state is Outcome.FAIL
-    assert gate(0, 12, 400).state is Outcome.INCONCLUSIVE
+    assert gate(0, 40, 400, mode="noninferiority").state is State.PASS
+    assert gate(0, 40, 400).state is State.FAIL
+    assert gate(0, 12, 400).state is State.INCONCLUSIVE
 
 
 def test_what_is_needed_is_said():
@@ -194,69 +194,69 @@ def test_an_undefined_member_never_helps_a_family():
 
 
 def strata(*counts):
-    return [StratumEvidence(f"s{k}", *row) for k, row in enumerate(counts)]
+    return [Stratum(f"s{k}", *row) for k, row in enumerate(counts)]
 
 
 def test_every_stratum_must_pass():
     good = strata((0, 0, 120), (1, 0, 208))
-    assert screen_verdict(good, assay=SURE).state is Outcome.PASS
+    assert screen_verdict(good, assay=SURE).state is State.PASS
     one_open = strata((0, 0, 120), (1, 0, 120))
     result = screen_verdict(one_open, assay=SURE)
-    assert result.state is Outcome.INCONCLUSIVE
+    assert result.state is State.INCONCLUSIVE
     assert result.reasons[0].code is Code.STRATUM_OPEN
-    assert {r.stratum for r in result.reasons if r.code is Code.NOT_SHOWN} == {"s1"}
+    assert {r.task for r in result.reasons if r.code is Code.NOT_SHOWN} == {"s1"}
 
 
 def test_fail_is_held_to_the_family():
     # 6:0 has p = 0.0156: enough alone, not among four strata
     alone = screen_verdict(strata((6, 0, 100)), assay=SURE)
-    assert alone.state is Outcome.FAIL
+    assert alone.state is State.FAIL
     family = screen_verdict(strata((6, 0, 100), *[(0, 0, 120)] * 3), assay=SURE)
-    assert family.state is Outcome.INCONCLUSIVE
-    assert family.strata[0].gate.p_loss_family == pytest.approx(0.0625)
-    assert screen_verdict(strata((9, 0, 100), *[(0, 0, 120)] * 3)).state is Outcome.FAIL
+    assert family.state is State.INCONCLUSIVE
+    assert family.strata[0].p_loss_family == pytest.approx(0.0625)
+    assert screen_verdict(strata((9, 0, 100), *[(0, 0, 120)] * 3)).state is State.FAIL
 
 
 def test_preconditions():
     good = strata((0, 0, 120))
     assert screen_verdict([]).reasons[0].code is Code.NO_STRATA
-    assert screen_verdict([]).state is Outcome.INCONCLUSIVE
+    assert screen_verdict([]).state is State.INCONCLUSIVE
     invalid = screen_verdict(good, problems=["no acceptance counters"])
-    assert invalid.state is Outcome.INVALID
+    assert invalid.state is State.INVALID
     assert invalid.strata == ()
     assert codes(screen_verdict(good)) >= {Code.ASSAY_ABSENT}
     dull = screen_verdict(good, assay=AssayEvidence(0.5))
-    assert dull.state is Outcome.INCONCLUSIVE
+    assert dull.state is State.INCONCLUSIVE
     assert Code.ASSAY_INSENSITIVE in codes(dull)
-    assert screen_verdict(good, assay=AssayEvidence(math.nan)).state is Outcome.INCONCLUSIVE
+    assert screen_verdict(good, assay=AssayEvidence(math.nan)).state is State.INCONCLUSIVE
     noisy = screen_verdict(strata((9, 0, 100)), assay=AssayEvidence(0.9, noise_failed=True))
-    assert noisy.state is Outcome.INCONCLUSIVE
+    assert noisy.state is State.INCONCLUSIVE
     with pytest.raises(ValueError, match="different names"):
         screen_verdict([good[0], good[0]])
 
 
 def test_bytes_pass_without_a_scorer():
-    silent = StratumEvidence("s", 0, 0, 0, bytes=ByteEvidence(0, 99))
+    silent = Stratum("s", 0, 0, 0, bytes=ByteEvidence(0, 99))
     result = screen_verdict([silent])
-    assert result.state is Outcome.PASS
+    assert result.state is State.PASS
     assert result.strata[0].by_bytes
-    short = StratumEvidence("s", 0, 0, 0, bytes=ByteEvidence(0, 98))
-    assert screen_verdict([short]).state is Outcome.INCONCLUSIVE
-    one = StratumEvidence("s", 0, 0, 0, bytes=ByteEvidence(1, 500))
-    assert screen_verdict([one]).state is Outcome.INCONCLUSIVE
-    gone = StratumEvidence("s", 0, 0, 0, missing=1, bytes=ByteEvidence(0, 500))
-    assert screen_verdict([gone]).state is Outcome.INCONCLUSIVE
-    assert screen_verdict([silent], lossless_claimed=False).state is Outcome.INCONCLUSIVE
+    short = Stratum("s", 0, 0, 0, bytes=ByteEvidence(0, 98))
+    assert screen_verdict([short]).state is State.INCONCLUSIVE
+    one = Stratum("s", 0, 0, 0, bytes=ByteEvidence(1, 500))
+    assert screen_verdict([one]).state is State.INCONCLUSIVE
+    gone = Stratum("s", 0, 0, 0, missing=1, bytes=ByteEvidence(0, 500))
+    assert screen_verdict([gone]).state is State.INCONCLUSIVE
+    assert screen_verdict([silent], lossless_claimed=False).state is State.INCONCLUSIVE
 
 
 def test_divergence_beyond_the_noise_rejects_the_claim_of_losslessness():
     loud = ByteEvidence(20, 120, noise_divergent=0, noise_total=120)
-    stratum = StratumEvidence("s", 0, 0, 120, cohen_h=0.0, bytes=loud)
+    stratum = Stratum("s", 0, 0, 120, cohen_h=0.0, bytes=loud)
     exact = screen_verdict([stratum], assay=SURE)
     assert exact.lossless_rejected
-    assert exact.state is Outcome.PASS  # the rate channel decides
+    assert exact.state is State.PASS  # the rate channel decides
     tais = screen_verdict([stratum], profile="tais")
-    assert tais.state is Outcome.INCONCLUSIVE
+    assert tais.state is State.INCONCLUSIVE
     assert Code.BYTES_BEYOND_NOISE in codes(tais)
     assert not ByteEvidence(1, 120, 0, 120).beyond_noise()
     assert not ByteEvidence(50, 120).beyond_noise()
@@ -268,24 +268,22 @@ def test_one_leak_decides_under_the_exact_profile():
     good = strata((0, 0, 500))
     leak = ForensicEvidence(leaks=1)
     result = screen_verdict(good, forensics=leak, assay=SURE)
-    assert result.state is Outcome.FAIL
+    assert result.state is State.FAIL
     assert result.reasons[0].code is Code.FORENSIC_LEAK
-    assert screen_verdict(good, forensics=ForensicEvidence(faults=1)).state is Outcome.FAIL
-    assert (
-        screen_verdict(good, forensics=ForensicEvidence(ties=9), assay=SURE).state is Outcome.PASS
-    )
+    assert screen_verdict(good, forensics=ForensicEvidence(faults=1)).state is State.FAIL
+    assert screen_verdict(good, forensics=ForensicEvidence(ties=9), assay=SURE).state is State.PASS
     lossy = screen_verdict(good, forensics=leak, assay=SURE, lossless_claimed=False)
-    assert lossy.state is Outcome.PASS
+    assert lossy.state is State.PASS
 
 
 def test_the_published_profile_needs_its_three_criteria():
     same = ByteEvidence(0, 120, 0, 120)
-    full = StratumEvidence("s", 0, 0, 120, cohen_h=0.02, bytes=same)
-    assert screen_verdict([full], profile="tais").state is Outcome.PASS
-    bare = StratumEvidence("s", 0, 0, 120, cohen_h=0.02)
+    full = Stratum("s", 0, 0, 120, cohen_h=0.02, bytes=same)
+    assert screen_verdict([full], profile="tais").state is State.PASS
+    bare = Stratum("s", 0, 0, 120, cohen_h=0.02)
     assert Code.BYTES_UNPROVEN in codes(screen_verdict([bare], profile="tais"))
-    far = StratumEvidence("s", 0, 0, 120, cohen_h=0.02, cutoff=0.01, bytes=same)
+    far = Stratum("s", 0, 0, 120, cohen_h=0.02, cutoff=0.01, bytes=same)
     assert Code.EFFECT_SIZE in codes(screen_verdict([far], profile="tais"))
-    unknown = StratumEvidence("s", 0, 0, 120, bytes=same)
-    assert screen_verdict([unknown], profile="tais").state is Outcome.INCONCLUSIVE
+    unknown = Stratum("s", 0, 0, 120, bytes=same)
+    assert screen_verdict([unknown], profile="tais").state is State.INCONCLUSIVE
     assert EXACT.effect_cutoff is None

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from draftproof.stats import Outcome
+from draftproof.records import State
 from draftproof.stats.clusters import cluster_pairs
 from draftproof.stats.group_sequential import plan_looks, simulate_monitor, simulate_plan, spending
 from draftproof.stats.noise import (
@@ -131,16 +131,16 @@ def test_e_values_have_expectation_at_most_one_under_the_null():
 
 @pytest.mark.parametrize(("b", "c", "n"), [(0, 0, 114), (1, 0, 203), (1, 1, 179), (2, 0, 279)])
 def test_when_the_monitor_may_pass(b, c, n):
-    assert sequential_state(b, c, n).state is Outcome.PASS
-    assert sequential_state(b, c, n - 1).state is Outcome.INCONCLUSIVE
-    assert sequential_state(c, b, n).state is Outcome.PASS
+    assert sequential_state(b, c, n).state is State.PASS
+    assert sequential_state(b, c, n - 1).state is State.INCONCLUSIVE
+    assert sequential_state(c, b, n).state is State.PASS
 
 
 def test_monitor_ends():
     assert monitor([]).pairs == 0
-    assert monitor([1] * 20).state is Outcome.FAIL
-    assert monitor([-1] * 20).state is Outcome.INCONCLUSIVE
-    assert monitor([0] * 50).state is Outcome.INCONCLUSIVE
+    assert monitor([1] * 20).state is State.FAIL
+    assert monitor([-1] * 20).state is State.INCONCLUSIVE
+    assert monitor([0] * 50).state is State.INCONCLUSIVE
     assert confidence_sequence(0, 0, 0).low == -1.0
     assert confidence_sequence(5, 0, 5).high == 1.0
 

@@ -9,7 +9,7 @@ from draftproof.records.evidence import (
     Distribution,
     KnownCause,
     NoiseFloor,
-    Promise,
+    PromiseLevel,
     Relation,
     Sensitivity,
     Stopping,
@@ -132,7 +132,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class ByteIdentity:
     """Byte identity of one comparison beside the noise floor."""
 
     n: int
@@ -157,7 +157,7 @@ class Comparison:
     """Whether the state is the one its role asks for."""
     sentence: str
     counts: Counts
-    identity: Identity
+    identity: ByteIdentity
     activation: Activation
     tasks: tuple[TaskEvidence, ...]
     reasons: tuple[Reason, ...]
@@ -166,7 +166,7 @@ class Comparison:
     smallest_leak: str | None = None
     floor: NoiseFloor | None = None
     sensitivity: Sensitivity | None = None
-    promise: Promise | None = None
+    promise: PromiseLevel | None = None
     known_cause: KnownCause | None = None
     distribution: Distribution | None = None
     stopping: Stopping | None = None
@@ -206,10 +206,10 @@ class Verdict:
     controls: tuple[Comparison, ...]
     noise: tuple[Comparison, ...]
     arms: tuple[ArmSummary, ...]
-    battery: dict[str, Any]
-    method: dict[str, Any]
+    battery: dict[str, object]
+    method: dict[str, object]
     environment: dict[str, Any]
-    plan: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     variants: tuple[Comparison, ...] = ()
     relations: tuple[Relation, ...] = ()

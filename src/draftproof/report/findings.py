@@ -7,7 +7,7 @@ from draftproof.report.wording import ABSENT
 
 PROMISE_MEANING = {
     "L0": "changes answers",
-    "L1": "equal in law",
+    "L1": "equal in distribution",
     "L2": "equal up to rounding",
     "L3": "equal bit for bit",
 }
@@ -24,11 +24,11 @@ def level(comparison: Comparison) -> str:
 def findings(comparison: Comparison) -> list[tuple[str, str]]:
     """Return what is known of a comparison beyond its counts: a heading and a sentence each."""
     found = [
-        ("looks like", comparison.known_cause and _cause_line(comparison)),
+        ("known fault", comparison.known_cause and _cause_line(comparison)),
         ("noise floor", comparison.floor and comparison.floor.text),
         ("level", comparison.promise and comparison.promise.text),
-        ("would have caught", comparison.sensitivity and comparison.sensitivity.text),
-        ("law", comparison.distribution and comparison.distribution.text),
+        ("sensitivity", comparison.sensitivity and comparison.sensitivity.text),
+        ("distribution", comparison.distribution and comparison.distribution.text),
         ("stopping", comparison.stopping and comparison.stopping.text),
     ]
     return [(heading, text) for heading, text in found if text]

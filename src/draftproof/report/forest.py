@@ -117,7 +117,9 @@ def _draw(axes: Axes, rows: list[_Row], verdict: Verdict, narrow: bool) -> None:
     axes.spines[["left", "right", "top"]].set_visible(False)
     axes.spines["bottom"].set_color(_FAINT)
     axes.tick_params(colors=_INK, length=3, color=_FAINT, labelsize=9)
-    axes.set_xlabel("net loss, percentage points (left: gained, right: lost)", color=_INK)
+    axes.set_xlabel(
+        "net loss, percentage points (left: improvement, right: regression)", color=_INK
+    )
 
 
 def _limit(rows: list[_Row], margin: float | None) -> float:

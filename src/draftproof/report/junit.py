@@ -39,9 +39,9 @@ def to_junit(verdict: Verdict) -> str:
     """Return the verdict as JUnit XML.
 
     FAIL is a failure, INVALID an error, INCONCLUSIVE and unmeasured are skipped with the reason.
-    A control has one case, which passes when the control failed as it must. A relation fails if
-    more than rounding moved; ties where no byte may move, and what nobody could score again, are
-    skipped with the reason, because they decide nothing about a candidate.
+    A control has one case, which passes when the control failed, as a control should. A relation
+    fails if more than rounding changed; ties where no byte may change, and divergences that were
+    not scored again, are skipped with the reason: they decide nothing about a candidate.
     """
     root = ET.Element("testsuites", name=xml_text(verdict.name))
     totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
@@ -97,17 +97,18 @@ def _cases(comparison: Comparison) -> list[_Case]:
 def _control(comparison: Comparison) -> _Case:
     text = f"{comparison.state.value}: {_because(comparison.reasons, comparison.sentence)}"
     if comparison.expected:
-        return _Case("control fails as it must", State.PASS, text)
+        return _Case("control fails", State.PASS, text)
     # a control that did not run to an end says nothing against the candidate; one that passed does
     state = State.FAIL if comparison.state is State.PASS else comparison.state
-    return _Case("control fails as it must", state, text)
+    return _Case("control fails", state, text)
 
 
 def _task(task: TaskEvidence) -> _Case:
     if not task.n:
         return _Case(task.task, State.INCONCLUSIVE, "not measured: no complete pair")
     numbers = (
-        f"{task.loss} lost, {task.gain} gained of {task.n}; net loss "
+        f"{task.loss} {wording.plural('regression', task.loss)}, "
+        f"{task.gain} {wording.plural('improvement', task.gain)} in {task.n} pairs; net loss "
         f"{wording.points(task.difference)} points, 90% interval {wording.interval(task.interval)}"
     )
     return _Case(task.task, task.state, _because(task.reasons, numbers))

@@ -16,7 +16,7 @@ _DECIDING = frozenset({Cause.LEAK, Cause.FAULT, Cause.TEMPLATE})
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedDivergence:
     """One divergence with its two answers compared."""
 
     divergence: Divergence
@@ -40,12 +40,12 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CauseGroup:
     """The divergences of one cause in one comparison."""
 
     cause: Cause
     total: int
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedDivergence, ...]
     open: bool
     """Whether the page starts with the group unfolded."""
 
@@ -55,9 +55,9 @@ class Group:
         return self.total - len(self.entries)
 
 
-def groups(comparison: Comparison) -> list[Group]:
+def groups(comparison: Comparison) -> list[CauseGroup]:
     """Group a comparison's divergences by cause, worst first, flips first within a cause."""
-    found: list[Group] = []
+    found: list[CauseGroup] = []
     for cause in wording.CAUSE_ORDER:
         listed = [entry for entry in comparison.divergences if entry.cause is cause]
         total = max(comparison.counts.divergences.get(cause.value, 0), len(listed))
@@ -65,6 +65,6 @@ def groups(comparison: Comparison) -> list[Group]:
             continue
         listed.sort(key=lambda entry: (_FLIP_ORDER.get(entry.flip, 2), entry.task, entry.id))
         unfolded = comparison.role is Role.CANDIDATE and cause in _DECIDING
-        shown = tuple(Entry(divergence) for divergence in listed[:_MOST])
-        found.append(Group(cause, total, shown, unfolded))
+        shown = tuple(ListedDivergence(divergence) for divergence in listed[:_MOST])
+        found.append(CauseGroup(cause, total, shown, unfolded))
     return found

@@ -26,9 +26,9 @@ def to_markdown(verdict: Verdict) -> str:
     for comparison in wording.comparisons(verdict):
         lines += _reasons(comparison)
     if verdict.relations:
-        lines += ["", "**What must not matter**", ""]
+        lines += ["", "**Metamorphic relations**", ""]
         lines += [
-            f"- {'held' if r.held else '**moved**'}: {markdown_text(r.text)}"
+            f"- {'held' if r.held else '**violated**'}: {markdown_text(r.text)}"
             for r in verdict.relations
         ]
     gaps = wording.unmeasured(verdict)
@@ -44,8 +44,9 @@ def to_markdown(verdict: Verdict) -> str:
 
 
 def _table(verdict: Verdict) -> list[str]:
+    heading = "| arm | role | state | n | identical | differ because "
     lines = [
-        "| arm | role | state | n | identical | differ because | lost | gained | accepted |",
+        heading + "| regressions | improvements | accepted |",
         "| --- | --- | --- | ---: | ---: | --- | ---: | ---: | ---: |",
     ]
     for comparison in wording.comparisons(verdict):

@@ -85,7 +85,9 @@ def print_verdict(
         if not comparison.expected:
             _sentence(comparison, printer)
     for broken in (r for r in verdict.relations if not r.held):
-        printer.say(printer.text("moved: ", "bold yellow"), printer.text(broken.text, limit=400))
+        printer.say(
+            printer.text("relation violated: ", "bold yellow"), printer.text(broken.text, limit=400)
+        )
     for warning in verdict.warnings:
         printer.say(printer.text("warning: ", "bold yellow"), printer.text(warning, limit=2000))
     console.print()
@@ -121,9 +123,11 @@ def _arms(verdict: Verdict, printer: _Printer) -> Table:
     table.add_column("n", justify="right", no_wrap=True)
     table.add_column("identical", justify="right", no_wrap=True)
     table.add_column("differ because", overflow="fold")
-    table.add_column("lost" if roomy else "lost\n/gained", justify="right", no_wrap=True)
+    table.add_column(
+        "regressions" if roomy else "regressed\n/improved", justify="right", no_wrap=True
+    )
     if roomy:
-        table.add_column("gained", justify="right", no_wrap=True)
+        table.add_column("improvements", justify="right", no_wrap=True)
     table.add_column("accepted" if roomy else "accepted\n/per round", justify="right", no_wrap=True)
     if roomy:
         table.add_column("tokens/round", justify="right", no_wrap=True)
@@ -158,11 +162,11 @@ def _arm_row(comparison: Comparison, printer: _Printer, roomy: bool) -> list[Tex
 def _tasks(comparison: Comparison, verdict: Verdict, printer: _Printer) -> Table:
     margin = wording.points(wording.margin_of(verdict), signed=False)
     table = printer.table(
-        f"{comparison.name}: tasks, net loss in percentage points, tolerated {margin}"
+        f"{comparison.name}: tasks, net loss in percentage points, margin {margin}"
     )
     table.add_column("task", overflow="fold", max_width=24)
     table.add_column("state", no_wrap=True)
-    for heading in ("n", "lost\n/gained", "net loss", "90% interval", "p"):
+    for heading in ("n", "regressed\n/improved", "net loss", "90% interval", "p"):
         table.add_column(heading, justify="right", no_wrap=True)
     for task in comparison.tasks:
         table.add_row(*_task_row(task, printer))

@@ -14,17 +14,17 @@ STATE_GLYPH = {State.PASS: "✓", State.FAIL: "✕", State.INCONCLUSIVE: "?", St
 
 STATE_MEANING = {
     State.PASS: "no change beyond the margin",
-    State.FAIL: "a change was shown",
-    State.INCONCLUSIVE: "too little evidence to tell",
-    State.INVALID: "the run does not count",
+    State.FAIL: "a difference was shown",
+    State.INCONCLUSIVE: "not enough evidence to decide",
+    State.INVALID: "the comparison is not valid",
 }
 
 ROLE_MEANING = {
     Role.BASELINE: "the target alone",
-    Role.NOISE: "the target alone, once more",
+    Role.NOISE: "a repeat, for the noise floor",
     Role.CANDIDATE: "the arm under test",
-    Role.CONTROL: "known to be bad, must FAIL",
-    Role.VARIANT: "a candidate with one thing changed",
+    Role.CONTROL: "positive control: known to be bad",
+    Role.VARIANT: "a candidate with one setting changed",
 }
 
 CAUSE_ORDER = (
@@ -39,13 +39,13 @@ CAUSE_ORDER = (
 """Worst first: this is the order in which a reader should meet them."""
 
 CAUSE_MEANING = {
-    Cause.TIE: "a coin toss: the target ranks both tokens alike, within its own rounding",
-    Cause.LEAK: "the draft's token was kept although the target clearly prefers another",
+    Cause.TIE: "the target's logits of both tokens are equal within rounding",
+    Cause.LEAK: "the draft's token was accepted although the target clearly prefers another",
     Cause.FAULT: "a token that neither the target nor the draft would choose",
     Cause.TRUNCATION: "one answer stops early where the other goes on",
-    Cause.TEMPLATE: "the two arms were not asked the same thing",
-    Cause.TOKENISATION: "the texts do not say which tokens were drawn where they part",
-    Cause.UNEXPLAINED: "no model was at hand to look into it",
+    Cause.TEMPLATE: "the two arms were given different prompts",
+    Cause.TOKENISATION: "the texts do not show which tokens were generated at the first difference",
+    Cause.UNEXPLAINED: "no model was available to score it again",
 }
 
 PROVENANCE = {
@@ -148,7 +148,7 @@ def tally(cause: Cause, count: int) -> str:
 
 
 def flips(comparison: Comparison) -> tuple[str, str]:
-    """Return how many answers were lost (good to bad) and gained, where any were scored."""
+    """Return the regressions (good to bad) and improvements, where any answer was scored."""
     if not any(task.n for task in comparison.tasks):
         return ABSENT, ABSENT
     found = comparison.counts.flips
@@ -172,10 +172,10 @@ def comparisons(verdict: Verdict) -> Iterator[Comparison]:
 def resolution(verdict: Verdict) -> str:
     """Say in one or two sentences how fine a change this run could see."""
     if verdict.state is State.INVALID:
-        return "The comparison itself is broken, so none of its numbers counts."
+        return "The comparison is not valid, so none of its numbers can be used."
     gated = [t for c in verdict.candidates for t in c.tasks if t.gated and t.n]
     if not gated:
-        return "No task that decides the verdict was measured, so this run resolves nothing."
+        return "No deciding task was measured, so this run cannot decide."
     sizes = sorted({task.n for task in gated})
     names = {task.task for task in gated}
     spread = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
@@ -185,11 +185,9 @@ def resolution(verdict: Verdict) -> str:
     bounded = [(t.interval[1], t) for t in gated if t.interval and math.isfinite(t.interval[1])]
     if bounded:
         worst, task = max(bounded, key=lambda entry: entry[0])
-        text += (
-            f" The largest loss that still fits the data is {points(worst, signed=False)} points"
-        )
-        text += f" ({task.task})"
-        text += "." if margin is None else f"; up to {points(margin, signed=False)} is tolerated."
+        loss = f"{points(worst, signed=False)} points ({task.task})"
+        text += f" The largest loss that the data do not rule out is {loss}"
+        text += "." if margin is None else f"; the margin is {points(margin, signed=False)}."
     return text
 
 
@@ -201,9 +199,9 @@ def unmeasured(verdict: Verdict) -> list[str]:
             found.setdefault(gap, []).append(comparison.name)
     gaps = [f"{', '.join(names)}: {gap}" for gap, names in found.items()]
     if not verdict.controls:
-        gaps.append("No control arm: nothing shows that this run would have caught a bad draft.")
+        gaps.append("No positive control: the assay sensitivity of this run is unknown.")
     if not verdict.noise:
-        gaps.append("No noise arm: how often the target repeats itself is unknown.")
+        gaps.append("No noise arm: how often the target differs from its own repeat is unknown.")
     return gaps
 
 
@@ -213,7 +211,7 @@ def _gaps(comparison: Comparison) -> Iterator[str]:
     for count, what in (
         (counts.missing, "answered by one arm only"),
         (counts.unscored, "could not be scored"),
-        (unexplained, "differ and were not looked into"),
+        (unexplained, "differ and were not explained"),
     ):
         if count:
             yield f"{count:,} {plural('pair', count)} {what}."
@@ -244,11 +242,11 @@ def plural(word: str, count: int) -> str:
 
 
 def expectation(comparison: Comparison) -> str:
-    """Say whether a control or noise arm came out as it has to; a candidate may do as it likes."""
+    """Say whether a control, noise or variant arm came out as its role expects."""
     if comparison.role is Role.CONTROL:
-        return "as it must" if comparison.expected else "but it must FAIL"
+        return "as expected" if comparison.expected else "expected FAIL"
     must_pass = comparison.role in (Role.NOISE, Role.VARIANT)
-    return "but it must PASS" if must_pass and not comparison.expected else ""
+    return "expected PASS" if must_pass and not comparison.expected else ""
 
 
 def flat(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""An arm as it is judged, what all comparisons share, and what a comparison yields."""
+"""An arm as it is judged, and what all comparisons of a screen share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from draftproof.records import Comparison, Completion, Pair, Role
+from draftproof.records import Completion, NoiseFloor, Role
 from draftproof.rescoring.rescorer import Replayer, Rescorer
 from draftproof.runs.plan import Decision
-from draftproof.screen.evidence import TaskNoise
 from draftproof.screen.pairing import Labeller
 from draftproof.screen.sampled import LawTest
+from draftproof.screen.tasks import TaskNoise
 from draftproof.stats import AssayEvidence
 
 
@@ -22,7 +22,7 @@ class Arm:
     Attributes:
         name: The arm.
         role: Candidate, control, noise or variant.
-        answers: Its answers by prompt id.
+        answers: Its answers by prompt id; empty where they were counted without being held.
         speculative: Whether it must prove that it speculated; None where the answers were
             recorded elsewhere and may carry no counters.
         rescorer: Makes what explains divergences; called only if there is something to ask it.
@@ -47,47 +47,41 @@ class Arm:
     lossy: bool = False
     law: LawTest | None = None
     replayer: Replayer | None = None
-    declared: Mapping[str, Any] = field(default_factory=dict)
+    declared: Mapping[str, object] = field(default_factory=dict)
     untested: Sequence[str] = ()
+
+
+def recorded_arm(name: str, role: Role, answers: Mapping[str, Completion] | None = None) -> Arm:
+    """Return an arm whose answers were recorded elsewhere: no model can score them again."""
+    return Arm(name=name, role=role, answers=answers or {}, speculative=None, rescorer=lambda: None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What all comparisons of a screen share.
+    """What the comparisons of a screen share, and what one candidate takes from the other arms.
 
     Attributes:
         label: Scores an answer.
         rule: Margin and levels.
-        assay: What is known of the plan's sensitivity; asked for by candidates only.
-        noise: Every task's noise floor, where arms were repeated.
+        ungated: Tasks that do not decide.
+        prompts: Prompts of the battery.
         sequential: Asking ended by looking at the answers, so only certainty decides.
         temperature: Of every arm.
         level: At which a test of an arm's law decides, at a temperature above 0.
+        assay: What is known of the plan's sensitivity; asked for by candidates only.
+        noise: Every task's noise floor, where arms were repeated.
+        floor: The candidate beside the repeats; None for other arms.
+        broken: Divergences of the candidate's variants that no rounding explains.
     """
 
     label: Labeller
     rule: Decision
-    assay: AssayEvidence | None = None
-    noise: Mapping[str, TaskNoise] = field(default_factory=dict)
+    ungated: frozenset[str] = frozenset()
+    prompts: int = 0
     sequential: bool = False
     temperature: float = 0.0
     level: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A comparison with the prompts behind its counts.
-
-    Attributes:
-        comparison: What the verdict document says.
-        paired: Prompts that both arms answered.
-        divergent: Those whose bytes differ.
-        flipped: Those whose label differs.
-        pairs: Flips and labels by task, for the noise floor of a task.
-    """
-
-    comparison: Comparison
-    paired: frozenset[str]
-    divergent: frozenset[str]
-    flipped: frozenset[str]
-    pairs: tuple[Pair, ...]
+    assay: AssayEvidence | None = None
+    noise: Mapping[str, TaskNoise] = field(default_factory=dict)
+    floor: NoiseFloor | None = None
+    broken: int = 0

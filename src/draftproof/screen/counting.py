@@ -7,20 +7,26 @@ where it is explained, so that a file may hold more pairs than the memory does.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from draftproof.records import Cause, Completion, Divergence, Pair, Prompt
+import numpy as np
+from numpy.typing import NDArray
+
+from draftproof.records import Cause, Completion, Pair, Prompt
 from draftproof.scoring import score
 from draftproof.scoring.recorded import recorded_label
+from draftproof.screen.evidence import Findings
+from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
-from draftproof.screen.tally import NO_PAIR, ArmTally, Row, Tally, TaskTally
+from draftproof.screen.tally import NO_PAIR, UNREAD, ArmTally, Tally, TaskTally
 
 if TYPE_CHECKING:
     import polars
 
 _FIRST = 2**62
 _SCORER = "refusal"
+_Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,50 @@ class Counting:
     listed: int
 
 
-def count(joined: polars.DataFrame, counting: Counting) -> Tally:
-    """Count a piece of two files, joined as `engines.pairs` joins them.
+@dataclass(slots=True)
+class CountedPiece:
+    """A piece of two files, counted; two pieces add up to one.
+
+    Attributes:
+        tally: Its pairs.
+        met: Prompts that are in both files.
+        causes: Divergences by cause.
+        listed: Places and rows of the first divergences.
+        ids: Digests of the ids, per file.
+    """
+
+    tally: Tally = field(default_factory=Tally)
+    met: int = 0
+    causes: Counter[Cause] = field(default_factory=Counter)
+    listed: list[tuple[int, _Row]] = field(default_factory=list)
+    ids: tuple[list[NDArray[np.uint64]], list[NDArray[np.uint64]]] = field(
+        default_factory=lambda: ([], [])
+    )
+
+    def add(self, other: CountedPiece, listed: int) -> None:
+        """Add another piece, keeping the first `listed` divergences."""
+        self.tally.add(other.tally)
+        self.met += other.met
+        self.causes += other.causes
+        self.listed = sorted((*self.listed, *other.listed), key=lambda item: item[0])[:listed]
+        for mine, theirs in zip(self.ids, other.ids, strict=True):
+            mine.extend(theirs)
+
+    def findings(self, counting: Counting) -> Findings:
+        """Return why pairs differ, as far as it can be known without a model."""
+        pairs = [_pair(row, counting) for _, row in self.listed]
+        explanations = explain(pairs, None)
+        complete = [p for p, (_, row) in zip(pairs, self.listed, strict=True) if row["paired"]]
+        return Findings(
+            causes=self.causes,
+            divergences=tuple(e.divergence for e in explanations),
+            known_cause=known_cause(explanations, complete),
+            explained=self.tally.identical == self.tally.pairs,
+        )
+
+
+def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
+    """Count a piece of two files, joined as `recorded.pairs` joins them.
 
     Raises:
         DraftproofError: An answer carries no label where all should.
@@ -52,10 +100,11 @@ def count(joined: polars.DataFrame, counting: Counting) -> Tally:
     import polars as pl  # noqa: PLC0415 - slow to import
 
     tally = Tally(arms=(_arm(joined, ""), _arm(joined, "_2")))
-    for seen, end in zip(tally.ids, ("", "_2"), strict=True):
+    both = joined["text"].is_not_null() & joined["text_2"].is_not_null()
+    counted = CountedPiece(tally, met=int(both.sum()))
+    for digests, end in zip(counted.ids, ("", "_2"), strict=True):
         here = joined["id"].filter(joined[f"text{end}"].is_not_null())
-        seen.append(here.hash(seed=1).to_numpy())
-    tally.met = int((joined["text"].is_not_null() & joined["text_2"].is_not_null()).sum())
+        digests.append(here.hash(seed=1).to_numpy())
     answered = (
         pl.col("text").is_not_null()
         & pl.col("text_2").is_not_null()
@@ -85,17 +134,17 @@ def count(joined: polars.DataFrame, counting: Counting) -> Tally:
         tally.first_mismatched = min(strange.select("place", "id").iter_rows())
     tally.missing = rows.height - strange.height - int(rows["paired"].sum())
     differing = rows.filter((pl.col("paired") | pl.col("unlike")) & ~pl.col("same"))
-    tally.causes = _causes(differing, counting)
+    counted.causes = _causes(differing, counting)
     shared = rows.filter("paired")["token_ids_2"].list.len().sum()
-    tally.paired_tokens = int(shared or 0)
+    tally.tokens = int(shared or 0)
     _tasks(rows, counting, tally)
     # a prompt that reached the arms in different form is listed before all others
     head = differing.sort(~pl.col("unlike"), "place").head(counting.listed)
-    tally.listed = [
+    counted.listed = [
         (row["place"] - _FIRST if row["unlike"] else row["place"], row)
         for row in head.iter_rows(named=True)
     ]
-    return tally
+    return counted
 
 
 def _arm(joined: polars.DataFrame, end: str) -> ArmTally:
@@ -125,7 +174,7 @@ def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
     spelled = pl.col("token_ids").is_not_null() & pl.col("token_ids_2").is_not_null()
     by_pair = differing.filter(spelled | pl.col("unlike"))
     pairs = [_pair(row, counting) for row in by_pair.iter_rows(named=True)]
-    causes = Counter(found.divergence.cause for found in explain(pairs, None))
+    causes = Counter(e.divergence.cause for e in explain(pairs, None))
     text, text_2 = pl.col("text"), pl.col("text_2")
     by_text = differing.filter(~spelled & ~pl.col("unlike"))
     cut = by_text.select(text.str.starts_with(text_2) | text_2.str.starts_with(text)).to_series()
@@ -177,6 +226,8 @@ def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
         gain=(read & (flip == -1)).sum(),
         neither=(read & (flip == 0) & ~good).sum(),
         same_unread=(paired & same & flip.is_null()).sum(),
+        baseline_scored=(paired & good.is_not_null()).sum(),
+        baseline_good=(paired & good).sum(),
         in_clusters=(paired & (same | flip.is_not_null()) & pl.col("cluster").is_not_null()).sum(),
         first=pl.col("place").filter(paired).min(),
     )
@@ -190,23 +241,19 @@ def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
         named = rows.select(
             "task",
             key=pl.coalesce("cluster", "id").hash(seed=2),
-            sign=pl.when(paired & (same | flip.is_not_null()))
+            sign=pl.when(~paired)
+            .then(NO_PAIR)
+            .when(same | flip.is_not_null())
             .then(flip.fill_null(0))
-            .otherwise(NO_PAIR)
+            .otherwise(UNREAD)
             .cast(pl.Int8),
         )
         for (task,), part in named.partition_by("task", as_dict=True).items():
             arrays = (part["key"].to_numpy(), part["sign"].to_numpy())
-            tally.tasks[str(task)].clusters.append(arrays)
+            tally.tasks[str(task)].signs.append(arrays)
 
 
-def divergence(row: Row, counting: Counting) -> Divergence:
-    """Return a listed row as a divergence, explained without a model."""
-    (found,) = explain([_pair(row, counting)], None)
-    return found.divergence
-
-
-def _pair(row: Row, counting: Counting) -> Pair:
+def _pair(row: _Row, counting: Counting) -> Pair:
     """Return one row as a pair, labelled as the tally counts it."""
     scored = None if counting.good is not None else _SCORER
     prompt = Prompt(
@@ -228,7 +275,7 @@ def _pair(row: Row, counting: Counting) -> Pair:
     )
 
 
-def _completion(row: Row, arm: str, end: str) -> Completion:
+def _completion(row: _Row, arm: str, end: str) -> Completion:
     ids = row[f"token_ids{end}"]
     return Completion(
         arm=arm,

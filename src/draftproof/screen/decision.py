@@ -1,147 +1,104 @@
-"""One arm judged against another: the baseline, or the arm that it repeats or varies."""
+"""From the evidence of one arm to its state, the reasons for it, and the records of its tasks."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from draftproof.battery import Battery
-from draftproof.records import (
-    Cause,
-    Comparison,
-    Counts,
-    Distribution,
-    Identity,
-    Pair,
-    Role,
-    Sensitivity,
-    State,
-)
-from draftproof.rescoring.rescorer import Rescorer
+from draftproof.records import Activation, Cause, Distribution, Reason, Role, State, TaskEvidence
 from draftproof.runs.plan import Decision
 from draftproof.screen.activation import activation
-from draftproof.screen.arms import Arm, Compared, Conditions
-from draftproof.screen.claims import Claim, settle
-from draftproof.screen.evidence import all_evidence, strata_of
-from draftproof.screen.forensics import explain
-from draftproof.screen.pairing import Pairing, pair
-from draftproof.screen.sampled import distribution
-from draftproof.screen.sensitivity import inject_leaks, sensitivity
-from draftproof.screen.sentences import comparison_sentence
-from draftproof.screen.sequential import standing
-from draftproof.screen.traces import known_cause
-from draftproof.screen.validity import caveats, problems
-from draftproof.stats import ForensicEvidence, clopper_pearson, screen_verdict
+from draftproof.screen.arms import Arm, Conditions
+from draftproof.screen.evidence import ArmEvidence
+from draftproof.screen.sequential import Standing, standing
+from draftproof.screen.tasks import beside_noise, task_evidence
+from draftproof.stats import Code, ForensicEvidence, Stratum, holm, mcnemar_test, screen_verdict
 from draftproof.stats.evidence import PROFILES, Profile
+from draftproof.stats.sequential import log_e_loss
 
-_LISTED = 50
-"""Divergences that a control or noise arm lists; a candidate lists all."""
+_FORENSIC = frozenset({Code.FORENSIC_LEAK, Code.FORENSIC_FAULT})
+_Ruling = tuple[State, tuple[Reason, ...]]
 
 
-def compare_arms(battery: Battery, baseline: Arm, arm: Arm, conditions: Conditions) -> Compared:
-    """Judge one arm against another.
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision.
+
+    Attributes:
+        state: The arm's state.
+        own_state: The same by the arm's own answers, before its variants are looked at.
+        reasons: Why, most decisive first.
+        tasks: The tasks with their decisions.
+    """
+
+    state: State
+    own_state: State
+    reasons: tuple[Reason, ...]
+    tasks: tuple[TaskEvidence, ...]
+
+
+def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> Decided:
+    """Return what the evidence of an arm amounts to.
 
     Args:
-        battery: The prompts and which tasks decide.
-        baseline: The arm that it is compared with.
-        arm: The judged arm.
-        conditions: What all comparisons share.
+        evidence: Counts and findings.
+        proof: Of speculation in the arm.
+        conditions: Margin and levels, and what is known from other arms.
     """
-    rule, sampling = conditions.rule, conditions.temperature > 0
-    joined = pair(battery.prompts, baseline.answers, arm.answers, conditions.label)
-    proof = activation(arm.answers.values(), arm.counters)
-    differing = [p for p in joined.pairs if not p.identical]
-    unlike = _unlike(battery, joined, baseline, arm)
-    tool = arm.rescorer() if _asks(arm, differing, rule, sampling) else None
-    findings = [] if sampling else explain([*unlike, *differing], tool)
-    causes = Counter(f.divergence.cause for f in findings)
-    found, fault = None, known_cause(findings, joined, arm.replayer)
-    if sampling:
-        # an arm that changes answers on purpose has a law of its own
-        law = None if arm.lossy else arm.law
-        found, fault = distribution(joined, conditions.temperature, law, conditions.level)
+    arm, findings, rule = evidence.arm, evidence.findings, conditions.rule
+    sampling = conditions.temperature > 0
     profile = _profile(rule, arm, sampling)
-    own = rule.model_copy(update={"mode": "noninferiority"}) if arm.lossy else rule
-    strata = strata_of(battery, joined)
-    gated = [s for s in strata if s.task not in battery.ungated]
-    wrong = problems(joined, proof, baseline, arm, rule)
-    verdict = screen_verdict(
+    own_rule = rule.model_copy(update={"mode": "noninferiority"}) if arm.lossy else rule
+    tasks = evidence.tally.in_order()
+    strata = {name: task.stratum(name) for name, task in tasks.items()}
+    gated = {name: s for name, s in strata.items() if name not in conditions.ungated}
+    invalid = _invalid(evidence, proof, rule)
+    result = screen_verdict(
         [
-            s.evidence(
-                None if sampling else conditions.noise.get(s.task),
+            beside_noise(
+                stratum,
+                None if sampling else conditions.noise.get(name),
                 calibrated=profile.effect_cutoff is not None,
             )
-            for s in gated
+            for name, stratum in gated.items()
         ],
-        problems=[p.text for p in wrong],
-        forensics=forensic_evidence(causes),
+        problems=[reason.text for reason in invalid],
+        forensics=ForensicEvidence(
+            ties=findings.causes[Cause.TIE],
+            leaks=findings.causes[Cause.LEAK],
+            faults=findings.causes[Cause.FAULT],
+        ),
         assay=conditions.assay,
         lossless_claimed=not arm.lossy and not sampling,
         margin=rule.margin,
         alpha=rule.alpha,
         alpha_fail=rule.alpha_fail,
-        mode=own.mode,
+        mode=own_rule.mode,
         profile=profile,
     )
-    tasks = all_evidence(strata, verdict, rule, profile, conditions.noise)
-    claim = Claim(
-        verdict=verdict,
-        problems=wrong,
-        lossy=arm.lossy,
-        strata=tuple(gated),
-        standing=standing(gated, own, profile) if conditions.sequential else None,
-        distribution=found,
-        level=conditions.level,
+    shown = task_evidence(tasks, strata, result, rule, profile, conditions.noise)
+    noted = (*invalid, *_caveats(proof, arm))
+    state: State = result.state
+    if state is State.INVALID:
+        return Decided(State.INVALID, State.INVALID, noted, shown)
+    reasons = tuple(
+        r for r in result.reasons if r.task is None or r.code == Code.BYTES_BEYOND_NOISE
     )
-    state, reasons = settle(claim, rule)
-    counts = _counts(joined, differing, causes, tasks)
-    divergences = tuple(f.divergence for f in findings)
-    comparison = Comparison(
-        name=arm.name,
-        role=arm.role,
-        baseline=baseline.name,
-        state=state,
-        expected=state is (State.FAIL if arm.role is Role.CONTROL else State.PASS),
-        sentence="",
-        counts=counts,
-        identity=identity_of(counts),
-        activation=proof,
-        tasks=tasks,
-        reasons=(*wrong, *caveats(proof, arm), *reasons),
-        divergences=divergences if arm.role is Role.CANDIDATE else divergences[:_LISTED],
-        sensitivity=_caught(arm, joined, tasks, tool, differing, rule, found),
-        known_cause=fault,
-        distribution=found,
-    )
-    shown = comparison.sensitivity
-    leak = shown.text if shown is not None and shown.token_rate is not None else None
-    comparison = replace(comparison, smallest_leak=leak)
-    return Compared(
-        replace(comparison, sentence=comparison_sentence(comparison, lossy=arm.lossy)),
-        frozenset(p.prompt.id for p in joined.pairs),
-        frozenset(p.prompt.id for p in differing),
-        frozenset(p.prompt.id for p in joined.pairs if p.flip),
-        joined.pairs,
-    )
-
-
-def _asks(arm: Arm, differing: Sequence[Pair], rule: Decision, sampling: bool) -> bool:
-    """Whether there is something to ask a model again."""
-    injecting = arm.role is Role.CANDIDATE and not arm.lossy and rule.inject > 0
-    return not sampling and bool(differing or injecting)
-
-
-def _unlike(battery: Battery, joined: Pairing, baseline: Arm, arm: Arm) -> list[Pair]:
-    """Return the answers to prompts that reached the arms in different form, if they differ."""
-    unlike = set(joined.mismatched)
-    pairs = [
-        Pair(prompt=p, baseline=baseline.answers[p.id], candidate=arm.answers[p.id])
-        for p in battery.prompts
-        if p.id in unlike
-    ]
-    return [p for p in pairs if not p.identical]
+    forensic = not arm.lossy and any(r.code in _FORENSIC for r in reasons)
+    looked = None
+    if conditions.sequential:
+        looked = standing({name: tasks[name] for name in gated}, own_rule, profile)
+    if looked is not None and not (forensic and state is State.FAIL):
+        state, reasons = _sequential(looked, state, reasons, rule)
+    if findings.distribution is not None and not arm.lossy:
+        state, reasons = _in_law(findings.distribution, state, reasons, conditions.level)
+    if arm.lossy and state is State.PASS:
+        state, reasons = _superior(evidence, gated, rule, sequential=conditions.sequential)
+    reasons = (*noted, *reasons)
+    if conditions.broken and not arm.lossy:
+        return Decided(State.FAIL, state, (_relation_broken(conditions.broken), *reasons), shown)
+    return Decided(state, state, reasons, shown)
 
 
 def _profile(rule: Decision, arm: Arm, sampling: bool) -> Profile:
@@ -158,64 +115,121 @@ def _profile(rule: Decision, arm: Arm, sampling: bool) -> Profile:
     return profile
 
 
-def forensic_evidence(causes: Counter[Cause]) -> ForensicEvidence:
-    """Return divergences by cause as the decision rule is shown them."""
-    return ForensicEvidence(
-        ties=causes[Cause.TIE],
-        leaks=causes[Cause.LEAK],
-        faults=causes[Cause.FAULT],
-        truncations=causes[Cause.TRUNCATION],
-        templates=causes[Cause.TEMPLATE],
-        unexplained=causes[Cause.UNEXPLAINED] + causes[Cause.TOKENISATION],
+def _invalid(evidence: ArmEvidence, proof: Activation, rule: Decision) -> tuple[Reason, ...]:
+    """Return what makes a comparison INVALID: with any of these there is nothing to count."""
+    tally, baseline = evidence.tally, evidence.against
+    pairs = tally.pairs
+    asked = pairs + tally.missing + tally.mismatched
+    texts = {}
+    if tally.first_mismatched is not None:
+        texts["prompts-differ"] = (
+            f"{tally.mismatched} prompts were rendered differently for the two arms, "
+            f"the first is {tally.first_mismatched[1]!r}"
+        )
+    if not pairs:
+        texts["no-pairs"] = "no prompt was answered by both arms"
+    if pairs and tally.missing > rule.max_missing * asked:
+        texts["too-many-missing"] = (
+            f"{tally.missing:,} of {asked:,} prompts were not answered by both arms, "
+            f"{rule.max_missing:.0%} may be missing"
+        )
+    if evidence.arm.speculative and not proof.proven:
+        texts["speculation-unproven"] = f"no proof that speculation was on: {proof.text}"
+    drafted = activation(tally.arms[0], baseline.counters).drafted
+    if baseline.role is Role.BASELINE and drafted:
+        texts["baseline-speculated"] = f"the baseline {baseline.name!r} used speculation"
+    return tuple(Reason(code=c, state=State.INVALID, text=t) for c, t in texts.items())
+
+
+def _caveats(proof: Activation, arm: Arm) -> tuple[Reason, ...]:
+    """Return what a reader should know of a comparison that counts."""
+    if arm.speculative is not None or proof.proven:
+        return ()
+    text = f"recorded answers do not prove that speculation was on: {proof.text}"
+    return (Reason(code="speculation-not-recorded", state=State.PASS, text=text),)
+
+
+def _relation_broken(answers: int) -> Reason:
+    text = f"{answers} answers change beyond rounding in a variant that should change none"
+    return Reason(code="relation-broken", state=State.FAIL, text=text)
+
+
+def _sequential(
+    looked: Standing, state: State, reasons: tuple[Reason, ...], rule: Decision
+) -> _Ruling:
+    """Let certainty decide: a test of a fixed size means nothing at a size chosen by looking."""
+    own = looked.reason(rule)
+    if looked.state is State.FAIL:
+        return State.FAIL, (own,)
+    if looked.state is State.PASS and state is State.PASS:
+        return State.PASS, (*reasons, own)
+    if looked.state is State.PASS:
+        # something else stands in the way of a PASS: no control, bytes beyond the floor
+        blocked = state if state is not State.FAIL else State.INCONCLUSIVE
+        return blocked, reasons
+    return State.INCONCLUSIVE, (own,)
+
+
+def _in_law(
+    drawn: Distribution, state: State, reasons: tuple[Reason, ...], level: float
+) -> _Ruling:
+    broken = [
+        Reason(code=code, state=State.FAIL, text=f"{what} (p = {p:.3g}, {level:.3g} decides)")
+        for code, what, p in (
+            ("law-broken", "sampled tokens do not follow the target's distribution", drawn.law_p),
+            (
+                "distribution-shifted",
+                "answers do not follow the baseline's distribution",
+                drawn.mmd_p,
+            ),
+        )
+        if p is not None and p <= level
+    ]
+    if broken:
+        return State.FAIL, (*broken, *reasons)
+    if state is State.PASS and drawn.mmd_p is None:
+        text = "no prompt was answered often enough to compare distributions"
+        return State.INCONCLUSIVE, (
+            Reason(code="law-untested", state=State.INCONCLUSIVE, text=text),
+        )
+    return state, reasons
+
+
+def _superior(
+    evidence: ArmEvidence, gated: Mapping[str, Stratum], rule: Decision, *, sequential: bool
+) -> _Ruling:
+    """Return PASS for an arm that gains in some task; it was shown to lose in none."""
+    held = Reason(
+        code="not-inferior",
+        state=State.PASS,
+        text=f"no gated task loses {rule.margin:.0%} or more",
     )
-
-
-def _counts(
-    joined: Pairing, differing: Sequence[Pair], causes: Counter[Cause], tasks: Sequence[Any]
-) -> Counts:
-    return Counts(
-        n=len(joined.pairs),
-        identical=len(joined.pairs) - len(differing),
-        divergences={c.value: causes[c] for c in Cause if causes[c]},
-        flips={"loss": sum(t.loss for t in tasks), "gain": sum(t.gain for t in tasks)},
-        missing=len(joined.missing) + len(joined.mismatched),
-        unscored=sum(t.unscored for t in tasks),
-    )
-
-
-def _caught(
-    arm: Arm,
-    joined: Pairing,
-    tasks: Sequence[Any],
-    tool: Rescorer | None,
-    differing: Sequence[Pair],
-    rule: Decision,
-    found: Distribution | None,
-) -> Sensitivity | None:
-    """Return what would have been caught; answers that nobody explains count for nothing."""
-    if arm.role is not Role.CANDIDATE or arm.lossy:
-        return None
-    explained = found is None and (tool is not None or not differing)
-    injected = (0, 0)
-    if tool is not None and rule.inject:
-        injected = inject_leaks(joined.pairs, tool, rule.inject)
-    return sensitivity(
-        tasks,
-        rule,
-        tokens=sum(len(p.candidate.token_ids or ()) for p in joined.pairs) if explained else 0,
-        answers=len(joined.pairs) if explained else 0,
-        injected=injected,
-    )
-
-
-def identity_of(counts: Counts) -> Identity:
-    """Return the byte identity of a comparison, with its exact bound."""
-    divergent = counts.n - counts.identical
-    if not counts.n:
-        return Identity(n=0, identical=0, divergence_rate=None, divergence_upper=None)
-    return Identity(
-        n=counts.n,
-        identical=counts.identical,
-        divergence_rate=divergent / counts.n,
-        divergence_upper=clopper_pearson(divergent, counts.n, 0.95, side="upper").high,
-    )
+    p_values = []
+    for stratum in gated.values():
+        if not sequential:
+            test = mcnemar_test(stratum.gain, stratum.loss, alternative="loss")
+            p_values.append(test.p_value)
+        else:
+            # at a size chosen by looking only the reciprocal of an e-value is a p-value
+            evidence_of_gain = float(log_e_loss(stratum.gain, stratum.loss))
+            p_values.append(min(1.0, math.exp(-evidence_of_gain)))
+    family: list[float] = holm(p_values).tolist() if p_values else []
+    tasks = evidence.tally.tasks
+    gained = [
+        Reason(
+            code="superior",
+            state=State.PASS,
+            text=(
+                f"{tasks[name].gain:,} improvements against {tasks[name].loss:,} regressions "
+                f"(p = {p:.3g})"
+            ),
+            task=name,
+        )
+        for name, p in zip(gated, family, strict=True)
+        if p <= rule.alpha_fail
+    ]
+    if gained:
+        return State.PASS, (held, *gained)
+    text = "an arm that changes answers must improve a gated task, and no improvement was shown"
+    missing = Reason(code="superiority-not-shown", state=State.INCONCLUSIVE, text=text)
+    return State.INCONCLUSIVE, (missing, held)

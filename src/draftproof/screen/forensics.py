@@ -13,52 +13,53 @@ from dataclasses import dataclass
 
 from draftproof.records import Cause, Divergence, Pair
 from draftproof.rescoring.rescorer import Rescorer, ScoreRequest, TokenScore
-from draftproof.screen.locate import Parting, Settled, first_difference, locate
+from draftproof.screen.locate import FirstDivergence, ResolvedCause, first_difference, locate
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Explanation:
     """A divergence with what its explanation rests on.
 
     Attributes:
         divergence: What the verdict document says of it.
-        parting: Where the answers part; None where no position could be scored.
-        opinion: What the target says of the position; None with `parting`.
+        first: Where the answers first differ; None where no position could be scored.
+        opinion: The target's scores at the position; None with `first`.
     """
 
     divergence: Divergence
-    parting: Parting | None = None
+    first: FirstDivergence | None = None
     opinion: TokenScore | None = None
 
 
-def explain(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Finding]:
+def explain(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Explanation]:
     """Return the cause of every pair whose bytes differ, in the order given."""
     places = locate(pairs, rescorer)
-    asked = [i for i, place in enumerate(places) if isinstance(place, Parting)]
+    questions = {
+        i: ScoreRequest(pair.prompt, place.prefix, (place.rejected, place.kept))
+        for i, (pair, place) in enumerate(zip(pairs, places, strict=True))
+        if isinstance(place, FirstDivergence)
+    }
     opinions: dict[int, TokenScore] = {}
-    if rescorer is not None and asked:
-        questions = []
-        for i in asked:
-            place = places[i]
-            assert isinstance(place, Parting)
-            questions.append(
-                ScoreRequest(pairs[i].prompt, place.prefix, (place.rejected, place.kept))
-            )
-        opinions = dict(zip(asked, rescorer.scores(questions), strict=True))
-    found = []
+    if rescorer is not None and questions:
+        scores = rescorer.scores(list(questions.values()))
+        opinions = dict(zip(questions, scores, strict=True))
+    explanations = []
     for i, (pair, place) in enumerate(zip(pairs, places, strict=True)):
-        if isinstance(place, Settled):
-            found.append(Finding(_settled(pair, place)))
+        if isinstance(place, ResolvedCause):
+            explanations.append(Explanation(_resolved(pair, place)))
         elif rescorer is None:
-            nobody = Settled(Cause.UNEXPLAINED, "no model at hand to score it again", place.index)
-            found.append(Finding(_settled(pair, nobody)))
+            text = "no model was available to score it again"
+            unexplained = ResolvedCause(Cause.UNEXPLAINED, text, place.index)
+            explanations.append(Explanation(_resolved(pair, unexplained)))
         else:
-            own = opinions[i]
-            found.append(Finding(_judged(pair, place, own, rescorer), place, own))
-    return found
+            divergence = _scored(pair, place, opinions[i], rescorer)
+            explanations.append(Explanation(divergence, place, opinions[i]))
+    return explanations
 
 
-def _judged(pair: Pair, place: Parting, opinion: TokenScore, rescorer: Rescorer) -> Divergence:
+def _scored(
+    pair: Pair, place: FirstDivergence, opinion: TokenScore, rescorer: Rescorer
+) -> Divergence:
     bound = rescorer.noise_bound
     margin, own = opinion.margin(place.kept), opinion.margin(place.rejected)
     provenance = None
@@ -96,15 +97,15 @@ def _judged(pair: Pair, place: Parting, opinion: TokenScore, rescorer: Rescorer)
 
 
 def _cause(
-    place: Parting, opinion: TokenScore, provenance: str | None, bound: float
+    place: FirstDivergence, opinion: TokenScore, provenance: str | None, bound: float
 ) -> tuple[Cause, str]:
     margin, own = opinion.margin(place.kept), opinion.margin(place.rejected)
     if margin <= bound and own <= bound:
         apart = max(margin, own)
-        return Cause.TIE, f"the target holds both tokens within {apart:.2g} nats of its favourite"
+        return Cause.TIE, f"both tokens are within {apart:.2g} nats of the target's best"
     if place.end is not None and opinion.margin(place.end) > bound:
-        why = "the target would not have ended there: a stop string or a limit cut it"
-        return Cause.TRUNCATION, f"one answer is the beginning of the other, and {why}"
+        why = "the target would not have ended there: a stop string or a limit did"
+        return Cause.TRUNCATION, f"one answer is a prefix of the other, and {why}"
     if margin <= bound:
         why = f"the baseline's is {own:.2g} nats below, the baseline is at fault"
         return Cause.FAULT, f"the target prefers the candidate's token: {why}"
@@ -116,19 +117,19 @@ def _against_the_target(
 ) -> tuple[Cause, str]:
     wanted = draft_token == kept
     if provenance == "d" or (wanted and provenance is None):
-        text = f"a drafted token was kept that the target puts {margin:.2g} nats below its own"
+        text = f"a drafted token was accepted {margin:.2g} nats below the target's best"
         return Cause.LEAK, text
     if wanted:
-        text = f"the draft's choice, {margin:.2g} nats below the target's own, was emitted"
+        text = f"the draft's choice, {margin:.2g} nats below the target's best, was emitted"
         return Cause.LEAK, text
     if draft_token is None:
-        where = f"the target puts it {margin:.2g} nats below its own"
-        return Cause.FAULT, f"{where}; what the draft wanted is unknown"
-    text = f"neither the target ({margin:.2g} nats below its own) nor the draft chose it"
+        where = f"the token is {margin:.2g} nats below the target's best"
+        return Cause.FAULT, f"{where}; the draft's choice is unknown"
+    text = f"neither the target ({margin:.2g} nats below its best) nor the draft chose it"
     return Cause.FAULT, text
 
 
-def _doubt(place: Parting, opinion: TokenScore, rescorer: Rescorer) -> str | None:
+def _doubt(place: FirstDivergence, opinion: TokenScore, rescorer: Rescorer) -> str | None:
     """Return why a spelling made from text cannot be trusted here, None where it can.
 
     Plain decoding says the target's favourite, so a baseline token that is not shows that other
@@ -137,12 +138,12 @@ def _doubt(place: Parting, opinion: TokenScore, rescorer: Rescorer) -> str | Non
     """
     bound = rescorer.noise_bound
     if opinion.margin(place.rejected) > bound:
-        return "the baseline's text, spelled again, is not what the target says there"
+        return "the baseline's text, tokenised again, is not the target's choice there"
     rest = "".join(rescorer.show(t) for t in place.run)
     liked = [t for t, margin in opinion.best if margin <= bound and t != place.kept]
     shown = [rescorer.show(t) for t in liked]
     if any(text and rest.startswith(text) for text in shown):
-        return "the candidate's text also begins with the target's own choice, spelled otherwise"
+        return "the candidate's text also begins with the target's choice, tokenised differently"
     return None
 
 
@@ -151,7 +152,7 @@ def _clear(margin: float, bound: float) -> bool:
     return not bound / 2 < margin < 2 * bound
 
 
-def _settled(pair: Pair, known: Settled) -> Divergence:
+def _resolved(pair: Pair, known: ResolvedCause) -> Divergence:
     confidence = "none" if known.cause in {Cause.UNEXPLAINED, Cause.TOKENISATION} else "high"
     return _divergence(pair, known.cause, known.text, known.index, confidence=confidence)
 

@@ -13,7 +13,7 @@ _RUN = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
+class FirstDivergence:
     """The position at which a pair of answers parts.
 
     Attributes:
@@ -39,7 +39,7 @@ class Parting:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ResolvedCause:
     """A divergence whose cause is known without asking a model."""
 
     cause: Cause
@@ -59,7 +59,9 @@ def first_difference(first: Sequence[object], second: Sequence[object]) -> int:
     return min(len(first), len(second))
 
 
-def locate(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Parting | Settled]:
+def locate(
+    pairs: Sequence[Pair], rescorer: Rescorer | None
+) -> list[FirstDivergence | ResolvedCause]:
     """Return where each pair parts, or what is known of it already.
 
     Args:
@@ -83,11 +85,11 @@ def _by_text(pair: Pair, rescorer: Rescorer | None) -> bool:
 
 def _locate(
     pair: Pair, spelled: tuple[tuple[int, ...] | None, tuple[int, ...] | None] | None
-) -> Parting | Settled:
+) -> FirstDivergence | ResolvedCause:
     before, after = pair.baseline, pair.candidate
     hashes = (before.prompt_hash, after.prompt_hash)
     if None not in hashes and hashes[0] != hashes[1]:
-        return Settled(Cause.TEMPLATE, "the two arms were fed different prompts")
+        return ResolvedCause(Cause.TEMPLATE, "the two arms were fed different prompts")
     if spelled is None:
         if before.token_ids is None or after.token_ids is None:
             return _without_ids(before, after)
@@ -95,39 +97,39 @@ def _locate(
     one, other = spelled
     if one is None or other is None:
         arm = (before if one is None else after).arm
-        return Settled(
+        return ResolvedCause(
             Cause.TOKENISATION,
-            f"the target's tokenizer does not spell the answer of arm {arm!r} as it stands",
+            f"the target's tokenizer does not reproduce the answer of arm {arm!r}",
         )
     return _respelled(before, after, one, other)
 
 
-def _with_ids(before: Completion, after: Completion) -> Parting | Settled:
+def _with_ids(before: Completion, after: Completion) -> FirstDivergence | ResolvedCause:
     one, other = before.token_ids or (), after.token_ids or ()
     index = first_difference(one, other)
     shorter = min((before, after), key=lambda c: len(c.token_ids or ()))
     if index < min(len(one), len(other)):
-        return Parting(one[:index], one[index], other[index])
+        return FirstDivergence(one[:index], one[index], other[index])
     if shorter is before and before.finish_reason == "stop":
-        return Settled(
+        return ResolvedCause(
             Cause.FAULT,
-            f"the candidate goes on where both said the end, after {index} tokens",
+            f"the candidate continues where the baseline ended, after {index} tokens",
             index,
         )
     return _truncation(shorter, index, f"{index} tokens")
 
 
-def _without_ids(before: Completion, after: Completion) -> Settled:
+def _without_ids(before: Completion, after: Completion) -> ResolvedCause:
     at = first_difference(before.text, after.text)
     shorter = min((before, after), key=lambda c: len(c.text))
     if at == len(shorter.text):
         return _truncation(shorter, None, f"{at} characters")
-    return Settled(Cause.UNEXPLAINED, "the answers carry no token ids to score again")
+    return ResolvedCause(Cause.UNEXPLAINED, "the answers carry no token ids to score again")
 
 
 def _respelled(
     before: Completion, after: Completion, one: tuple[int, ...], other: tuple[int, ...]
-) -> Parting | Settled:
+) -> FirstDivergence | ResolvedCause:
     index = first_difference(one, other)
     cut = before.text.startswith(after.text) or after.text.startswith(before.text)
     shorter = min((before, after), key=lambda c: len(c.text))
@@ -140,13 +142,13 @@ def _respelled(
     if cut:
         end = one[index] if shorter is before else other[index]
     run = other[index : index + _RUN]
-    return Parting(one[:index], one[index], other[index], respelled=True, end=end, run=run)
+    return FirstDivergence(one[:index], one[index], other[index], respelled=True, end=end, run=run)
 
 
-def _truncation(shorter: Completion, index: int | None, length: str) -> Settled:
-    return Settled(
+def _truncation(shorter: Completion, index: int | None, length: str) -> ResolvedCause:
+    return ResolvedCause(
         Cause.TRUNCATION,
         f"arm {shorter.arm!r} stops after {length} ({shorter.finish_reason}), "
-        "up to there both answers are the same",
+        "both answers are identical up to there",
         index,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from draftproof.battery import Battery
 from draftproof.records import Completion, Label, Pair, Prompt
 
 Labeller = Callable[[Prompt, Completion], Label | None]
@@ -12,17 +13,33 @@ Labeller = Callable[[Prompt, Completion], Label | None]
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """The pairs of two arms and what could not be paired.
+    """The pairs of two arms and what could not be paired, each in battery order.
 
     Attributes:
-        pairs: Prompts that both arms answered without an error, in battery order.
-        missing: Ids that at least one arm left unanswered or answered with an error.
-        mismatched: Ids whose rendered prompts differ between the arms; they are not paired.
+        pairs: Prompts that both arms answered without an error.
+        missing: Prompts that at least one arm left unanswered or answered with an error.
+        mismatched: Answers to prompts that were rendered differently for the arms; without labels,
+            and no part of `pairs`.
     """
 
     pairs: tuple[Pair, ...]
-    missing: tuple[str, ...]
-    mismatched: tuple[str, ...]
+    missing: tuple[Prompt, ...]
+    mismatched: tuple[Pair, ...]
+
+    @property
+    def paired(self) -> frozenset[str]:
+        """Ids of the prompts that both arms answered."""
+        return frozenset(p.prompt.id for p in self.pairs)
+
+    @property
+    def divergent(self) -> frozenset[str]:
+        """Ids of the pairs whose bytes differ."""
+        return frozenset(p.prompt.id for p in self.pairs if not p.identical)
+
+    @property
+    def flipped(self) -> frozenset[str]:
+        """Ids of the pairs whose label differs."""
+        return frozenset(p.prompt.id for p in self.pairs if p.flip)
 
 
 def pair(
@@ -36,19 +53,21 @@ def pair(
     Each distinct text of a prompt is labelled once, so identical answers cannot differ in label.
     """
     pairs: list[Pair] = []
-    missing: list[str] = []
-    mismatched: list[str] = []
+    missing: list[Prompt] = []
+    mismatched: list[Pair] = []
     for prompt in prompts:
         before, after = baseline.get(prompt.id), candidate.get(prompt.id)
-        if not _answered(before) or not _answered(after):
-            missing.append(prompt.id)
+        if (
+            before is None
+            or after is None
+            or "error" in {before.finish_reason, after.finish_reason}
+        ):
+            missing.append(prompt)
             continue
-        assert before is not None
-        assert after is not None
         if None not in (before.prompt_hash, after.prompt_hash) and (
             before.prompt_hash != after.prompt_hash
         ):
-            mismatched.append(prompt.id)
+            mismatched.append(Pair(prompt=prompt, baseline=before, candidate=after))
             continue
         first = label(prompt, before)
         same = before.text == after.text and before.label == after.label
@@ -64,5 +83,25 @@ def pair(
     return Pairing(tuple(pairs), tuple(missing), tuple(mismatched))
 
 
-def _answered(completion: Completion | None) -> bool:
-    return completion is not None and completion.finish_reason != "error"
+def asked_of(
+    battery: Battery, baseline: Mapping[str, Completion], candidate: Mapping[str, Completion]
+) -> Battery | None:
+    """Return the part of a battery that both arms were asked, None where there is none.
+
+    A sequential screen asks some prompts only; the others are not missing.
+    """
+    prompts = tuple(p for p in battery.prompts if p.id in baseline and p.id in candidate)
+    return replace(battery, prompts=prompts) if prompts else None
+
+
+def remember(label: Labeller) -> Labeller:
+    """Return a labeller that scores each text of a prompt once."""
+    scored: dict[tuple[str, str, str | None, str], Label | None] = {}
+
+    def remembered(prompt: Prompt, completion: Completion) -> Label | None:
+        key = (prompt.id, completion.text, completion.label, completion.finish_reason)
+        if key not in scored:
+            scored[key] = label(prompt, completion)
+        return scored[key]
+
+    return remembered

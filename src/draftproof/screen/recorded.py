@@ -23,10 +23,10 @@ from draftproof.runs.collect import environment
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.recorded import good_labels, recorded_label
-from draftproof.screen.arms import Arm
-from draftproof.screen.assay import injected_leak
+from draftproof.screen.arms import Arm, recorded_arm
 from draftproof.screen.pairing import Labeller
-from draftproof.screen.verdict import Setting, judge
+from draftproof.screen.sensitivity import leak_detection
+from draftproof.screen.verdict import ScreenContext, judge_arms
 
 _LARGE = 200_000
 """Answers from which on Parquet files are not held in memory."""
@@ -100,30 +100,23 @@ def compare_files(
     if battery is None:
         battery = _battery_of(first, second, scored="label" not in columns)
 
-    def arm(name: str, file: Recorded, role: Role) -> Arm:
-        return Arm(
-            name=name,
-            role=role,
-            answers=file.completions,
-            speculative=None,
-            rescorer=lambda: None,
-        )
-
-    arms = (arm(names[0], first, Role.BASELINE), arm(names[1], second, Role.CANDIDATE))
-    verdict = judge(
+    baseline_arm = recorded_arm(names[0], Role.BASELINE, first.completions)
+    candidate_arm = recorded_arm(names[1], Role.CANDIDATE, second.completions)
+    verdict = judge_arms(
         battery,
-        arms[0],
-        arms[1:],
+        baseline_arm,
+        [candidate_arm],
         label=label,
         rule=rule,
-        setting=Setting(
+        context=ScreenContext(
             name=f"{baseline.name} against {candidate.name}",
             summaries=[
-                _summary(one, path) for one, path in zip(arms, (baseline, candidate), strict=True)
+                _summary(baseline_arm, baseline),
+                _summary(candidate_arm, candidate),
             ],
             environment=environment(),
             warnings=warnings,
-            assay=lambda asked: injected_leak(asked, rule),
+            assay=lambda sizes: leak_detection(sizes, rule),
         ),
     )
     return verdict, (first, second)

@@ -16,7 +16,6 @@ from draftproof.runs.parallel import Workers
 from draftproof.scoring.degeneracy import degeneracy
 from draftproof.scoring.kept import Labelling, label_sentence
 from draftproof.screen.arms import Arm
-from draftproof.screen.assay import injected_leak
 from draftproof.screen.deployment import (
     law_test,
     lossy,
@@ -24,8 +23,9 @@ from draftproof.screen.deployment import (
     server_rescorer,
     untested,
 )
-from draftproof.screen.looks import Watch
-from draftproof.screen.verdict import Setting, judge
+from draftproof.screen.sensitivity import leak_detection
+from draftproof.screen.sequential import Watch
+from draftproof.screen.verdict import ScreenContext, judge_arms
 from draftproof.stacks.spec import ArmSpec
 
 Answers = Mapping[str, Mapping[str, Completion]]
@@ -112,13 +112,13 @@ def judge_run(
             untested=untested(plan, spec),
         )
 
-    return judge(
+    return judge_arms(
         battery,
         arm(baseline),
         [arm(spec) for spec in plan.arms if spec.role is not Role.BASELINE],
         label=labelling.labeller,
         rule=plan.decision,
-        setting=Setting(
+        context=ScreenContext(
             name=plan.name,
             summaries=[_summary(s, answers[s.name], records.get(s.name, {})) for s in plan.arms],
             environment={
@@ -129,7 +129,7 @@ def judge_run(
             calibration=calibration or {},
             labels=labels,
             warnings=[label_sentence(one) for one in labels],
-            assay=lambda asked: injected_leak(asked, plan.decision),
+            assay=lambda sizes: leak_detection(sizes, plan.decision),
             sequential=plan.stop is not None,
             temperature=plan.temperature,
         ),

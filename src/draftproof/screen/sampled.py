@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from draftproof.records import Completion, Distribution, KnownCause, Pair
+from draftproof.screen.faults import name_law_break
 from draftproof.screen.pairing import Pairing
-from draftproof.screen.signatures import name_law_break
 from draftproof.stats import mmd_test
 from draftproof.stats.mmd import hamming_kernel
 from draftproof.stats.token_tests import law_test

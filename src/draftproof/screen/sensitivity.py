@@ -1,4 +1,4 @@
-"""The smallest leak that this very run would have caught, by forensics and by statistics.
+"""Assay sensitivity: what leak this plan can see, and the smallest that this run would have caught.
 
 By forensics: leaked tokens are injected into baseline answers at random places, and the share
 that is called a leak bounds the chance d that one is; a leak of each token with probability t is
@@ -9,7 +9,7 @@ and N. By statistics: the smallest share of a task's answers which, turned bad, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -17,11 +17,18 @@ import numpy as np
 from draftproof.records import Pair, Sensitivity, TaskEvidence
 from draftproof.rescoring.rescorer import Rescorer, ScoreRequest, TokenScore
 from draftproof.runs.plan import Decision
-from draftproof.stats import canned_leak, clopper_pearson, minimum_detectable_leak
+from draftproof.stats import AssayEvidence, canned_leak, clopper_pearson, minimum_detectable_leak
+from draftproof.stats.operating import gate_probabilities
 
 _CONFIDENCE = 0.95
 _POWER = 0.80
 _SEED = 2026
+_INJECTED = 0.05
+"""Share of a task's answers that the leak of an assay turns bad."""
+_ENOUGH = 10_000
+"""Pairs with which such a leak is certainly seen, if it can be seen at all; more see no less."""
+STATISTICS_MOST = 100_000
+"""Pairs from which on the smallest leak is not searched for by statistics: it takes minutes."""
 
 
 def inject_leaks(pairs: Sequence[Pair], rescorer: Rescorer, most: int) -> tuple[int, int]:
@@ -139,16 +146,52 @@ def _text(
 ) -> str:
     parts = []
     if rate is not None:
-        named = f"; {injected[1]} of {injected[0]} injected leaks named" if injected[0] else ""
+        named = f"; {injected[1]} of {injected[0]} injected leaks detected" if injected[0] else ""
         parts.append(
-            f"one leaked token in {round(1 / rate):,} would have been caught with "
+            f"one leaked token in {round(1 / rate):,} would have been detected with "
             f"{_CONFIDENCE:.0%} confidence ({tokens:,} tokens compared{named})"
         )
     if answer_rate is not None:
-        parts.append(f"in answers, one in {round(1 / answer_rate):,}")
+        parts.append(f"in answers, one leak in {round(1 / answer_rate):,}")
     if statistics is not None:
         parts.append(
-            f"by statistics alone, {100 * statistics:.1f} % of {task} answers leaking into bad "
-            f"ones FAILs with {_POWER:.0%} power"
+            f"by statistics alone, a leak that makes {100 * statistics:.1f} % of {task} answers "
+            f"bad FAILs with {_POWER:.0%} power"
         )
-    return "; ".join(parts) or "no leak would have been caught"
+    return "; ".join(parts) or "no leak would have been detected"
+
+
+def leak_detection(sizes: Collection[int], rule: Decision) -> AssayEvidence | None:
+    """Return the chance that a leak of five points in the smallest task would FAIL.
+
+    Computed by enumeration over all outcomes, not simulated. It stands for a control arm where
+    none can be run.
+
+    Args:
+        sizes: Independent prompts of each gated task; variants of one behaviour leak together.
+        rule: Margin and levels.
+
+    Returns:
+        None without a gated task.
+    """
+    if not sizes:
+        return None
+    detection = min(
+        _detection(n, rule.margin, rule.alpha, rule.alpha_fail, rule.mode)
+        for n in {min(n, _ENOUGH) for n in sizes}
+    )
+    return AssayEvidence(detection=detection)
+
+
+@lru_cache(maxsize=256)
+def _detection(n: int, margin: float, alpha: float, alpha_fail: float, mode: str) -> float:
+    return gate_probabilities(
+        n,
+        _INJECTED,
+        0.0,
+        margin=margin,
+        alpha=alpha,
+        alpha_fail=alpha_fail,
+        gross_margin=margin,
+        mode=mode,
+    ).fail

@@ -4,106 +4,134 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from draftproof.records import Comparison, Role, State, Stopping
+from draftproof.records import Cause, Comparison, Counts, KnownCause, Role, State, Stopping
+from draftproof.runs.plan import Decision
+from draftproof.screen.decision import Decided
+from draftproof.screen.evidence import ArmEvidence
 
+_COUNTABLE = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.TRUNCATION})
 _ENDS = {
     State.PASS: "passes",
-    State.FAIL: "FAILS",
+    State.FAIL: "fails",
     State.INCONCLUSIVE: "is inconclusive",
     State.INVALID: "is invalid",
 }
 
 
-def comparison_sentence(comparison: Comparison, *, lossy: bool = False) -> str:
+def comparison_sentence(evidence: ArmEvidence, counts: Counts, decided: Decided) -> str:
     """Return one sentence that a lead can read aloud.
 
     Args:
-        comparison: What was found.
-        lossy: The arm changes answers on purpose, so that it is never called equal.
+        evidence: What is known of the arm.
+        counts: Its numbers.
+        decided: Its state and the reasons for it.
     """
-    counts, state = comparison.counts, comparison.state
-    who = f"{comparison.role.value.capitalize()} {comparison.name!r} {_ENDS[state]}"
-    why = "; ".join(r.text for r in comparison.reasons if r.state is state and r.task is None)
+    arm, findings, state = evidence.arm, evidence.findings, decided.state
+    who = f"{arm.role.value.capitalize()} {arm.name!r} {_ENDS[state]}"
+    why = "; ".join(r.text for r in decided.reasons if r.state is state and r.task is None)
     if state is State.INVALID:
         return f"{who}: {why}."
-    if lossy:
+    if arm.lossy:
         changed = counts.n - counts.identical
-        what = (
-            f"it changes answers on purpose, {changed:,} of {counts.n:,} here: "
-            f"{counts.flips['loss']:,} turned bad, {counts.flips['gain']:,} turned good"
-        )
+        what = f"it changes answers on purpose, {changed:,} of {counts.n:,} here: {_flips(counts)}"
         return f"{who}: {what}; {why}."
-    if comparison.distribution is not None:
+    fault = _fault(findings.known_cause)
+    if findings.distribution is not None:
         passed = state is State.PASS
         why = "rates of good answers are equivalent in every gated task" if passed else why
-        return f"{who}: {comparison.distribution.text}; {why}{_named(comparison)}."
+        return f"{who}: {findings.distribution.text}; {why}{fault}."
     if state is State.PASS:
-        gated = sum(1 for t in comparison.tasks if t.gated)
+        gated = sum(1 for t in decided.tasks if t.gated)
         why = "the one gated task passes" if gated == 1 else f"all {gated} gated tasks pass"
-    apart = comparison.role in {Role.NOISE, Role.VARIANT}
-    whose = f"those of {comparison.baseline!r}" if apart else "the baseline's"
+    apart = arm.role in {Role.NOISE, Role.VARIANT}
+    whose = f"those of {evidence.against.name!r}" if apart else "the baseline's"
     if counts.identical == counts.n:
-        what = f"all {counts.n:,} answers are {whose}, byte for byte"
+        what = f"all {counts.n:,} answers are byte-identical to {whose}"
     else:
         what = (
-            f"{counts.identical:,} of {counts.n:,} answers are {whose}, byte for byte; "
-            f"{_causes(counts.divergences)}; {counts.flips['loss']:,} answers turned bad, "
-            f"{counts.flips['gain']:,} turned good"
+            f"{counts.identical:,} of {counts.n:,} answers are byte-identical to {whose}; "
+            f"{_causes(counts.divergences)}; {_flips(counts)}"
         )
-    return f"{who}: {what}; {why}{_named(comparison)}."
+    return f"{who}: {what}; {why}{fault}."
 
 
-def _named(comparison: Comparison) -> str:
-    fault = comparison.known_cause
+def _fault(fault: KnownCause | None) -> str:
     if fault is None:
         return ""
-    return f"; it looks like {fault.name}: {fault.text} ({fault.explained} of {fault.of})"
+    share = f"{fault.explained} of {fault.of} divergences"
+    return f"; this matches the known fault {fault.name}: {fault.text} ({share})"
 
 
 def _causes(divergences: Mapping[str, int]) -> str:
-    parts = [f"{count:,} {cause}" for cause, count in divergences.items()]
-    return f"the others are {' and '.join(parts)}"
+    parts = [
+        f"{count:,} {cause}{'s' if count > 1 and cause in _COUNTABLE else ''}"
+        for cause, count in divergences.items()
+    ]
+    return f"the others: {', '.join(parts)}"
 
 
-def stopping(comparison: Comparison, available: int) -> Stopping:
+def _flips(counts: Counts) -> str:
+    lost, gained = counts.flips["loss"], counts.flips["gain"]
+    regressions = f"{lost:,} regression{'' if lost == 1 else 's'}"
+    return f"{regressions}, {gained:,} improvement{'' if gained == 1 else 's'}"
+
+
+def stopping(counts: Counts, state: State, available: int) -> Stopping:
     """Return how far a sequential screen went with an arm.
 
     Args:
-        comparison: The arm.
+        counts: The arm's numbers.
+        state: What its own answers amount to.
         available: Prompts of the battery.
     """
-    asked = comparison.counts.n + comparison.counts.missing
+    asked = counts.n + counts.missing
     saved = 1 - asked / available
-    settled = comparison.state in {State.PASS, State.FAIL}
-    why = "certain" if settled else "the battery ended before it was certain"
+    certain = state in {State.PASS, State.FAIL}
+    why = "the decision is certain" if certain else "the battery ended before it was certain"
     return Stopping(
         asked=asked,
         available=available,
-        state=comparison.state.value,
-        text=f"asked {asked:,} of {available:,} prompts ({saved:.0%} saved): {why}",
+        state=state.value,
+        text=f"asked {asked:,} of {available:,} prompts ({saved:.0%} fewer): {why}",
     )
 
 
-def verdict_sentence(state: State, candidates: Sequence[Comparison]) -> str:
-    """Return the sentence over the whole screen."""
-    names = ", ".join(repr(c.name) for c in candidates if c.state is state)
-    lost = sum(c.counts.flips["loss"] for c in candidates if c.state is state)
-    if state is State.PASS:
-        same = all(c.counts.identical == c.counts.n for c in candidates)
-        how = "word for word" if same else f"within the margin, {lost} answers turned bad"
-        return f"Speculation changed nothing that matters: {names} answered as the baseline, {how}."
+def verdict_sentence(state: State, candidates: Sequence[Comparison], rule: Decision) -> str:
+    """Return the sentence over the whole screen.
+
+    Args:
+        state: The worst of the candidates' states.
+        candidates: All candidates.
+        rule: Margin and levels.
+    """
+    those = [c for c in candidates if c.state is state]
+    names = ", ".join(repr(c.name) for c in those)
     if state is State.FAIL:
-        return f"Speculation changed what the model says: {names} failed."
+        return f"A difference was shown: {names} failed."
     if state is State.INVALID:
-        return f"Nothing was measured: {names} gave no valid evidence."
-    return f"Not decided: {names} could not be resolved."
+        return f"No valid evidence: {names} could not be judged."
+    if state is State.INCONCLUSIVE:
+        return f"Not decided: the evidence on {names} is too weak."
+    n, identical = sum(c.counts.n for c in those), sum(c.counts.identical for c in those)
+    if identical == n:
+        return (
+            f"No difference found: {identical:,} of {n:,} answers identical to the baseline's "
+            f"({names})."
+        )
+    points = f"{100 * rule.margin:g} points"
+    one_sided = rule.mode == "noninferiority" or any(
+        c.promise is not None and c.promise.shown == "L0" for c in those
+    )
+    claim = f"Not worse by {points} or more" if one_sided else f"Equivalent within ±{points}"
+    return f"{claim}: {'; '.join(f'{c.name!r}, {_flips(c.counts)}' for c in those)}."
 
 
 def control_sentence(controls: Sequence[Comparison]) -> str | None:
-    """Return whether the controls did what controls must, None without any."""
-    missed = [c.name for c in controls if c.role is Role.CONTROL and c.state is not State.FAIL]
+    """Return whether the controls did what a control should, None without any."""
+    missed = [c.name for c in controls if c.state is not State.FAIL]
     if not controls:
         return None
     if missed:
-        return f"The control {missed[0]!r} should have failed and did not: this screen is blind."
-    return "Every control failed as it must, so a leak of its kind would have been seen."
+        names = ", ".join(repr(name) for name in missed)
+        return f"The positive control {names} did not fail, so this run has no assay sensitivity."
+    return "Every control failed, as a control should: a leak of its kind would be detected."

@@ -29,11 +29,15 @@ from draftproof.recorded.parquet import label_counts, require_unique
 from draftproof.records import ArmSummary, DraftproofError, Role, Verdict
 from draftproof.runs.collect import environment
 from draftproof.runs.plan import Decision
+from draftproof.scoring import score
 from draftproof.scoring.recorded import good_labels
-from draftproof.screen.counted import judge_tally
-from draftproof.screen.counting import Counting, count
+from draftproof.screen.arms import Conditions, recorded_arm
+from draftproof.screen.comparison import judge
+from draftproof.screen.counting import CountedPiece, Counting, count
+from draftproof.screen.evidence import ArmEvidence
+from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.tally import ArmTally, Tally
-from draftproof.screen.verdict import Setting
+from draftproof.screen.verdict import ScreenContext, document
 
 LISTED = 500
 """Divergences that are listed; all are counted."""
@@ -84,39 +88,41 @@ def compare_streams(
         listed=LISTED,
     )
     with _workers(jobs or os.cpu_count() or 1) as run:
-        tally = _in_step(files, counting, run)
-        if tally is None:
-            tally = _by_parts(files, counting, run)
+        counted = _in_step(files, counting, run)
+        if counted is None:
+            counted = _by_parts(files, counting, run)
         digests = list(run(_digest, files.paths))
-    _require_unique(files, tally)
-    if not tally.met:
+    _require_unique(files, counted)
+    if not counted.met:
         one, other = (files.read(side, 0)["id"][0] for side in (0, 1))
         raise DraftproofError(
             f"the two files share no id; the first has {one!r}, the second {other!r}"
         )
-    divergent = sum(tally.causes.values())
-    if divergent > len(tally.listed):
-        warnings.append(f"the first {len(tally.listed):,} of {divergent:,} differences are listed")
-    return judge_tally(
-        tally,
-        counting,
-        rule,
-        Setting(
-            name=f"{baseline.name} against {candidate.name}",
-            summaries=[
-                _summary(arm, name, role, path)
-                for arm, name, role, path in zip(
-                    tally.arms, names, (Role.BASELINE, Role.CANDIDATE), files.paths, strict=True
-                )
-            ],
-            environment={
-                **environment(),
-                "files": dict(zip(names, digests, strict=True)),
-            },
-            warnings=warnings,
-        ),
-        _described(tally, digests),
+    divergent = sum(counted.causes.values())
+    if divergent > len(counted.listed):
+        listed = len(counted.listed)
+        warnings.append(f"the first {listed:,} of {divergent:,} differences are listed")
+    tally = counted.tally
+    evidence = ArmEvidence(
+        arm=recorded_arm(names[1], Role.CANDIDATE),
+        against=recorded_arm(names[0], Role.BASELINE),
+        tally=tally,
+        findings=counted.findings(counting),
+        all_scored=everything,
     )
+    assay = leak_detection(tally.independent(), rule)
+    comparison = judge(evidence, Conditions(label=score, rule=rule, assay=assay))
+    roles = (Role.BASELINE, Role.CANDIDATE)
+    context = ScreenContext(
+        name=f"{baseline.name} against {candidate.name}",
+        summaries=[
+            _summary(arm, name, role, path)
+            for arm, name, role, path in zip(tally.arms, names, roles, files.paths, strict=True)
+        ],
+        environment={**environment(), "files": dict(zip(names, digests, strict=True))},
+        warnings=warnings,
+    )
+    return document(rule, context, names[0], _described(tally, digests), candidates=[comparison])
 
 
 def _good(
@@ -169,25 +175,25 @@ def _workers(jobs: int) -> Iterator[_Run[Any]]:
             os.environ["POLARS_MAX_THREADS"] = before
 
 
-def _in_step(files: PairFiles, counting: Counting, run: _Run[Any]) -> Tally | None:
+def _in_step(files: PairFiles, counting: Counting, run: _Run[Any]) -> CountedPiece | None:
     """Count files that hold the same ids in the same order; None where they do not."""
     first = _count_in_step(files, counting, 0)
     if first is None:
         return None
     total = first
-    for tally in run(partial(_count_in_step, files, counting), files.starts[1:]):
-        if tally is None:
+    for piece in run(partial(_count_in_step, files, counting), files.starts[1:]):
+        if piece is None:
             return None
-        total.add(tally, counting.listed)
+        total.add(piece, counting.listed)
     return total
 
 
-def _count_in_step(files: PairFiles, counting: Counting, start: int) -> Tally | None:
+def _count_in_step(files: PairFiles, counting: Counting, start: int) -> CountedPiece | None:
     joined = read_in_step(files, start)
     return None if joined is None else count(joined, counting)
 
 
-def _by_parts(files: PairFiles, counting: Counting, run: _Run[Any]) -> Tally:
+def _by_parts(files: PairFiles, counting: Counting, run: _Run[Any]) -> CountedPiece:
     """Count files of different orders: split both by id on disk, then count part by part."""
     parts = len(files.starts)
     folder = Path(tempfile.mkdtemp(prefix="draftproof-"))
@@ -196,10 +202,10 @@ def _by_parts(files: PairFiles, counting: Counting, run: _Run[Any]) -> Tally:
         splits: tuple[list[Split], list[Split]] = ([], [])
         for side, split in run(partial(_split, files, folder, parts), pieces):
             splits[side].append(split)
-        total = Tally()
-        for tally in run(partial(_count_part, files, splits, counting), range(parts)):
-            if tally is not None:
-                total.add(tally, counting.listed)
+        total = CountedPiece()
+        for piece in run(partial(_count_part, files, splits, counting), range(parts)):
+            if piece is not None:
+                total.add(piece, counting.listed)
         return total
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -212,19 +218,19 @@ def _split(files: PairFiles, folder: Path, parts: int, piece: tuple[int, int]) -
 
 def _count_part(
     files: PairFiles, splits: tuple[list[Split], list[Split]], counting: Counting, part: int
-) -> Tally | None:
+) -> CountedPiece | None:
     joined = read_part(files, splits[0], splits[1], part)
     return None if joined is None else count(joined, counting)
 
 
-def _require_unique(files: PairFiles, tally: Tally) -> None:
+def _require_unique(files: PairFiles, counted: CountedPiece) -> None:
     """Raise unless every id occurs once in its file.
 
     Ids are told apart by 64 bits of a digest. Two of ten million share them in one of 370,000
     files; whether it was the ids is looked up then.
     """
-    for path, columns, seen in zip(files.paths, files.columns, tally.ids, strict=True):
-        ids = np.sort(np.concatenate(seen)) if seen else np.empty(0, np.uint64)
+    for path, columns, digests in zip(files.paths, files.columns, counted.ids, strict=True):
+        ids = np.sort(np.concatenate(digests)) if digests else np.empty(0, np.uint64)
         if np.any(ids[1:] == ids[:-1]):
             require_unique(path, columns["id"])
 
@@ -234,7 +240,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _described(tally: Tally, digests: list[str]) -> dict[str, Any]:
+def _described(tally: Tally, digests: list[str]) -> dict[str, object]:
     whole = hashlib.sha256("".join(digests).encode()).hexdigest()
     return {
         "name": "recorded answers",
@@ -242,9 +248,12 @@ def _described(tally: Tally, digests: list[str]) -> dict[str, Any]:
         "version": whole[:12],
         "licence": "unknown",
         "digest": whole,
-        "prompts": sum(one.prompts for one in tally.tasks.values()),
+        "prompts": sum(task.prompts for task in tally.tasks.values()),
         "withheld": 0,
         "skipped": 0,
+        "tasks": {
+            name: {"n": task.prompts, "gated": True} for name, task in tally.in_order().items()
+        },
     }
 
 

@@ -1,24 +1,33 @@
-"""What is known of pairs that were counted without being held; two tallies add up to one."""
+"""The pairs of two arms, counted: all that a decision needs to know of them.
+
+Pairs held in memory are counted here one by one, those of large files in columns (`counting`).
+Two tallies of different prompts add up to one.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from draftproof.records import Cause, Label
+from draftproof.records import Completion, Label, Pair, Prompt
+from draftproof.screen.pairing import Pairing
+from draftproof.stats import ByteEvidence, PairedTable, Stratum, cluster_pairs
 
-NO_PAIR = 2
-"""Sign of a prompt that is in a cluster and has no pair."""
-Row = dict[str, Any]
+LOSS, SAME, GAIN = 1, 0, -1
+NO_PAIR, UNREAD = 2, 3
+"""Signs of prompts; `UNREAD` is a pair that differs and lacks a label."""
 
 
 @dataclass(slots=True)
 class ArmTally:
-    """One arm's answers, added up."""
+    """One arm's answers, added up.
+
+    `counted` is how many answers carry speculation counters, which the last three add up.
+    """
 
     answers: int = 0
     errors: int = 0
@@ -32,10 +41,28 @@ class ArmTally:
 
 @dataclass(slots=True)
 class TaskTally:
-    """One task's pairs, added up; see `evidence.Stratum`.
+    """One task's pairs, added up.
 
-    `place` is that of its first prompt. `clusters` holds, for every prompt, a digest of its
-    cluster's name and 1, 0 or -1 for a loss, no flip or a gain, 2 for a prompt without a pair.
+    A pair enters the test if both answers are scored, or if they are the same bytes: whatever
+    scorer one takes, identical texts have identical labels, so such a pair is concordant even
+    where no label can be read (`same_unread`). A pair that differs and lacks a label is `unread`
+    and counts as missing.
+
+    Attributes:
+        place: Of its first prompt in the battery.
+        prompts: Prompts, paired or not.
+        missing: Prompts without a pair.
+        pairs: Prompts that both arms answered.
+        identical: Pairs of the same bytes.
+        both: Pairs that are good in both arms; `loss`, `gain` and `neither` likewise.
+        same_unread: Pairs without a label but with the same bytes.
+        baseline_scored: Pairs whose baseline answer is scored.
+        baseline_good: Those of them that are good.
+        in_clusters: Pairs that enter the test and belong to a cluster.
+        label: A label of the baseline, which says what was scored and by whom.
+        signs: For every prompt a number that its cluster shares, and its sign (`LOSS`, `SAME`,
+            `GAIN`, `NO_PAIR` or `UNREAD`). Empty where no prompt belongs to a cluster and the
+            pairs are too many to keep.
     """
 
     place: int
@@ -48,67 +75,215 @@ class TaskTally:
     gain: int = 0
     neither: int = 0
     same_unread: int = 0
+    baseline_scored: int = 0
+    baseline_good: int = 0
     in_clusters: int = 0
     label: Label | None = None
-    clusters: list[tuple[NDArray[np.uint64], NDArray[np.int8]]] = field(default_factory=list)
+    signs: list[tuple[NDArray[np.uint64], NDArray[np.int8]]] = field(default_factory=list)
+
+    @property
+    def table(self) -> PairedTable:
+        """Scored pairs by outcome."""
+        return PairedTable(both=self.both, loss=self.loss, gain=self.gain, neither=self.neither)
+
+    @property
+    def n(self) -> int:
+        """Pairs that enter the test."""
+        return self.table.n + self.same_unread
+
+    @property
+    def unread(self) -> int:
+        """Pairs without a label whose bytes differ."""
+        return self.pairs - self.n
+
+    @property
+    def divergent(self) -> int:
+        """Pairs whose bytes differ."""
+        return self.pairs - self.identical
+
+    @property
+    def independent(self) -> int:
+        """Prompts that are independent of each other: clusters, or all prompts without them."""
+        return int(np.unique(self.units()[0]).size) if self.signs else self.prompts
+
+    def units(self) -> tuple[NDArray[np.uint64], NDArray[np.int8]]:
+        """Return the clusters' numbers and the signs of all prompts, ``[prompts]`` each."""
+        keys, signs = zip(*self.signs, strict=True)
+        return np.concatenate(keys), np.concatenate(signs)
+
+    def stratum(self, name: str) -> Stratum:
+        """Return the counts that decide, those of clustered pairs shrunk to what they are worth."""
+        loss, gain, n, clusters = self.loss, self.gain, self.n, None
+        if self.in_clusters:
+            keys, signs = self.units()
+            scored = (signs != NO_PAIR) & (signs != UNREAD)
+            grouped = cluster_pairs(keys[scored], signs[scored])
+            lost, gained = grouped.effective_pairs(), grouped.swapped().effective_pairs()
+            loss, n, clusters = lost.loss, lost.n, grouped.clusters
+            gain = min(gained.loss, n - loss)
+        return Stratum(
+            name=name,
+            loss=loss,
+            gain=gain,
+            n=n,
+            missing=self.missing + self.unread,
+            clusters=clusters,
+            cohen_h=self.table.cohen_h().h,
+            bytes=ByteEvidence(
+                # variants of one behaviour that agree are one agreement
+                divergent=min(self.divergent, clusters or self.divergent),
+                total=clusters or self.pairs,
+            ),
+        )
 
 
 @dataclass(slots=True)
 class Tally:
-    """Everything that is known of the pairs so far.
+    """What is known of the pairs of two arms.
 
     Attributes:
         arms: Both arms.
         tasks: By name.
-        met: Prompts that are in both files.
         missing: Prompts that one of the arms left unanswered.
         mismatched: Prompts that reached the arms in different form.
         first_mismatched: Place and id of the first of them.
-        causes: Divergences by cause.
-        paired_tokens: Candidate tokens of complete pairs.
-        listed: Places and rows of divergences, the first ones; see `divergence`.
-        ids: Digests of the ids, per file.
+        tokens: Candidate tokens of complete pairs.
     """
 
     arms: tuple[ArmTally, ArmTally] = field(default_factory=lambda: (ArmTally(), ArmTally()))
     tasks: dict[str, TaskTally] = field(default_factory=dict)
-    met: int = 0
     missing: int = 0
     mismatched: int = 0
     first_mismatched: tuple[int, str] | None = None
-    causes: Counter[Cause] = field(default_factory=Counter)
-    paired_tokens: int = 0
-    listed: list[tuple[int, Row]] = field(default_factory=list)
-    ids: tuple[list[NDArray[np.uint64]], list[NDArray[np.uint64]]] = field(
-        default_factory=lambda: ([], [])
-    )
+    tokens: int = 0
 
-    def add(self, other: Tally, listed: int) -> None:
-        """Add another piece's tally, keeping the first `listed` divergences."""
-        for mine, its in zip(self.arms, other.arms, strict=True):
-            for name in ArmTally.__slots__:
-                setattr(mine, name, getattr(mine, name) + getattr(its, name))
-        for task, one in other.tasks.items():
-            _add_task(self.tasks.setdefault(task, TaskTally(one.place)), one)
-        self.met += other.met
-        self.missing += other.missing
-        self.mismatched += other.mismatched
+    @property
+    def pairs(self) -> int:
+        """Prompts that both arms answered."""
+        return sum(task.pairs for task in self.tasks.values())
+
+    @property
+    def identical(self) -> int:
+        """Pairs of the same bytes."""
+        return sum(task.identical for task in self.tasks.values())
+
+    def in_order(self) -> dict[str, TaskTally]:
+        """Return the tasks in the order of the battery."""
+        return dict(sorted(self.tasks.items(), key=lambda item: item[1].place))
+
+    def independent(self, ungated: Collection[str] = ()) -> list[int]:
+        """Return how many independent prompts each deciding task has."""
+        return [task.independent for name, task in self.tasks.items() if name not in ungated]
+
+    def add(self, other: Tally) -> None:
+        """Add the tally of other prompts."""
+        for mine, theirs in zip(self.arms, other.arms, strict=True):
+            _add(mine, theirs)
+        for name, task in other.tasks.items():
+            mine_task = self.tasks.setdefault(name, TaskTally(task.place))
+            if task.label is not None and (mine_task.label is None or task.place < mine_task.place):
+                mine_task.label = task.label
+            mine_task.place = min(mine_task.place, task.place)
+            _add(mine_task, task, but=("place", "label"))
         firsts = [f for f in (self.first_mismatched, other.first_mismatched) if f]
         self.first_mismatched = min(firsts, default=None)
-        self.causes += other.causes
-        self.paired_tokens += other.paired_tokens
-        self.listed = sorted((*self.listed, *other.listed), key=lambda item: item[0])[:listed]
-        for seen, its_ids in zip(self.ids, other.ids, strict=True):
-            seen.extend(its_ids)
+        self.missing += other.missing
+        self.mismatched += other.mismatched
+        self.tokens += other.tokens
 
 
-def _add_task(mine: TaskTally, its: TaskTally) -> None:
-    if its.label is not None and (mine.label is None or its.place < mine.place):
-        mine.label = its.label
-    mine.place = min(mine.place, its.place)
-    for name in (
-        "prompts", "missing", "pairs", "identical", "both", "loss", "gain", "neither",
-        "same_unread", "in_clusters",
-    ):  # fmt: skip
-        setattr(mine, name, getattr(mine, name) + getattr(its, name))
-    mine.clusters.extend(its.clusters)
+_Counts = TypeVar("_Counts", ArmTally, TaskTally)
+
+
+def _add(mine: _Counts, theirs: _Counts, but: Collection[str] = ()) -> None:
+    for entry in fields(mine):
+        if entry.name not in but:
+            setattr(mine, entry.name, getattr(mine, entry.name) + getattr(theirs, entry.name))
+
+
+def tally_pairs(
+    prompts: Iterable[Prompt],
+    joined: Pairing,
+    baseline: Iterable[Completion] = (),
+    candidate: Iterable[Completion] = (),
+) -> Tally:
+    """Count pairs that are held in memory.
+
+    Args:
+        prompts: The prompts in battery order.
+        joined: Their pairs.
+        baseline: All answers of the arm that is compared with.
+        candidate: All answers of the judged arm.
+    """
+    tally = Tally(
+        arms=(tally_arm(baseline), tally_arm(candidate)),
+        missing=len(joined.missing),
+        mismatched=len(joined.mismatched),
+        tokens=sum(len(p.candidate.token_ids or ()) for p in joined.pairs),
+    )
+    pairs = {p.prompt.id: p for p in joined.pairs}
+    first = joined.mismatched[0].prompt.id if joined.mismatched else None
+    numbers: dict[str, dict[str, int]] = {}
+    signs: dict[str, list[tuple[int, int]]] = {}
+    for place, prompt in enumerate(prompts):
+        if prompt.id == first:
+            tally.first_mismatched = (place, prompt.id)
+        task = tally.tasks.setdefault(prompt.task, TaskTally(place))
+        task.prompts += 1
+        units = numbers.setdefault(prompt.task, {})
+        unit = units.setdefault(prompt.cluster or prompt.id, len(units))
+        sign = _count(task, pairs.get(prompt.id))
+        signs.setdefault(prompt.task, []).append((unit, sign))
+    for name, pairs_of in signs.items():
+        columns = np.array(pairs_of)
+        tally.tasks[name].signs.append(
+            (columns[:, 0].astype(np.uint64), columns[:, 1].astype(np.int8))
+        )
+    return tally
+
+
+def tally_arm(answers: Iterable[Completion]) -> ArmTally:
+    """Add up the answers of one arm."""
+    arm = ArmTally()
+    for answer in answers:
+        arm.answers += 1
+        arm.errors += answer.finish_reason == "error"
+        arm.truncated += answer.finish_reason == "length"
+        arm.tokens += len(answer.token_ids or ())
+        if answer.speculation is not None:
+            arm.counted += 1
+            arm.rounds += answer.speculation.rounds
+            arm.drafted += answer.speculation.drafted
+            arm.accepted += answer.speculation.accepted
+    return arm
+
+
+_OUTCOMES: Mapping[tuple[bool, bool], str] = {
+    (True, True): "both", (True, False): "loss", (False, True): "gain", (False, False): "neither",
+}  # fmt: skip
+
+
+def _count(task: TaskTally, pair: Pair | None) -> int:
+    """Count a prompt's pair and return its sign."""
+    if pair is None:
+        task.missing += 1
+        return NO_PAIR
+    task.pairs += 1
+    task.identical += pair.identical
+    task.label = task.label or pair.baseline_label
+    before = pair.baseline_label.good if pair.baseline_label else None
+    after = pair.candidate_label.good if pair.candidate_label else None
+    if before is not None:
+        task.baseline_scored += 1
+        task.baseline_good += before
+    if before is None or after is None:
+        if not pair.identical:
+            return UNREAD
+        task.same_unread += 1
+        sign = SAME
+    else:
+        outcome = _OUTCOMES[before, after]
+        setattr(task, outcome, getattr(task, outcome) + 1)
+        sign = int(before) - int(after)
+    task.in_clusters += pair.prompt.cluster is not None
+    return sign

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import combinations
 from typing import Any
 
 from draftproof import __version__
@@ -13,34 +14,19 @@ from draftproof.records import (
     SCHEMA_VERSION,
     ArmSummary,
     Comparison,
-    Completion,
-    Label,
-    Prompt,
     Relation,
     Role,
     State,
     Verdict,
 )
 from draftproof.runs.plan import Decision
-from draftproof.screen.arms import Arm, Compared, Conditions
-from draftproof.screen.conclusions import (
-    asked_of,
-    beside_noise,
-    between,
-    concluded,
-    relation_found,
-    repeat_found,
-)
-from draftproof.screen.decision import compare_arms
-from draftproof.screen.floor import noise_floor, task_noise
-from draftproof.screen.pairing import Labeller
-from draftproof.screen.relations import broken
+from draftproof.screen.arms import Arm, Conditions
+from draftproof.screen.comparison import judge
+from draftproof.screen.evidence import ArmEvidence, gather
+from draftproof.screen.noise import broken, changed_between, noise_floor, relation, task_noise
+from draftproof.screen.pairing import Labeller, asked_of, remember
 from draftproof.screen.sampled import law_level
-from draftproof.screen.sentences import (
-    control_sentence,
-    stopping,
-    verdict_sentence,
-)
+from draftproof.screen.sentences import control_sentence, verdict_sentence
 from draftproof.stats import AssayEvidence
 
 EXIT_CODES = {
@@ -53,7 +39,7 @@ _WORST_FIRST = (State.FAIL, State.INVALID, State.INCONCLUSIVE, State.PASS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class ScreenContext:
     """What surrounds the arms: the record that a verdict carries along.
 
     Attributes:
@@ -64,33 +50,34 @@ class Setting:
         warnings: What the reader should know before believing the numbers.
         calibration: The scorers' errors as people's labels of a sample of this run showed them.
         labels: Who labels in place of the scorers that the prompts name.
-        assay: Sensitivity of the plan where no control arm shows it.
+        assay: Sensitivity of the plan where no control arm shows it, by the number of independent
+            prompts of each deciding task.
         sequential: Asking ended by looking at the answers.
         temperature: Of every arm.
     """
 
     name: str
     summaries: Sequence[ArmSummary] = ()
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    plan: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, object] = field(default_factory=dict)
+    plan: Mapping[str, object] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     calibration: Mapping[str, Any] = field(default_factory=dict)
-    labels: Sequence[Mapping[str, Any]] = ()
-    assay: Callable[[Battery], AssayEvidence | None] = lambda _: None
+    labels: Sequence[Mapping[str, object]] = ()
+    assay: Callable[[Sequence[int]], AssayEvidence | None] = lambda _: None
     sequential: bool = False
     temperature: float = 0.0
 
 
-def judge(
+def judge_arms(
     battery: Battery,
     baseline: Arm,
     others: Sequence[Arm],
     *,
     label: Labeller,
     rule: Decision,
-    setting: Setting,
+    context: ScreenContext,
 ) -> Verdict:
-    """Return the verdict on every arm.
+    """Return the verdict on every arm, whose answers are held in memory.
 
     Controls, noise and variants come first: a control that does not fail, or an arm that fails
     against its own repeat, shows that the screen cannot see, and no candidate passes it then.
@@ -99,57 +86,79 @@ def judge(
     conditions = Conditions(
         label=remember(label),
         rule=rule,
-        sequential=setting.sequential,
-        temperature=setting.temperature,
+        ungated=battery.ungated,
+        prompts=len(battery.prompts),
+        sequential=context.sequential,
+        temperature=context.temperature,
         level=law_level(rule.alpha_fail, sum(_keeps_the_law(a) for a in others)),
     )
 
-    def compare(arm: Arm, own: Conditions = conditions) -> Compared:
+    def evidence_of(arm: Arm) -> ArmEvidence:
         against = arms[arm.of or baseline.name]
-        return compare_arms(asked_of(battery, against, arm, own), against, arm, own)
+        part = None
+        if context.sequential:
+            part = asked_of(battery, against.answers, arm.answers)
+        return gather(part or battery, against, arm, conditions)
 
-    noise = [compare(a) for a in others if a.role is Role.NOISE]
-    controls = [compare(a).comparison for a in others if a.role is Role.CONTROL]
-    repeated = [c.comparison for c in noise]
-    assay = _assay(controls, repeated) if controls else setting.assay(battery)
-    varied = [compare(a) for a in others if a.role is Role.VARIANT]
-    relations = [relation_found(v, arms) for v in varied]
+    def of_role(role: Role) -> Iterator[ArmEvidence]:
+        return (evidence_of(a) for a in others if a.role is role)
+
+    repeats = list(of_role(Role.NOISE))
+    noise = [judge(r, conditions) for r in repeats]
+    controls = [judge(c, conditions) for c in of_role(Role.CONTROL)]
+    assay = _assay(controls, noise) if controls else None
+    variants = list(of_role(Role.VARIANT))
     candidates = []
-    for arm in (a for a in others if a.role is Role.CANDIDATE):
-        own = [n for n in noise if arms[n.comparison.name].of in {None, baseline.name, arm.name}]
-        known = assay
-        if setting.sequential and not controls:
-            # only what was asked can show that a leak would have been seen
-            known = setting.assay(asked_of(battery, baseline, arm, conditions))
-        judged = compare(arm, replace(conditions, assay=known, noise=task_noise(own)))
-        floor = noise_floor(
-            judged, [(n, repeat_found(arms[n.comparison.name], arms, n)) for n in own]
+    for evidence in of_role(Role.CANDIDATE):
+        name = evidence.arm.name
+        own_repeats = [r for r in repeats if r.arm.of in {None, baseline.name, name}]
+        beside_others = replace(
+            conditions,
+            # without a control only what was asked can show that a leak would have been seen
+            assay=assay or context.assay(evidence.tally.independent(battery.ungated)),
+            noise=task_noise(own_repeats),
+            floor=noise_floor(evidence, own_repeats),
+            broken=sum(broken(v) for v in variants if v.against.name == name),
         )
-        beside = beside_noise(judged.comparison, floor)
-        if setting.sequential:
-            beside = replace(beside, stopping=stopping(beside, len(battery.prompts)))
-        faults = sum(broken(v) for v in varied if v.comparison.baseline == arm.name)
-        candidates.append(concluded(beside, arm, faults, setting.temperature))
-    relations += between(others, candidates, compare, setting.temperature)
+        candidates.append(judge(evidence, beside_others))
+    relations = [relation(v) for v in variants]
+    if context.temperature == 0:
+        relations += _between(others, candidates, evidence_of)
     return document(
         rule,
-        setting,
+        context,
         baseline.name,
         _describe(battery),
         candidates=candidates,
         controls=controls,
-        noise=repeated,
-        # a variant is no claim about rates: it is as it should be if nothing broke
-        variants=[replace(v.comparison, expected=not broken(v)) for v in varied],
+        noise=noise,
+        variants=[judge(v, conditions) for v in variants],
         relations=relations,
     )
 
 
+def _between(
+    others: Sequence[Arm],
+    candidates: Sequence[Comparison],
+    evidence_of: Callable[[Arm], ArmEvidence],
+) -> list[Relation]:
+    """Return the relations between candidates that differ in their draft or γ alone."""
+    valid = {c.name for c in candidates if c.state is not State.INVALID}
+    arms = [a for a in others if a.name in valid and not a.lossy]
+    relations = []
+    for first, second in combinations(arms, 2):
+        changed = changed_between(first.declared, second.declared)
+        if changed is not None:
+            varied = replace(second, role=Role.VARIANT, of=first.name)
+            relations.append(relation(evidence_of(varied), changed))
+    return relations
+
+
 def document(
     rule: Decision,
-    setting: Setting,
+    context: ScreenContext,
     baseline: str,
-    battery: Mapping[str, Any],
+    battery: Mapping[str, object],
     *,
     candidates: Sequence[Comparison],
     controls: Sequence[Comparison] = (),
@@ -159,12 +168,12 @@ def document(
 ) -> Verdict:
     """Return the verdict document of comparisons that were made."""
     state = next(s for s in _WORST_FIRST if any(c.state is s for c in candidates))
-    sentences = [verdict_sentence(state, candidates), control_sentence(controls)]
+    sentences = [verdict_sentence(state, candidates, rule), control_sentence(controls)]
     return Verdict(
         schema_version=SCHEMA_VERSION,
         draftproof_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        name=setting.name,
+        name=context.name,
         state=state,
         expected=all(c.expected for c in (*candidates, *controls, *noise, *variants)),
         sentence=" ".join(s for s in sentences if s),
@@ -173,7 +182,7 @@ def document(
         candidates=tuple(candidates),
         controls=tuple(controls),
         noise=tuple(noise),
-        arms=tuple(setting.summaries),
+        arms=tuple(context.summaries),
         battery=dict(battery),
         method={
             "profile": rule.profile,
@@ -182,15 +191,15 @@ def document(
             "alpha_fail": rule.alpha_fail,
             "mode": rule.mode,
             "family": "every gated task must pass (intersection-union); FAIL by Holm",
-            **({"temperature": setting.temperature} if setting.temperature else {}),
-            **({"stopping": "anytime-valid, looked at after every block"} if setting.sequential
+            **({"temperature": context.temperature} if context.temperature else {}),
+            **({"stopping": "anytime-valid, looked at after every block"} if context.sequential
                else {}),
-            **({"calibration": dict(setting.calibration)} if setting.calibration else {}),
-            **({"labels": [dict(one) for one in setting.labels]} if setting.labels else {}),
+            **({"calibration": dict(context.calibration)} if context.calibration else {}),
+            **({"labels": [dict(one) for one in context.labels]} if context.labels else {}),
         },
-        environment=dict(setting.environment),
-        plan=dict(setting.plan),
-        warnings=(*setting.warnings, *implied_margins(setting.calibration, rule.margin)),
+        environment=dict(context.environment),
+        plan=dict(context.plan),
+        warnings=(*context.warnings, *implied_margins(context.calibration, rule.margin)),
         variants=tuple(variants),
         relations=tuple(relations),
     )  # fmt: skip
@@ -206,27 +215,14 @@ def implied_margins(calibration: Mapping[str, Any], margin: float) -> list[str]:
     for scorer in calibration.get("scorers", ()):
         implied = scorer.get("implied_true_margin")
         if implied is None:
-            out.append(f"{scorer['scorer']}: too few labels of people to tell its errors")
+            out.append(f"{scorer['scorer']}: too few human labels to estimate its errors")
             continue
         truth = margin * implied / calibration["margin"]
         out.append(
-            f"{scorer['scorer']} errs ({scorer['n']} answers labelled by people): ±"
+            f"{scorer['scorer']} makes errors ({scorer['n']} answers labelled by people): ±"
             f"{100 * margin:.1f} points of its labels are ±{100 * truth:.1f} points in truth"
         )
     return out
-
-
-def remember(label: Labeller) -> Labeller:
-    """Return a labeller that scores each text of a prompt once."""
-    seen: dict[tuple[str, str, str | None, str], Label | None] = {}
-
-    def remembered(prompt: Prompt, completion: Completion) -> Label | None:
-        key = (prompt.id, completion.text, completion.label, completion.finish_reason)
-        if key not in seen:
-            seen[key] = label(prompt, completion)
-        return seen[key]
-
-    return remembered
 
 
 def _keeps_the_law(arm: Arm) -> bool:
@@ -242,7 +238,7 @@ def _assay(controls: Sequence[Comparison], noise: Sequence[Comparison]) -> Assay
     )
 
 
-def _describe(battery: Battery) -> dict[str, Any]:
+def _describe(battery: Battery) -> dict[str, object]:
     return {
         "name": battery.name,
         "source": battery.source,

@@ -12,7 +12,7 @@ from draftproof.stats.decision import GateResult, gate
 from draftproof.stats.decisions import equivalence_decisions, gate_decisions
 from draftproof.stats.dose import cochran_armitage, conditional_slope
 from draftproof.stats.effects import cohen_h, paired_cohen_h
-from draftproof.stats.evidence import EXACT, TAIS, Code, Outcome, Profile, Reason
+from draftproof.stats.evidence import EXACT, TAIS, Code, Profile
 from draftproof.stats.exact import critical_z, exact_p_value
 from draftproof.stats.families import holm
 from draftproof.stats.fingerprints import Fingerprint, Join, Suspicion, suspicions
@@ -34,7 +34,7 @@ from draftproof.stats.screen_evidence import (
     AssayEvidence,
     ByteEvidence,
     ForensicEvidence,
-    StratumEvidence,
+    Stratum,
 )
 from draftproof.stats.sensitivity import (
     DetectionCurve,
@@ -48,7 +48,7 @@ from draftproof.stats.sequential import confidence_sequence, monitor, sequential
 from draftproof.stats.survival import SurvivalCurve, kaplan_meier, log_rank
 from draftproof.stats.token_tests import TokenTest, g_test, total_variation_upper
 from draftproof.stats.unpaired import UnpairedRates
-from draftproof.stats.verdict import ScreenResult, StratumResult, screen_verdict
+from draftproof.stats.verdict import ScreenResult, screen_verdict
 
 __all__ = [
     "EXACT",
@@ -73,17 +73,14 @@ __all__ = [
     "Join",
     "Leak",
     "MmdResult",
-    "Outcome",
     "PairedTable",
     "PooledOddsRatio",
     "Profile",
     "Ratio",
-    "Reason",
     "SampleSizePlan",
     "ScorerValidation",
     "ScreenResult",
-    "StratumEvidence",
-    "StratumResult",
+    "Stratum",
     "SurvivalCurve",
     "Suspicion",
     "TokenTest",

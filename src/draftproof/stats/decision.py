@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from scipy.stats import binom
 
+from draftproof.records import Reason, State
 from draftproof.stats.checks import count, discordants, one_of, open_unit
-from draftproof.stats.evidence import Code, Outcome, Profile, Reason, resolve_profile
+from draftproof.stats.evidence import Code, Profile, resolve_profile
 from draftproof.stats.flips import flip_upper, rung
 from draftproof.stats.mcnemar import mcnemar_test
 from draftproof.stats.paired import DiscordantPairs
@@ -54,9 +55,11 @@ class GateResult:
         mode: "equivalence" or "noninferiority".
         profile: Name of the profile.
         cohen_h: Effect size that was used, or NaN.
+        name: Name of the stratum; empty outside a screen.
+        by_bytes: Byte identity alone decided, without a scorer.
     """
 
-    state: Outcome
+    state: State
     p_equivalence: float
     p_worst_case: float
     p_loss: float
@@ -79,6 +82,8 @@ class GateResult:
     mode: str
     profile: str
     cohen_h: float
+    name: str = ""
+    by_bytes: bool = False
 
 
 def gate(
@@ -94,6 +99,7 @@ def gate(
     mode: str | None = None,
     profile: str | Profile = "exact",
     cohen_h: float = math.nan,
+    name: str = "",
 ) -> GateResult:
     """Decide one stratum.
 
@@ -110,6 +116,7 @@ def gate(
         mode: "equivalence" or "noninferiority" (loss side only); None takes the profile's.
         profile: "exact", "tais", or a `Profile`.
         cohen_h: Effect size, used when the profile has a cutoff for it.
+        name: Name of the stratum, which its reasons carry.
 
     Returns:
         The decision. No pairs is INCONCLUSIVE, never PASS.
@@ -119,9 +126,9 @@ def gate(
 
     Examples:
         >>> gate(0, 0, 99).state, gate(0, 0, 98).state
-        (<Outcome.PASS: 'PASS'>, <Outcome.INCONCLUSIVE: 'INCONCLUSIVE'>)
+        (<State.PASS: 'PASS'>, <State.INCONCLUSIVE: 'INCONCLUSIVE'>)
         >>> gate(10, 1, 404).state
-        <Outcome.FAIL: 'FAIL'>
+        <State.FAIL: 'FAIL'>
         >>> [reason.code.value for reason in gate(0, 0, 100, missing=3).reasons]
         ['missing-pairs']
     """
@@ -129,8 +136,8 @@ def gate(
     b, c, total = discordants(loss, gain, n)
     gone = count("missing", missing)
     chosen = one_of("mode", mode or rules.mode, MODES)
-    for name, level in (("margin", margin), ("alpha", alpha), ("alpha_fail", alpha_fail)):
-        open_unit(name, level)
+    for argument, level in (("margin", margin), ("alpha", alpha), ("alpha_fail", alpha_fail)):
+        open_unit(argument, level)
     bound = gross_margin if gross_margin is not None else (margin if rules.flip_bound else 1.0)
     pairs = DiscordantPairs(b, c, total)
     interval = pairs.interval(1 - 2 * alpha)
@@ -138,7 +145,7 @@ def gate(
     p_loss = mcnemar_test(b, c, alternative="loss").p_value
     p_change = change_p_value(b, c, total, bound, chosen)
     result = GateResult(
-        state=Outcome.INCONCLUSIVE,
+        state=State.INCONCLUSIVE,
         p_equivalence=_claim(b, c, total, 0, margin, chosen, rules.method),
         p_worst_case=_claim(b, c, total, gone, margin, chosen, rules.method),
         p_loss=p_loss,
@@ -161,6 +168,7 @@ def gate(
         mode=chosen,
         profile=rules.name,
         cohen_h=cohen_h,
+        name=name,
     )
     return decide(result, rules)
 
@@ -173,68 +181,61 @@ def decide(evidence: GateResult, profile: Profile) -> GateResult:
         # the flag is not a claim about the family, so it goes by the stratum's own p-value
         drift = evidence.p_loss <= evidence.alpha_fail
         text = f"difference within ±{evidence.margin:g} (p = {evidence.p_equivalence:.3g})"
-        reasons = [Reason(Code.EQUIVALENT, text)]
+        because = [(Code.EQUIVALENT, text)]
         if drift:
-            text = f"{b} losses against {c} gains (p = {evidence.p_loss:.3g}): real, but small"
-            reasons.append(Reason(Code.DRIFT, text))
-        return replace(
-            evidence, state=Outcome.PASS, drift=drift, n_needed=None, reasons=tuple(reasons)
-        )
+            text = f"{b} regressions against {c} improvements (p = {evidence.p_loss:.3g}): small"
+            because.append((Code.DRIFT, text))
+        return _decided(evidence, State.PASS, because, drift=drift)
     if n > 0 and evidence.p_loss_family <= evidence.alpha_fail:
-        text = f"{b} losses against {c} gains in {n} pairs (p = {evidence.p_loss_family:.3g})"
-        return replace(
-            evidence,
-            state=Outcome.FAIL,
-            drift=False,
-            n_needed=None,
-            reasons=(Reason(Code.LOSS_SHOWN, text), *obstacles),
+        text = (
+            f"{b} regressions against {c} improvements in {n} pairs "
+            f"(p = {evidence.p_loss_family:.3g})"
         )
+        return _decided(evidence, State.FAIL, [(Code.LOSS_SHOWN, text), *obstacles])
     if n > 0 and evidence.p_change_family <= evidence.alpha_fail:
         text = (
-            f"{b} losses and {c} gains in {n} pairs: more than ±{evidence.margin:g} is shown "
-            f"(p = {evidence.p_change_family:.3g})"
+            f"{b} regressions and {c} improvements in {n} pairs: more than ±{evidence.margin:g} is "
+            f"shown (p = {evidence.p_change_family:.3g})"
         )
-        return replace(
-            evidence,
-            state=Outcome.FAIL,
-            drift=False,
-            n_needed=None,
-            reasons=(Reason(Code.CHANGE_SHOWN, text), *obstacles),
-        )
-    return replace(
-        evidence,
-        state=Outcome.INCONCLUSIVE,
-        drift=False,
-        n_needed=_needed(evidence),
-        reasons=tuple(obstacles),
+        return _decided(evidence, State.FAIL, [(Code.CHANGE_SHOWN, text), *obstacles])
+    return replace(_decided(evidence, State.INCONCLUSIVE, obstacles), n_needed=_needed(evidence))
+
+
+def _decided(
+    evidence: GateResult, state: State, because: list[tuple[Code, str]], *, drift: bool = False
+) -> GateResult:
+    reasons = tuple(
+        Reason(code=code, state=state, text=text, task=evidence.name or None)
+        for code, text in because
     )
+    return replace(evidence, state=state, drift=drift, n_needed=None, reasons=reasons)
 
 
-def _obstacles(evidence: GateResult, profile: Profile) -> list[Reason]:
+def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]:
     """What stands between the evidence and PASS; empty when nothing does."""
     n, alpha = evidence.pairs.n, evidence.alpha
     if n == 0:
         if evidence.missing:
-            return [Reason(Code.ARM_MISSING, f"all {evidence.missing} pairs lack an arm")]
-        return [Reason(Code.NO_PAIRS, "there are no pairs")]
-    found = []
+            return [(Code.ARM_MISSING, f"all {evidence.missing} pairs lack an answer")]
+        return [(Code.NO_PAIRS, "there are no pairs")]
+    obstacles = []
     # comparisons are written so that NaN counts as an obstacle
     if not evidence.p_equivalence <= alpha:
         text = f"p = {evidence.p_equivalence:.3g} > {alpha:g} for ±{evidence.margin:g}"
-        found.append(Reason(Code.NOT_SHOWN, text))
+        obstacles.append((Code.NOT_SHOWN, text))
     elif profile.missing_worst_case and not evidence.p_worst_case <= alpha:
         text = f"with {evidence.missing} missing pairs at worst p = {evidence.p_worst_case:.3g}"
-        found.append(Reason(Code.MISSING_PAIRS, text))
+        obstacles.append((Code.MISSING_PAIRS, text))
     if not evidence.flip_upper <= evidence.gross_margin:
         text = (
-            f"{evidence.pairs.loss} losses: upper bound {evidence.flip_upper:.4f} > "
+            f"{evidence.pairs.loss} regressions: upper bound {evidence.flip_upper:.4f} > "
             f"{evidence.gross_margin:g}"
         )
-        found.append(Reason(Code.FLIP_BOUND, text))
+        obstacles.append((Code.FLIP_BOUND, text))
     if profile.effect_cutoff is not None and not abs(evidence.cohen_h) < profile.effect_cutoff:
         text = f"|h| = {abs(evidence.cohen_h):.3f}, cutoff {profile.effect_cutoff:g}"
-        found.append(Reason(Code.EFFECT_SIZE, text))
-    return found
+        obstacles.append((Code.EFFECT_SIZE, text))
+    return obstacles
 
 
 def change_p_value(loss: int, gain: int, n: int, gross_margin: float, mode: str) -> float:

@@ -1,18 +1,9 @@
-"""The vocabulary of decisions: states, reasons, and the two named profiles."""
+"""The vocabulary of decisions: codes of reasons, and the two named profiles."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-
-
-class Outcome(StrEnum):
-    """What a stratum or a screen can end as; INVALID belongs to screens only."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    INVALID = "INVALID"
 
 
 class Code(StrEnum):
@@ -44,20 +35,8 @@ class Code(StrEnum):
     STRATUM_OPEN = "stratum-open"
     ALL_PASSED = "all-strata-passed"
 
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One reason of a decision.
-
-    Attributes:
-        code: Which reason.
-        text: One sentence with the numbers in it.
-        stratum: Name of the stratum it is about; empty for the screen as a whole.
-    """
-
-    code: Code
-    text: str
-    stratum: str = ""
+    # a code equals its text, so it must hash as its text
+    __hash__ = str.__hash__
 
 
 @dataclass(frozen=True, slots=True)

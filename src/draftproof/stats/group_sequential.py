@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from draftproof.records import State
 from draftproof.stats.checks import FloatArray, IntArray, one_of, open_unit
 from draftproof.stats.decisions import critical_value
-from draftproof.stats.evidence import Outcome
 from draftproof.stats.exact import TIE
 from draftproof.stats.mcnemar import loss_p_values
 from draftproof.stats.score import score_statistic
@@ -61,10 +61,10 @@ class GroupSequentialPlan:
     critical: tuple[float, ...]
     margin: float
 
-    def state(self, look: int, loss: int, gain: int) -> Outcome:
+    def state(self, look: int, loss: int, gain: int) -> State:
         """State at look number `look` (from 0) with the counts so far."""
         code = int(self.states(look, np.array([loss]), np.array([gain]))[0])
-        return {1: Outcome.PASS, -1: Outcome.FAIL, 0: Outcome.INCONCLUSIVE}[code]
+        return {1: State.PASS, -1: State.FAIL, 0: State.INCONCLUSIVE}[code]
 
     def states(self, look: int, loss: IntArray, gain: IntArray) -> IntArray:
         """Vectorised `state`: 1 PASS, -1 FAIL, 0 go on."""
@@ -93,7 +93,7 @@ def plan_looks(
     Examples:
         >>> design = plan_looks([150, 300])
         >>> design.state(0, 0, 0), design.state(0, 1, 0)
-        (<Outcome.PASS: 'PASS'>, <Outcome.INCONCLUSIVE: 'INCONCLUSIVE'>)
+        (<State.PASS: 'PASS'>, <State.INCONCLUSIVE: 'INCONCLUSIVE'>)
     """
     sizes = np.asarray(looks, dtype=np.int64)
     if sizes.size == 0 or sizes[0] < 1 or np.any(np.diff(sizes) <= 0):
@@ -163,7 +163,7 @@ def simulate_monitor(
 ) -> StoppingSummary:
     """Simulate the anytime-valid monitor, looking after every pair up to `n_max`."""
     state, used = np.zeros(draws, dtype=np.int64), np.zeros(draws, dtype=np.int64)
-    code = {Outcome.PASS: 1, Outcome.FAIL: -1, Outcome.INCONCLUSIVE: 0}
+    code = {State.PASS: 1, State.FAIL: -1, State.INCONCLUSIVE: 0}
     for run in range(draws):
         u = rng.random(n_max)
         d = np.where(u < p10, 1, np.where(u < p10 + p01, -1, 0))

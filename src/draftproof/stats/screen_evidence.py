@@ -48,15 +48,16 @@ class ByteEvidence:
 
 
 @dataclass(frozen=True, slots=True)
-class StratumEvidence:
-    """Counts of one primary stratum.
+class Stratum:
+    """Counts of one primary stratum: one task of a screen.
 
     Attributes:
         name: Name, unique in the screen.
         loss: Pairs good in the baseline only.
         gain: Pairs good in the candidate only.
         n: Complete pairs.
-        missing: Pairs of which one arm is missing.
+        missing: Pairs of which one arm is missing or unread.
+        clusters: Clusters whose independent evidence the counts are; None without clusters.
         cohen_h: Paired effect size; NaN when not computed.
         cutoff: Calibrated |h| cutoff of this stratum; None takes the profile's.
         gross_margin: Bound on the upper limit of the loss rate; None takes the profile's.
@@ -68,6 +69,7 @@ class StratumEvidence:
     gain: int
     n: int
     missing: int = 0
+    clusters: int | None = None
     cohen_h: float = math.nan
     cutoff: float | None = None
     gross_margin: float | None = None
@@ -81,9 +83,6 @@ class ForensicEvidence:
     ties: int = 0
     leaks: int = 0
     faults: int = 0
-    truncations: int = 0
-    templates: int = 0
-    unexplained: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import betainc, betaln, logsumexp, xlog1py
 
+from draftproof.records import State
 from draftproof.stats.checks import FloatArray, discordants, open_unit
-from draftproof.stats.evidence import Outcome
 from draftproof.stats.results import Interval
 
 _NODES = 200
@@ -97,7 +97,7 @@ class SequentialState:
         pairs: Pairs so far.
     """
 
-    state: Outcome
+    state: State
     e_loss_side: float
     e_gain_side: float
     e_loss: float
@@ -118,20 +118,20 @@ def sequential_state(
 
     Examples:
         >>> sequential_state(0, 0, 114).state, sequential_state(0, 0, 113).state
-        (<Outcome.PASS: 'PASS'>, <Outcome.INCONCLUSIVE: 'INCONCLUSIVE'>)
+        (<State.PASS: 'PASS'>, <State.INCONCLUSIVE: 'INCONCLUSIVE'>)
         >>> sequential_state(8, 0, 60).state
-        <Outcome.FAIL: 'FAIL'>
+        <State.FAIL: 'FAIL'>
     """
     b, c, total = discordants(loss, gain, n)
     against_loss = float(log_e_margin(b, c, total, margin))
     against_gain = float(log_e_margin(c, b, total, margin))
     lost = float(log_e_loss(b, c))
     shown = against_loss if mode == "noninferiority" else min(against_loss, against_gain)
-    state = Outcome.INCONCLUSIVE
+    state = State.INCONCLUSIVE
     if shown >= -math.log(open_unit("alpha", alpha)):
-        state = Outcome.PASS
+        state = State.PASS
     elif lost >= -math.log(open_unit("alpha_fail", alpha_fail)):
-        state = Outcome.FAIL
+        state = State.FAIL
     return SequentialState(
         state, math.exp(against_loss), math.exp(against_gain), math.exp(lost), total
     )
@@ -146,7 +146,7 @@ class StoppedRun:
         pairs: Pairs used.
     """
 
-    state: Outcome
+    state: State
     pairs: int
 
 
@@ -169,7 +169,7 @@ def monitor(
 
     Examples:
         >>> monitor([0] * 500)
-        StoppedRun(state=<Outcome.PASS: 'PASS'>, pairs=114)
+        StoppedRun(state=<State.PASS: 'PASS'>, pairs=114)
     """
     d = np.asarray(differences, dtype=np.int64)
     b, c = np.cumsum(d == 1), np.cumsum(d == -1)
@@ -184,9 +184,9 @@ def monitor(
         stop = np.flatnonzero(passed | failed)
         if stop.size:
             first = int(stop[0])
-            state = Outcome.PASS if passed[first] else Outcome.FAIL
+            state = State.PASS if passed[first] else State.FAIL
             return StoppedRun(state, start + first + 1)
-    return StoppedRun(Outcome.INCONCLUSIVE, int(d.size))
+    return StoppedRun(State.INCONCLUSIVE, int(d.size))
 
 
 def confidence_sequence(loss: int, gain: int, n: int, level: float = 0.90) -> Interval:

@@ -9,21 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from draftproof.records import Reason, State
 from draftproof.stats.decision import GateResult, decide, gate
-from draftproof.stats.evidence import Code, Outcome, Profile, Reason, resolve_profile
+from draftproof.stats.evidence import Code, Profile, resolve_profile
 from draftproof.stats.families import holm
 from draftproof.stats.flips import rung
-from draftproof.stats.screen_evidence import AssayEvidence, ForensicEvidence, StratumEvidence
-
-
-@dataclass(frozen=True, slots=True)
-class StratumResult:
-    """One stratum of a screen: its decision, and whether bytes alone settled it."""
-
-    name: str
-    state: Outcome
-    gate: GateResult
-    by_bytes: bool
+from draftproof.stats.screen_evidence import AssayEvidence, ForensicEvidence, Stratum
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +29,15 @@ class ScreenResult:
         profile: Name of the profile.
     """
 
-    state: Outcome
+    state: State
     reasons: tuple[Reason, ...]
-    strata: tuple[StratumResult, ...]
+    strata: tuple[GateResult, ...]
     lossless_rejected: bool
     profile: str
 
 
 def screen_verdict(
-    strata: Sequence[StratumEvidence],
+    strata: Sequence[Stratum],
     *,
     problems: Sequence[str] = (),
     forensics: ForensicEvidence | None = None,
@@ -74,40 +65,41 @@ def screen_verdict(
         profile: "exact", "tais", or a `Profile`.
 
     Examples:
-        >>> strata = [StratumEvidence("refusal", 0, 0, 120), StratumEvidence("bias", 0, 0, 303)]
+        >>> strata = [Stratum("refusal", 0, 0, 120), Stratum("bias", 0, 0, 303)]
         >>> screen_verdict(strata, assay=AssayEvidence(0.97)).state
-        <Outcome.PASS: 'PASS'>
+        <State.PASS: 'PASS'>
         >>> screen_verdict(strata).reasons[0].code
         <Code.ASSAY_ABSENT: 'assay-absent'>
         >>> screen_verdict(strata, problems=["no draft token was accepted"]).state
-        <Outcome.INVALID: 'INVALID'>
+        <State.INVALID: 'INVALID'>
     """
     rules = resolve_profile(profile)
     if problems:
-        reasons = tuple(Reason(Code.INVALID_EVIDENCE, text) for text in problems)
-        return ScreenResult(Outcome.INVALID, reasons, (), False, rules.name)
+        reasons = tuple(
+            Reason(code=Code.INVALID_EVIDENCE, state=State.INVALID, text=text) for text in problems
+        )
+        return ScreenResult(State.INVALID, reasons, (), False, rules.name)
     if len({stratum.name for stratum in strata}) != len(strata):
         raise ValueError("strata must have different names")
-    gates = _family(strata, rules, margin, alpha, alpha_fail, mode)
-    decided = tuple(
+    gates = tuple(
         _with_bytes(stratum, result, rules, lossless_claimed)
-        for stratum, result in zip(strata, gates, strict=True)
+        for stratum, result in zip(
+            strata, _family(strata, rules, margin, alpha, alpha_fail, mode), strict=True
+        )
     )
-    forensic = _forensic_reasons(forensics or ForensicEvidence())
-    beyond = [s.name for s in strata if s.bytes is not None and s.bytes.beyond_noise(alpha)]
-    byte_reasons = [
-        Reason(Code.BYTES_BEYOND_NOISE, "diverges more often than the baseline's own repeat", name)
-        for name in beyond
+    forensic = _forensic_evidence(forensics or ForensicEvidence())
+    beyond: list[_Because] = [
+        (Code.BYTES_BEYOND_NOISE, "diverges more often than the baseline's own repeat", s.name)
+        for s in strata
+        if s.bytes is not None and s.bytes.beyond_noise(alpha)
     ]
+    state, because = _combine(strata, gates, rules, assay, forensic, beyond, lossless_claimed)
     denied = lossless_claimed and bool(forensic or beyond)
-    state, reasons_ = _combine(
-        strata, decided, rules, assay, forensic, byte_reasons, lossless_claimed=lossless_claimed
-    )
-    return ScreenResult(state, tuple(reasons_), decided, denied, rules.name)
+    return ScreenResult(state, because, gates, denied, rules.name)
 
 
 def _family(
-    strata: Sequence[StratumEvidence],
+    strata: Sequence[Stratum],
     rules: Profile,
     margin: float,
     alpha: float,
@@ -121,7 +113,7 @@ def _family(
         gate(
             s.loss, s.gain, s.n,
             missing=s.missing, margin=margin, alpha=alpha, alpha_fail=alpha_fail,
-            gross_margin=s.gross_margin, mode=mode, profile=own, cohen_h=s.cohen_h,
+            gross_margin=s.gross_margin, mode=mode, profile=own, cohen_h=s.cohen_h, name=s.name,
         )
         for s, own in zip(strata, profiles, strict=True)
     ]  # fmt: skip
@@ -134,8 +126,8 @@ def _family(
 
 
 def _with_bytes(
-    stratum: StratumEvidence, result: GateResult, rules: Profile, lossless_claimed: bool
-) -> StratumResult:
+    stratum: Stratum, result: GateResult, rules: Profile, lossless_claimed: bool
+) -> GateResult:
     evidence = stratum.bytes
     enough = rung(0, result.margin, result.alpha)
     if (
@@ -148,81 +140,91 @@ def _with_bytes(
     ):
         # equal bytes have equal labels under every scorer, so no scorer can add anything
         text = f"0 of {evidence.total} prompts diverge, bound {evidence.upper(result.alpha):.4f}"
-        settled = replace(
-            result, state=Outcome.PASS, n_needed=None, drift=False,
-            reasons=(Reason(Code.BYTES_IDENTICAL, text),),
-        )  # fmt: skip
-        return StratumResult(stratum.name, Outcome.PASS, settled, True)
-    return StratumResult(stratum.name, result.state, result, False)
+        reason = Reason(
+            code=Code.BYTES_IDENTICAL, state=State.PASS, text=text, task=result.name or None
+        )
+        return replace(
+            result, state=State.PASS, n_needed=None, drift=False, reasons=(reason,), by_bytes=True
+        )
+    return result
 
 
-def _forensic_reasons(forensics: ForensicEvidence) -> list[Reason]:
-    found = []
+_Because = tuple[Code, str, str | None]
+"""A reason before its state is known: code, text and stratum, None for the whole screen."""
+
+
+def _forensic_evidence(forensics: ForensicEvidence) -> list[_Because]:
+    because: list[_Because] = []
     if forensics.leaks:
-        text = f"{forensics.leaks} divergences follow the draft against the target"
-        found.append(Reason(Code.FORENSIC_LEAK, text))
+        text = f"{forensics.leaks} divergences accept the draft's token against the target's choice"
+        because.append((Code.FORENSIC_LEAK, text, None))
     if forensics.faults:
-        text = f"{forensics.faults} divergences follow neither target nor draft"
-        found.append(Reason(Code.FORENSIC_FAULT, text))
-    return found
+        text = f"{forensics.faults} divergences emit a token that neither model would choose"
+        because.append((Code.FORENSIC_FAULT, text, None))
+    return because
 
 
 def _combine(
-    strata: Sequence[StratumEvidence],
-    decided: Sequence[StratumResult],
+    strata: Sequence[Stratum],
+    gates: Sequence[GateResult],
     rules: Profile,
     assay: AssayEvidence | None,
-    forensic: list[Reason],
-    byte_reasons: list[Reason],
-    *,
+    forensic: list[_Because],
+    beyond: list[_Because],
     lossless_claimed: bool,
-) -> tuple[Outcome, list[Reason]]:
-    own = [
-        replace(reason, stratum=result.name) for result in decided for reason in result.gate.reasons
-    ]
-    context = [*own, *forensic, *byte_reasons]
+) -> tuple[State, tuple[Reason, ...]]:
+    by_stratum = [reason for result in gates for reason in result.reasons]
+
+    def decided(state: State, *because: _Because) -> tuple[State, tuple[Reason, ...]]:
+        return state, (
+            *_reasons(state, because), *by_stratum, *_reasons(state, [*forensic, *beyond])
+        )  # fmt: skip
+
     if forensic and rules.forensics_decide and lossless_claimed:
-        return Outcome.FAIL, [*forensic, *byte_reasons, *own]
+        return State.FAIL, (*_reasons(State.FAIL, [*forensic, *beyond]), *by_stratum)
     if assay is not None and assay.noise_failed:
-        text = "the baseline failed against its own repeat: the pipeline cannot tell noise"
-        return Outcome.INCONCLUSIVE, [Reason(Code.ASSAY_NOISY, text), *context]
-    failed = [r.name for r in decided if r.state is Outcome.FAIL]
+        text = "the baseline failed against its own repeat: a difference cannot be told from noise"
+        return decided(State.INCONCLUSIVE, (Code.ASSAY_NOISY, text, None))
+    failed = [result.name for result in gates if result.state is State.FAIL]
     if failed:
         text = f"a loss or a change beyond the margin was shown in {', '.join(failed)}"
-        return Outcome.FAIL, [Reason(Code.STRATUM_FAILED, text), *context]
-    unmet = _unmet(strata, decided, rules, assay, byte_reasons)
+        return decided(State.FAIL, (Code.STRATUM_FAILED, text, None))
+    unmet = _unmet(strata, gates, rules, assay, beyond)
     if unmet:
-        return Outcome.INCONCLUSIVE, [*unmet, *context]
-    text = f"all {len(decided)} strata pass, each at its full level"
-    return Outcome.PASS, [Reason(Code.ALL_PASSED, text), *context]
+        return decided(State.INCONCLUSIVE, *unmet)
+    text = f"all {len(gates)} gated tasks pass, each at its full level"
+    return decided(State.PASS, (Code.ALL_PASSED, text, None))
+
+
+def _reasons(state: State, because: Sequence[_Because]) -> list[Reason]:
+    return [Reason(code=c, state=state, text=text, task=task) for c, text, task in because]
 
 
 def _unmet(
-    strata: Sequence[StratumEvidence],
-    decided: Sequence[StratumResult],
+    strata: Sequence[Stratum],
+    gates: Sequence[GateResult],
     rules: Profile,
     assay: AssayEvidence | None,
-    byte_reasons: list[Reason],
-) -> list[Reason]:
+    beyond: list[_Because],
+) -> list[_Because]:
     """What PASS asks for and the evidence does not give."""
-    if not decided:
-        return [Reason(Code.NO_STRATA, "there is no stratum")]
-    open_ = [r.name for r in decided if r.state is not Outcome.PASS]
+    if not gates:
+        return [(Code.NO_STRATA, "there is no gated task", None)]
+    open_ = [result.name for result in gates if result.state is not State.PASS]
     if open_:
-        return [Reason(Code.STRATUM_OPEN, f"not settled: {', '.join(open_)}")]
-    unmet = []
+        return [(Code.STRATUM_OPEN, f"not decided: {', '.join(open_)}", None)]
+    unmet: list[_Because] = []
     if rules.needs_byte_evidence:
         bare = [s.name for s in strata if s.bytes is None or s.bytes.total == 0]
         if bare:
-            text = f"no byte comparison in {', '.join(bare)}"
-            unmet.append(Reason(Code.BYTES_UNPROVEN, text))
-        unmet.extend(byte_reasons)
+            unmet.append((Code.BYTES_UNPROVEN, f"no byte comparison in {', '.join(bare)}", None))
+        unmet.extend(beyond)
     # identical bytes need no scorer, hence no proof that a scorer would have noticed
-    if rules.needs_assay and not all(result.by_bytes for result in decided):
+    if rules.needs_assay and not all(result.by_bytes for result in gates):
         if assay is None:
-            text = "no control shows that this plan would have seen a leak"
-            unmet.append(Reason(Code.ASSAY_ABSENT, text))
+            text = "without a positive control the assay sensitivity is unknown"
+            unmet.append((Code.ASSAY_ABSENT, text, None))
         elif not assay.detection >= assay.required:
-            text = f"a known leak would FAIL with {assay.detection:.2f} < {assay.required:g}"
-            unmet.append(Reason(Code.ASSAY_INSENSITIVE, text))
+            text = f"a known leak would FAIL with power {assay.detection:.2f} < {assay.required:g}"
+            unmet.append((Code.ASSAY_INSENSITIVE, text, None))
     return unmet

@@ -16,12 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from draftproof.records import Cause, KnownCause
+from draftproof.records import Cause, KnownCause, Pair
+from draftproof.rescoring.rescorer import Replayer
+from draftproof.screen.forensics import Explanation
 
 _LEAST_SHARE = 0.75
 """Share of the divergences that a named fault has to predict."""
 _CERTAIN = 0.9
 _MANY = 3
+_PROBED = 24
+"""Divergences that are replayed: an arm has one implementation, a few show its fault."""
+_BEYOND = 4
+"""Tokens after the divergence that a replay has to reproduce as well."""
+_WRONG = frozenset({Cause.LEAK, Cause.FAULT, Cause.TRUNCATION})
 _NO_EVIDENCE = frozenset({Cause.TIE, Cause.TEMPLATE, Cause.TOKENISATION, Cause.UNEXPLAINED})
 
 
@@ -69,18 +76,21 @@ def _no_mark(trace: Trace) -> bool:
 
 _FAULTS: dict[str, tuple[str, Callable[[Trace], bool]]] = {
     "stop_across_block": (
-        "an end that lies inside a block of accepted tokens is passed over",
+        "a stop inside a block of accepted tokens is ignored",
         lambda t: t.stop_inside,
     ),
     "processor_off_by_one": (
         "a logits processor sees the text of another row of the block",
         _no_mark,
     ),
-    "missing_draft": ("a corrected token swallows the last accepted draft before it", _skipped),
-    "missing_bonus": ("the token after a fully accepted chain is never read", _no_mark),
+    "missing_draft": ("a correction drops the last accepted token before it", _skipped),
+    "missing_bonus": (
+        "the bonus token after a fully accepted chain is never read by the target",
+        _no_mark,
+    ),
     "stale_kv": ("keys and values of rejected tokens are still attended to", _no_mark),
     "wrong_position": ("drafted tokens are verified at a wrong position", _no_mark),
-    "lenient_accept": ("drafted tokens are kept against the target's choice", _drafted),
+    "lenient_accept": ("drafted tokens are accepted against the target's choice", _drafted),
 }
 """Most specific first: the first of equally good explanations is given."""
 
@@ -138,8 +148,87 @@ def name_law_break(*, greedy_clean: bool, law_p: float, alpha: float) -> KnownCa
         return None
     return KnownCause(
         name="reused_coin",
-        text="greedy answers are the target's while drawn tokens break its law: coins are reused",
+        text=(
+            "greedy answers are right but sampled tokens break the target's law: a random number "
+            "is used twice"
+        ),
         explained=1,
         of=1,
         confidence="medium",
     )
+
+
+def known_cause(
+    explanations: Sequence[Explanation], pairs: Sequence[Pair], replayer: Replayer | None = None
+) -> KnownCause | None:
+    """Return the implementation fault behind an arm's divergences, None where none is known.
+
+    Args:
+        explanations: Explained divergences.
+        pairs: Complete pairs; divergences of other prompts are left out.
+        replayer: Answers with known faults planted, where the models are at hand.
+    """
+    by_id = {p.prompt.id: p for p in pairs}
+    wrong = [
+        e for e in explanations if e.divergence.cause in _WRONG and e.divergence.id in by_id
+    ][:_PROBED]  # fmt: skip
+    if not wrong:
+        return None
+    chosen = [by_id[e.divergence.id] for e in wrong]
+    replays = _replays(wrong, chosen, replayer)
+    return name_cause([_trace(e, p, r) for e, p, r in zip(wrong, chosen, replays, strict=True)])
+
+
+_Replays = tuple[frozenset[str], frozenset[str]]
+
+
+def _replays(
+    wrong: Sequence[Explanation], pairs: Sequence[Pair], replayer: Replayer | None
+) -> list[_Replays]:
+    """Return for each divergence the faults that reproduce it, and those that were tried."""
+    ends = [
+        (f.divergence.token_index or 0) + 1 + _BEYOND
+        if p.candidate.token_ids is not None and f.divergence.token_index is not None
+        else 0
+        for f, p in zip(wrong, pairs, strict=True)
+    ]
+    asked = [i for i, end in enumerate(ends) if end]
+    replays: list[_Replays] = [(frozenset(), frozenset())] * len(wrong)
+    if replayer is None or not asked:
+        return replays
+    answers = replayer([pairs[i].prompt for i in asked], max(ends[i] for i in asked))
+    for place, i in enumerate(asked):
+        ids = (pairs[i].candidate.token_ids or ())[: ends[i]]
+        same = frozenset(n for n, texts in answers.items() if texts[place][: len(ids)] == ids)
+        replays[i] = (same, frozenset(answers))
+    return replays
+
+
+def _trace(explanation: Explanation, pair: Pair, replays: _Replays) -> Trace:
+    place, opinion = explanation.first, explanation.opinion
+    before = pair.baseline.token_ids
+    following = None
+    if place is not None and not place.respelled and before is not None:
+        following = next(iter(before[place.index + 1 : place.index + 2]), None)
+    return Trace(
+        cause=explanation.divergence.cause,
+        kept=place.kept if place else None,
+        rejected=place.rejected if place else None,
+        draft_token=opinion.draft_token if opinion else None,
+        provenance=explanation.divergence.provenance,
+        following=following,
+        reproduced=replays[0],
+        probed=replays[1],
+        stop_inside=_stop_inside(pair),
+    )
+
+
+def _stop_inside(pair: Pair) -> bool:
+    """Whether the baseline was ended by a stop and the candidate says the same and goes on."""
+    before, after = pair.baseline, pair.candidate
+    if before.finish_reason != "stop":
+        return False
+    if before.token_ids is not None and after.token_ids is not None:
+        one, other = before.token_ids, after.token_ids
+        return len(other) > len(one) and other[: len(one)] == one
+    return len(after.text) > len(before.text) and after.text.startswith(before.text)
