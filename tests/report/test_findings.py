@@ -14,7 +14,7 @@ from draftproof.records import (
     Excess,
     KnownCause,
     NoiseFloor,
-    PromiseLevel,
+    PromiseEvidence,
     Relation,
     Repeat,
     Role,
@@ -47,7 +47,7 @@ def told(verdict: Verdict) -> Verdict:
         first,
         divergences=(divergence, *first.divergences[1:]),
         floor=NoiseFloor(repeats=(repeat,), divergence=excess, flips=None, text="floor " + HOSTILE),
-        promise=PromiseLevel(
+        promise=PromiseEvidence(
             declared="L2", shown="L3", text="equal on all", untested=(HOSTILE, "T>0")
         ),
         sensitivity=Sensitivity(

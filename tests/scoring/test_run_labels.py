@@ -67,7 +67,7 @@ def test_scoring_again(run, tmp_path):
         (["--judge", "nope", "--endpoint", "http://x"], "no judge is called"),
         (["--judge", "llama-guard"], "--endpoint"),
         (["--judge", "llama-guard", "--scorer", "refusal"], "not both"),
-        (["--rubric", "no.yaml", "--model", "m"], "not readable"),
+        (["--rubric", "no.yaml", "--model", "m"], "cannot be read"),
     ],
 )
 def test_what_cannot_be_scored_is_told(run, arguments, message):

@@ -19,7 +19,7 @@ from draftproof.stats.agreement import (
     kappa_from_rates,
 )
 from draftproof.stats.dose import cochran_armitage, conditional_slope, marginal_slope
-from draftproof.stats.fingerprints import Fingerprint, Join, chance_consistent, suspicions
+from draftproof.stats.fingerprints import FaultFingerprint, Join, chance_consistent, suspicions
 from draftproof.stats.identity import IdentityRate, hazard_interval, prompts_needed
 from draftproof.stats.pooling import (
     exact_odds_ratio_interval,
@@ -264,14 +264,14 @@ def test_fingerprints():
     rng = np.random.default_rng(2)
     noisy = [x if rng.random() < 0.9 else "no" for x in labels]
     assert kinds(labels, noisy) == set()
-    assert Fingerprint.ALWAYS_EQUAL in kinds(labels, labels)
+    assert FaultFingerprint.ALWAYS_EQUAL in kinds(labels, labels)
     flipped = ["no" if x == "yes" else "yes" for x in labels]
-    assert {Fingerprint.NEVER_EQUAL, Fingerprint.RELABELLED} <= kinds(labels, flipped)
-    assert Fingerprint.DISJOINT_LABELS in kinds(labels, [x.upper() for x in labels])
-    assert Fingerprint.SPELLING in kinds(labels, [x.upper() for x in labels])
-    assert Fingerprint.CONSTANT_SCORER in kinds(labels, ["no"] * 80)
-    assert Fingerprint.NOTHING_JOINED in kinds([], [])
-    assert Fingerprint.PARTIAL_JOIN in kinds(labels, noisy, Join(100, 80, 20))
+    assert {FaultFingerprint.NEVER_EQUAL, FaultFingerprint.RELABELLED} <= kinds(labels, flipped)
+    assert FaultFingerprint.DISJOINT_LABELS in kinds(labels, [x.upper() for x in labels])
+    assert FaultFingerprint.SPELLING in kinds(labels, [x.upper() for x in labels])
+    assert FaultFingerprint.CONSTANT_SCORER in kinds(labels, ["no"] * 80)
+    assert FaultFingerprint.NOTHING_JOINED in kinds([], [])
+    assert FaultFingerprint.PARTIAL_JOIN in kinds(labels, noisy, Join(100, 80, 20))
     assert kinds(labels, noisy, Join(80, 80)) == set()
     assert Join(0, 0).share == 0.0
     assert not chance_consistent(0.0, 0.5, 0.0)

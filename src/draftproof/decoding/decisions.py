@@ -14,7 +14,7 @@ from draftproof.decoding.sampling import draw, probabilities
 from draftproof.decoding.settings import Settings
 
 
-class Decision(NamedTuple):
+class RoundDecision(NamedTuple):
     """A round's decision, still on the device; D is the depth of the proposal.
 
     Attributes:
@@ -82,7 +82,7 @@ def decide(
     temperature: float,
     busy: Sequence[bool],
     state: Any,
-) -> Decision:
+) -> RoundDecision:
     """Let the rule decide about every row.
 
     A chain rule sees chains of one length; where rows propose different lengths it is asked once
@@ -120,7 +120,7 @@ def decide(
             )
             accepted[rows], token[rows] = kept.accepted, kept.token
         verified = Verification(accepted, token)
-    return Decision(
+    return RoundDecision(
         proposal.tokens, verified.accepted, verified.token,
         modes=verified.modes, matches=verified.matches, state=verified.state,
     )  # fmt: skip
@@ -159,7 +159,7 @@ def _decide_trees(
     uniforms: torch.Tensor,
     temperature: float,
     state: Any,
-) -> Decision:
+) -> RoundDecision:
     tree = proposal.tree
     if tree is None or not isinstance(rule, TreeRule):
         raise ValueError(f"the rule {rule.name!r} judges chains; this drafter proposes trees")
@@ -172,7 +172,7 @@ def _decide_trees(
     path = torch.cat([torch.zeros_like(nodes[:, :1]), nodes], dim=1)
     last = path.gather(1, verified.accepted[:, None])
     leaf = ~(tree.parents.expand(nodes.shape[0], -1)[:, 1:] == last).any(dim=1)
-    return Decision(tokens, verified.accepted, verified.token, nodes, leaf.long(), state=state)
+    return RoundDecision(tokens, verified.accepted, verified.token, nodes, leaf.long(), state=state)
 
 
 def all_finite(rows: torch.Tensor) -> torch.Tensor:
@@ -181,7 +181,7 @@ def all_finite(rows: torch.Tensor) -> torch.Tensor:
 
 
 def faults(
-    finite: torch.Tensor, possible: torch.Tensor | None, decision: Decision | None = None
+    finite: torch.Tensor, possible: torch.Tensor | None, decision: RoundDecision | None = None
 ) -> torch.Tensor:
     """Return ``[B] int64``: 0 fine, 1 rows are not finite, 2 no token may follow.
 
@@ -201,7 +201,7 @@ def faults(
     return torch.where(finite, torch.where(possible, 0, 2), 1)
 
 
-def move_path(cache: RowCache, lengths: torch.Tensor, decision: Decision) -> None:
+def move_path(cache: RowCache, lengths: torch.Tensor, decision: RoundDecision) -> None:
     """Move the keys and values of a tree's accepted path to the slots behind the root."""
     nodes = decision.path()[:, 1:]
     depth = torch.arange(1, nodes.shape[1] + 1, device=lengths.device)
@@ -213,7 +213,7 @@ def move_path(cache: RowCache, lengths: torch.Tensor, decision: Decision) -> Non
 
 def to_host(
     proposal: Proposal,
-    decision: Decision,
+    decision: RoundDecision,
     logits: torch.Tensor,
     fault: torch.Tensor,
     settings: Settings,
@@ -278,7 +278,9 @@ def first_doubtful(logits: torch.Tensor, path: torch.Tensor, bound: float) -> to
     return torch.where(narrow, steps, narrow.shape[1]).amin(dim=1)
 
 
-def logprobs(logits: torch.Tensor, decision: Decision, temperature: float) -> list[list[float]]:
+def logprobs(
+    logits: torch.Tensor, decision: RoundDecision, temperature: float
+) -> list[list[float]]:
     """Return the log-probability of every emitted token under its own row."""
     scores = torch.log_softmax(logits.double() / (temperature or 1.0), dim=-1)
     emitted = torch.cat([decision.tokens, decision.token[:, None]], dim=1)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from draftproof.decoding.decisions import (
-    Decision,
+    RoundDecision,
     RowDecision,
     all_finite,
     decide,
@@ -221,7 +221,7 @@ class Batch:
         return path_texts(answer, drafts, parents)
 
     def to_rows(
-        self, proposal: Proposal, decision: Decision, logits: torch.Tensor, fault: torch.Tensor
+        self, proposal: Proposal, decision: RoundDecision, logits: torch.Tensor, fault: torch.Tensor
     ) -> list[RowDecision]:
         """Bring the decision to the host, row by row."""
         return to_host(proposal, decision, logits, fault, self.settings)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from draftproof.decoding.decisions import Decision, RowDecision
+from draftproof.decoding.decisions import RoundDecision, RowDecision
 from draftproof.decoding.drafters.drafter import Proposal
 from draftproof.decoding.loop import Batch
 from draftproof.decoding.rows import Row
@@ -143,7 +143,7 @@ class MissingDraft(Batch):
     """A corrected token swallows the last accepted draft before it."""
 
     def to_rows(
-        self, proposal: Proposal, decision: Decision, logits: torch.Tensor, fault: torch.Tensor
+        self, proposal: Proposal, decision: RoundDecision, logits: torch.Tensor, fault: torch.Tensor
     ) -> list[RowDecision]:
         """See `Batch.to_rows`."""
         return [

@@ -56,7 +56,7 @@ def to_json(study: DefenceStudy) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmSummary:
+class StudyArmSummary:
     """The figures of one arm; shares are fractions, None where nothing was measured.
 
     Attributes:
@@ -78,14 +78,14 @@ class ArmSummary:
     degenerate: int
 
 
-def summary(study: DefenceStudy) -> dict[str, ArmSummary]:
+def summary(study: DefenceStudy) -> dict[str, StudyArmSummary]:
     """Return the figures of every arm by name."""
     return {arm.name: _summary(study, arm) for arm in study.arms}
 
 
-def _summary(study: DefenceStudy, arm: DefenceArm) -> ArmSummary:
+def _summary(study: DefenceStudy, arm: DefenceArm) -> StudyArmSummary:
     tasks = [cell.task for cell in study.of(arm.name, "attack")]
-    return ArmSummary(
+    return StudyArmSummary(
         attack_success_refusal={t: study.attack_success(arm.name, t) for t in tasks},
         attack_success_harm={t: study.attack_success(arm.name, t, harm=True) for t in tasks},
         utility=study.utility(arm.name),

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -176,7 +175,7 @@ def _plan(text: str, path: Path) -> list[Subject]:
 
 
 def _arm(
-    arm: dict[str, Any], lines: dict[str, int], where: str, start: int, folder: Path
+    arm: dict[str, object], lines: dict[str, int], where: str, start: int, folder: Path
 ) -> Subject:
     engine = arm.get("engine")
     stack = str(engine) if engine in {"transformers", "vllm"} else "draftproof"
@@ -205,11 +204,11 @@ def _arm(
 
 
 def _in_process(
-    arm: dict[str, Any], lines: dict[str, int], where: str, start: int
+    arm: dict[str, object], lines: dict[str, int], where: str, start: int
 ) -> Iterator[ConfigSetting]:
     """Yield what an arm of the vllm engine hands to vLLM, under vLLM's names."""
     drafter = str(arm.get("drafter") or "draft_model")
-    named: dict[str, dict[str, Any]] = {
+    named: dict[str, dict[str, object]] = {
         "drafter": {"method": METHODS.get(drafter, drafter)},
         "rule": {"rejection_sample_method": REJECTION.get(str(arm["rule"]), arm["rule"])}
         if "rule" in arm

@@ -70,7 +70,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromiseLevel:
+class PromiseEvidence:
     """How close this deployment keeps to plain decoding: L0, L1, L2 or L3."""
 
     declared: str | None

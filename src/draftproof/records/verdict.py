@@ -9,7 +9,7 @@ from draftproof.records.evidence import (
     Distribution,
     KnownCause,
     NoiseFloor,
-    PromiseLevel,
+    PromiseEvidence,
     Relation,
     Sensitivity,
     Stopping,
@@ -166,7 +166,7 @@ class Comparison:
     smallest_leak: str | None = None
     floor: NoiseFloor | None = None
     sensitivity: Sensitivity | None = None
-    promise: PromiseLevel | None = None
+    promise: PromiseEvidence | None = None
     known_cause: KnownCause | None = None
     distribution: Distribution | None = None
     stopping: Stopping | None = None

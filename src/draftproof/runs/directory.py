@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from filelock import FileLock, Timeout
 
@@ -71,7 +71,7 @@ class RunDirectory:
         """Return the file of an arm's answers."""
         return self._logs.setdefault(arm, AnswerLog(self.path / "answers" / f"{arm}.jsonl"))
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, object]:
         """Return the manifest, empty where none was written yet.
 
         Raises:
@@ -79,13 +79,13 @@ class RunDirectory:
         """
         return self._document("manifest.json")
 
-    def _document(self, name: str) -> dict[str, Any]:
+    def _document(self, name: str) -> dict[str, object]:
         path = self.path / name
         if not path.exists():
             return {}
         return read_json_object(path)
 
-    def calibration(self) -> dict[str, Any]:
+    def calibration(self) -> dict[str, object]:
         """Return what people's labels said about the scorers, empty where nobody was asked.
 
         Raises:

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -100,7 +99,7 @@ def regenerate(
     return Regenerated(seed, tuple(sorted(ids)), answers, skipped, arithmetic, tuple(findings))
 
 
-def _asked(run: Path, manifest: Mapping[str, Any]) -> tuple[Plan, Battery]:
+def _asked(run: Path, manifest: Mapping[str, object]) -> tuple[Plan, Battery]:
     if "plan" not in manifest:
         raise DraftproofError(
             f"{run}: holds recorded answers and no plan; whoever recorded them can ask again"
@@ -147,7 +146,7 @@ def _first_difference(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _other_models(
-    arm: str, recorded: Mapping[str, Any], now: Mapping[str, Any]
+    arm: str, recorded: Mapping[str, object], now: Mapping[str, object]
 ) -> Iterator[ReceiptFinding]:
     for part in ("target", "draft"):
         before, after = recorded.get(part), now.get(part)
@@ -157,7 +156,7 @@ def _other_models(
 
 
 def _changed(
-    before: Mapping[str, Any], after: Mapping[str, Any], names: Sequence[str]
+    before: Mapping[str, object], after: Mapping[str, object], names: Sequence[str]
 ) -> list[str]:
     return [
         f"{name} was {before[name]!s:.80}, is {after[name]!s:.80}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, Label, Prompt
@@ -28,10 +27,10 @@ class Scored:
     completion: Completion
     label: Label | None
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """Return what a table shows of it; the answer's words stay in the run."""
         label = self.label
-        row: dict[str, Any] = {
+        row: dict[str, object] = {
             "arm": self.arm,
             "id": self.prompt.id,
             "task": self.prompt.task,
@@ -93,7 +92,7 @@ def judge_arms(
     return rows, judged
 
 
-def summary(rows: Sequence[Scored]) -> list[dict[str, Any]]:
+def summary(rows: Sequence[Scored]) -> list[dict[str, object]]:
     """Return one row an arm and task: labels, unread answers, breakdowns, and BBQ's scores."""
     groups: dict[tuple[str, str], list[Scored]] = {}
     for row in rows:
@@ -101,10 +100,10 @@ def summary(rows: Sequence[Scored]) -> list[dict[str, Any]]:
     return [_summary(arm, task, group) for (arm, task), group in groups.items()]
 
 
-def _summary(arm: str, task: str, group: Sequence[Scored]) -> dict[str, Any]:
+def _summary(arm: str, task: str, group: Sequence[Scored]) -> dict[str, object]:
     labels = [r.label for r in group if r.label is not None]
     read = [label.good for label in labels if label.good is not None]
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "arm": arm,
         "task": task,
         "scorer": labels[0].scorer if labels else None,

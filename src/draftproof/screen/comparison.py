@@ -8,7 +8,7 @@ from draftproof.records import (
     Comparison,
     Counts,
     NoiseFloor,
-    PromiseLevel,
+    PromiseEvidence,
     Role,
     Sensitivity,
     State,
@@ -117,7 +117,7 @@ def _sensitivity(
     )
 
 
-def _level(evidence: ArmEvidence, counts: Counts, state: State) -> PromiseLevel:
+def _level(evidence: ArmEvidence, counts: Counts, state: State) -> PromiseEvidence:
     """Return how close the arm keeps to plain decoding, by the evidence of this run.
 
     L0 changes answers; L1 keeps the target's law while the random numbers differ; L2 is equal at
@@ -132,7 +132,9 @@ def _level(evidence: ArmEvidence, counts: Counts, state: State) -> PromiseLevel:
         level, text = _in_law(state)
     else:
         level, text = _greedy(counts)
-    return PromiseLevel(declared=arm.promise, shown=level, text=text, untested=tuple(arm.untested))
+    return PromiseEvidence(
+        declared=arm.promise, shown=level, text=text, untested=tuple(arm.untested)
+    )
 
 
 def _in_law(state: State) -> tuple[str | None, str]:

@@ -29,9 +29,9 @@ class Shape:
     token_text: Callable[[int], str] = str
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, text: str, tokens: Piece, end: Finished) -> dict[str, Any]:
+    def whole(self, text: str, tokens: Piece, end: Finished) -> Body:
         """Return a response that is not streamed; `tokens` is all of the answer."""
-        choice: dict[str, Any] = {"index": 0, "finish_reason": end.reason}
+        choice: Body = {"index": 0, "finish_reason": end.reason}
         choice |= {"message": {"role": "assistant", "content": text}} if self.chat else {}
         choice |= {} if self.chat else {"text": text}
         return {
@@ -42,27 +42,27 @@ class Shape:
             **self._metrics(end.speculation),
         }
 
-    def first(self) -> dict[str, Any]:
+    def first(self) -> Body:
         """Return the chunk that says whose turn it is."""
         return self._chunk({"delta": {"role": "assistant", "content": ""}}, None)
 
-    def piece(self, piece: Piece, reason: str | None = None) -> dict[str, Any]:
+    def piece(self, piece: Piece, reason: str | None = None) -> Body:
         """Return a chunk of the answer."""
         part = {"delta": {"content": piece.text}} if self.chat else {"text": piece.text}
         return self._chunk(part | self._tokens(piece), reason)
 
-    def last(self, end: Finished) -> dict[str, Any]:
+    def last(self, end: Finished) -> Body:
         """Return the chunk that ends the answer, with its counters."""
         return self.piece(end.piece, end.reason) | self._metrics(end.speculation)
 
-    def closing(self, end: Finished) -> dict[str, Any]:
+    def closing(self, end: Finished) -> Body:
         """Return the chunk with the usage, which has no choices."""
         kind = "chat.completion.chunk" if self.chat else "text_completion"
         return {**self._head(kind), "choices": [], "usage": self.usage(end)}
 
-    def usage(self, end: Finished) -> dict[str, Any]:
+    def usage(self, end: Finished) -> Body:
         """Return the token counts."""
-        used: dict[str, Any] = {
+        used: Body = {
             "prompt_tokens": len(self.prompt),
             "completion_tokens": end.tokens,
             "total_tokens": len(self.prompt) + end.tokens,
@@ -74,22 +74,22 @@ class Shape:
             }
         return used
 
-    def _head(self, kind: str) -> dict[str, Any]:
+    def _head(self, kind: str) -> Body:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
-    def _chunk(self, part: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
+    def _chunk(self, part: Mapping[str, object], reason: str | None) -> Body:
         kind = "chat.completion.chunk" if self.chat else "text_completion"
         choice = {"index": 0, "finish_reason": reason, "logprobs": None, **part}
         return {**self._head(kind), "choices": [choice]}
 
-    def _tokens(self, piece: Piece) -> dict[str, Any]:
-        part: dict[str, Any] = {"logprobs": self._logprobs(piece) if self.with_logprobs else None}
+    def _tokens(self, piece: Piece) -> Body:
+        part: Body = {"logprobs": self._logprobs(piece) if self.with_logprobs else None}
         if self.with_tokens:
             part |= {"token_ids": list(piece.token_ids), "provenance": piece.provenance}
             part |= {"modes": piece.modes} if piece.modes else {}
         return part
 
-    def _logprobs(self, piece: Piece) -> dict[str, Any]:
+    def _logprobs(self, piece: Piece) -> Body:
         """Return the tokens' log-probabilities in the form of the chat or the text protocol."""
         texts = [self.token_text(token) for token in piece.token_ids]
         values = [max(value, _LEAST) for value in piece.logprobs]
@@ -106,7 +106,7 @@ class Shape:
         ]
         return {"content": content, "refusal": None}
 
-    def _metrics(self, seen: Speculation | None) -> dict[str, Any]:
+    def _metrics(self, seen: Speculation | None) -> Body:
         """Return the counters under the names that vLLM gives them."""
         if seen is None:
             return {}
@@ -125,6 +125,10 @@ class Shape:
         }
 
 
-def event(document: Mapping[str, Any]) -> str:
+Body = dict[str, Any]
+"""A JSON object in the protocol's form."""
+
+
+def event(document: Mapping[str, object]) -> str:
     """Return one server-sent event."""
     return f"data: {json.dumps(document, ensure_ascii=True)}\n\n"

@@ -20,7 +20,7 @@ _MAX_BIASES = 1024
 class _Schema(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    document: Mapping[str, Any] = Field(alias="schema")
+    document: Mapping[str, object] = Field(alias="schema")
 
 
 class _Format(BaseModel):
@@ -29,7 +29,7 @@ class _Format(BaseModel):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: _Schema | None = None
 
-    def schema_of_answer(self) -> Mapping[str, Any] | None:
+    def schema_of_answer(self) -> Mapping[str, object] | None:
         """Return what the answer must be; None if it may be anything."""
         if self.type == "json_object":
             return {"type": "object"}
@@ -96,7 +96,7 @@ class Drawing(BaseModel):
         Raises:
             RequestError: The decoder does not take a value.
         """
-        more: dict[str, Any] = {
+        more: dict[str, object] = {
             "top_p": self.top_p,
             "top_k": max(self.top_k, 0),
             "repetition_penalty": self.repetition_penalty,

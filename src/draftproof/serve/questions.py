@@ -135,7 +135,7 @@ class TextQuestion(_Question):
         return one if isinstance(one, str | tuple) else ()
 
 
-def read_chat(body: Mapping[str, Any]) -> ChatQuestion:
+def read_chat(body: Mapping[str, object]) -> ChatQuestion:
     """Return a chat request.
 
     Raises:
@@ -147,7 +147,7 @@ def read_chat(body: Mapping[str, Any]) -> ChatQuestion:
         raise _explained(error) from error
 
 
-def read_text(body: Mapping[str, Any]) -> TextQuestion:
+def read_text(body: Mapping[str, object]) -> TextQuestion:
     """Return a completion request.
 
     Raises:
@@ -159,7 +159,7 @@ def read_text(body: Mapping[str, Any]) -> TextQuestion:
         raise _explained(error) from error
 
 
-def _served(body: Mapping[str, Any]) -> dict[str, Any]:
+def _served(body: Mapping[str, object]) -> dict[str, object]:
     """Return the fields that are served, after a look at those that must be neutral."""
     for field, values in _NEUTRAL.items():
         value = body.get(field)

@@ -15,7 +15,7 @@ from draftproof.stats.effects import cohen_h, paired_cohen_h
 from draftproof.stats.evidence import EXACT, TAIS, Code, Profile
 from draftproof.stats.exact import critical_z, exact_p_value
 from draftproof.stats.families import holm
-from draftproof.stats.fingerprints import Fingerprint, Join, Suspicion, suspicions
+from draftproof.stats.fingerprints import FaultFingerprint, Join, Suspicion, suspicions
 from draftproof.stats.flips import flip_upper, flips_tolerated, rung
 from draftproof.stats.group_sequential import GroupSequentialPlan, plan_looks
 from draftproof.stats.identity import IdentityRate, prompts_needed
@@ -62,7 +62,7 @@ __all__ = [
     "DetectionCurve",
     "DiscordantPairs",
     "EffectSize",
-    "Fingerprint",
+    "FaultFingerprint",
     "ForensicEvidence",
     "GateProbabilities",
     "GateResult",

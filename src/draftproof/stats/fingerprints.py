@@ -19,7 +19,7 @@ _SUSPICIOUS_FROM = 30
 _RELABEL_GAIN = 0.2
 
 
-class Fingerprint(StrEnum):
+class FaultFingerprint(StrEnum):
     """Kinds of suspicion."""
 
     NOTHING_JOINED = "nothing-joined"
@@ -36,7 +36,7 @@ class Fingerprint(StrEnum):
 class Suspicion:
     """One fingerprint that matched, with the numbers in a sentence."""
 
-    kind: Fingerprint
+    kind: FaultFingerprint
     text: str
 
 
@@ -89,20 +89,20 @@ def suspicions(
     """
     found = _join_suspicions(join)
     if not first:
-        return (*found, Suspicion(Fingerprint.NOTHING_JOINED, "no answer has both labels"))
+        return (*found, Suspicion(FaultFingerprint.NOTHING_JOINED, "no answer has both labels"))
     table = agreement(first, second)
     used_first, used_second = set(first), set(second)
     if not used_first & used_second:
         text = f"no label in common: {_names(used_first)} against {_names(used_second)}"
-        found.append(Suspicion(Fingerprint.DISJOINT_LABELS, text))
+        found.append(Suspicion(FaultFingerprint.DISJOINT_LABELS, text))
     folded = {_fold(x) for x in used_first} & {_fold(x) for x in used_second}
     if len(folded) > len(used_first & used_second):
         text = f"equal but for spelling: {', '.join(sorted(folded))}"
-        found.append(Suspicion(Fingerprint.SPELLING, text))
+        found.append(Suspicion(FaultFingerprint.SPELLING, text))
     for name, used in (("first", used_first), ("second", used_second)):
         if len(used) == 1 and len(used_first | used_second) > 1:
             text = f"the {name} scorer always says {next(iter(used))!r}"
-            found.append(Suspicion(Fingerprint.CONSTANT_SCORER, text))
+            found.append(Suspicion(FaultFingerprint.CONSTANT_SCORER, text))
     found.extend(_extreme(table))
     return tuple(found)
 
@@ -114,17 +114,17 @@ def _join_suspicions(join: Join | None) -> list[Suspicion]:
         f"{join.joined} of {join.expected} joined; {join.missing_first} without a first label, "
         f"{join.missing_second} without a second, {join.unparsed} unparsed"
     )
-    return [Suspicion(Fingerprint.PARTIAL_JOIN, text)]
+    return [Suspicion(FaultFingerprint.PARTIAL_JOIN, text)]
 
 
 def _extreme(table: Agreement) -> list[Suspicion]:
     found = []
     if table.n > _SUSPICIOUS_FROM and table.percent == 0:
         text = f"0 % of {table.n} equal"
-        found.append(Suspicion(Fingerprint.NEVER_EQUAL, text))
+        found.append(Suspicion(FaultFingerprint.NEVER_EQUAL, text))
     if table.n > _SUSPICIOUS_FROM and table.percent == 1:
         text = f"100 % of {table.n} equal"
-        found.append(Suspicion(Fingerprint.ALWAYS_EQUAL, text))
+        found.append(Suspicion(FaultFingerprint.ALWAYS_EQUAL, text))
     rows, columns = linear_sum_assignment(-table.table)
     best = float(table.table[rows, columns].sum()) / table.n
     # a better pairing of labels than the identity can be luck on a few answers only
@@ -135,7 +135,7 @@ def _extreme(table: Agreement) -> list[Suspicion]:
             if i != j and table.table[i, j] > 0
         )
         text = f"agreement rises from {table.percent:.2f} to {best:.2f} by reading {moved}"
-        found.append(Suspicion(Fingerprint.RELABELLED, text))
+        found.append(Suspicion(FaultFingerprint.RELABELLED, text))
     return found
 
 
