@@ -1,6 +1,7 @@
 """Run every entry of an oracle file through the public functions of `draftproof.stats`.
 
-What scipy has in one call (Welch's t, false discovery control) is taken from scipy.
+What scipy has in one call (Welch's t, false discovery control, Kaplan-Meier, log-rank,
+contingency tables) is taken from scipy.
 
 Usage: python tests/check_oracle.py FILE.json
 

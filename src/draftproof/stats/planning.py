@@ -42,7 +42,7 @@ def normal_pairs(
 
 
 def scorer_discordance(error: float) -> float:
-    """Discordance that a scorer's own error creates between two texts of equal meaning: 2e(1-e).
+    """Discordance that the errors of a scorer create between two texts of equal meaning: 2e(1-e).
 
     Examples:
         >>> round(scorer_discordance(0.05), 3)
@@ -104,9 +104,9 @@ def equivalence_power(
 
 def _power(n: int, p10: float, p01: float, margin: float, limit: float) -> float:
     b, c, weight = outcome_weights(n, p10, p01)
-    shown = score_statistic(b, c, n, margin) <= limit + TIE
-    shown &= score_statistic(c, b, n, margin) <= limit + TIE
-    return float(weight[shown].sum())
+    equivalent = score_statistic(b, c, n, margin) <= limit + TIE
+    equivalent &= score_statistic(c, b, n, margin) <= limit + TIE
+    return float(weight[equivalent].sum())
 
 
 @lru_cache(maxsize=1024)
@@ -155,14 +155,14 @@ def pairs_needed(
         # up here the normal figure is short by about one percent, enumeration costs seconds
         return math.ceil(1.01 * rough) if 1.01 * rough <= limit else None
     n = max(int(0.93 * rough), 1, 0 if method == "tango" else rung(0, margin, alpha) - 1)
-    held = 0
+    sufficient = 0
     while n <= limit:
         if _power(n, p10, p01, margin, _planning_limit(n, margin, alpha, method)) >= power:
-            held += 1
-            if held > _HOLD:
+            sufficient += 1
+            if sufficient > _HOLD:
                 return n - _HOLD
         else:
-            held = 0
+            sufficient = 0
         n += 1 if n < 3000 else max(n // 1000, 1)
     return None
 
