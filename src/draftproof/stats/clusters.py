@@ -1,4 +1,4 @@
-"""Pairs that are not independent: wrappers of one behaviour, seeds of one prompt.
+"""Clustered pairs, which are not independent: wrappers of one behaviour, seeds of one prompt.
 
 A cluster is what was drawn independently (a behaviour, a prompt). Counting its members as
 independent pairs makes a test liberal: with seven copies of 100 prompts and a true loss at

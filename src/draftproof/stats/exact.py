@@ -98,7 +98,7 @@ def staircase(z: float, n: int, margin: float) -> IntArray:
         if not open_.any():
             return low
         middle = (low + high + 1) // 2
-        # closed columns are evaluated at a harmless table, their result is discarded
+        # columns that are solved are evaluated at a table without losses; the result is discarded
         trial = np.where(open_, middle, 0)
         inside = score_statistic(trial, gains, n, margin) <= z + TIE
         low = np.where(open_ & inside, middle, low)

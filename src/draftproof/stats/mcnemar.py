@@ -46,7 +46,7 @@ def mcnemar_test(
         gamma: Error spent on the confidence set of the unconditional test; 0 searches all.
 
     Returns:
-        The test. Without discordant pairs every p-value is 1: they hold no evidence.
+        The test. Without discordant pairs every p-value is 1: there is no evidence.
 
     Raises:
         ValueError: For invalid counts, names, or a missing n.
@@ -160,7 +160,7 @@ def holm(p_values: ArrayLike) -> FloatArray:
     """Holm's step-down adjusted p-values.
 
     Source: Holm (1979) Scandinavian Journal of Statistics 6:65-70. NaN (an undefined test)
-    counts as 1: it claims nothing, but it was a member of the declared family.
+    counts as 1: it stays a member of the declared family.
 
     Examples:
         >>> holm([0.01, 0.04, 0.03, 0.005, 0.5]).round(3).tolist()

@@ -88,7 +88,7 @@ def gate_probabilities(
         margin: Equivalence margin.
         alpha: Level of the equivalence test.
         alpha_fail: Level of the loss test.
-        gross_margin: Bound on the one-sided upper limit of the loss rate; None leaves it out.
+        gross_margin: Bound on the one-sided upper limit of the loss rate; None omits it.
         mode: "equivalence" or "noninferiority".
 
     Examples:

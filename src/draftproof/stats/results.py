@@ -13,7 +13,7 @@ class Interval:
     """A confidence interval.
 
     `low` and `high` are NaN when the method is undefined for the data (no pairs, or a Wald
-    interval without variance); such an interval contains and excludes nothing.
+    interval without variance); such an interval contains no value.
 
     Attributes:
         low: Lower limit; -inf or the parameter's bound for a one-sided upper interval.

@@ -1,11 +1,11 @@
 """Tests of sampled output at temperature above 0, by tokens and by whole answers.
 
 Tokens: the speculative sampler claims to draw from the target's law p. At a fixed prefix p is
-known, so N draws are tested against it; a two-sample test would throw that knowledge away.
+known, so N draws are tested against it, which is stronger than a two-sample test.
 
 Answers: two arms are compared by maximum mean discrepancy with a string kernel, within prompts;
-labels are permuted within prompts and the statistic is averaged. It sees large changes of a
-whole answer's law; for leaks of single tokens use the token tests. Source: Gao, Liang &
+labels are permuted within prompts and the statistic is averaged. It detects large changes of
+the law of whole answers; for leaks of single tokens use the token tests. Source: Gao, Liang &
 Guestrin (2024) Model Equality Testing, arXiv:2410.20247.
 """
 
@@ -87,7 +87,7 @@ def law_test(
     """Exact test of draws at several prefixes against known laws: the sum of G, simulated.
 
     The chi-square limit rejects too often where cells are expected only a few times. As the laws
-    are known, the statistic is drawn from them as often as wanted (Dwass 1957, Ann. Math. Stat.
+    are known, the statistic is simulated from them (Dwass 1957, Ann. Math. Stat.
     28, 181): p = (1 + exceedances)/(1 + simulations) holds at every size.
 
     Args:
@@ -151,16 +151,16 @@ def total_variation_upper(counts: ArrayLike, law: ArrayLike, alpha: float = 0.05
 def _pool(x: FloatArray, expected: FloatArray, least: float) -> tuple[FloatArray, FloatArray]:
     """Put rare cells together; join the remainder to the rarest common cell if it stays rare."""
     common = expected >= least
-    observed, wanted = x[common], expected[common]
+    observed, pooled_expected = x[common], expected[common]
     rest_x, rest_e = float(x[~common].sum()), float(expected[~common].sum())
     if rest_e >= least or (rest_e > 0 and observed.size == 0):
-        return np.append(observed, rest_x), np.append(wanted, rest_e)
+        return np.append(observed, rest_x), np.append(pooled_expected, rest_e)
     if rest_e > 0:
-        rarest = int(np.argmin(wanted))
-        observed, wanted = observed.copy(), wanted.copy()
+        rarest = int(np.argmin(pooled_expected))
+        observed, pooled_expected = observed.copy(), pooled_expected.copy()
         observed[rarest] += rest_x
-        wanted[rarest] += rest_e
-    return observed, wanted
+        pooled_expected[rarest] += rest_e
+    return observed, pooled_expected
 
 
 def hamming_kernel(first: Tokens, second: Tokens) -> float:
@@ -208,7 +208,7 @@ class MmdResult:
         """Whether the mean squared discrepancy is shown to be below `bound`; False if undefined.
 
         Equal answers in every draw leave no spread and then no t limit either: without spread
-        the claim is left to byte identity and refused here.
+        the claim is left to byte identity.
         """
         if self.per_prompt.size < 2 or float(np.ptp(self.per_prompt)) == 0:
             return False

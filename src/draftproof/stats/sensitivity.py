@@ -115,7 +115,7 @@ def minimum_detectable_leak(
     gross_margin: float | None = None,
     step: float = 0.0025,
 ) -> float:
-    """Smallest leak rate from which on the plan reaches `target` with the wanted power.
+    """Smallest leak rate from which on the plan reaches `target` with the target power.
 
     The probability is not monotone (a loss that is real but below the margin may PASS), so the
     rate counts only if every larger one on the grid is detected as well.
@@ -123,7 +123,7 @@ def minimum_detectable_leak(
     Args:
         n: Pairs.
         leak: What a full leak does.
-        power: Wanted probability, usually 0.80 and 0.95.
+        power: Target probability, usually 0.80 and 0.95.
         target: "fail", or "not-pass" for a leak that at least does not slip through.
         margin: Margin.
         alpha: Level of the equivalence test.

@@ -2,8 +2,8 @@
 
 An e-process is a non-negative process whose expectation under the null hypothesis never
 exceeds 1; by Ville's inequality it ever reaches 1/α with probability at most α, so looking
-after every pair costs nothing. Sources: Waudby-Smith & Ramdas (2024) JRSS B 86:1-27 (betting);
-Ramdas, Grünwald, Vovk & Shafer (2023) Statistical Science 38:576-601.
+after every pair does not raise the error. Sources: Waudby-Smith & Ramdas (2024) JRSS B 86:1-27
+(betting); Ramdas, Grünwald, Vovk & Shafer (2023) Statistical Science 38:576-601.
 
 Prompts must arrive in random order within a stratum, else stopping is confounded with topic.
 """
@@ -31,8 +31,8 @@ def log_e_margin(
     """Log e-value against H0: difference >= margin, after n pairs.
 
     E = ∫ Π(1 + λ(margin - d)) over bets λ = v/(1 - margin), v ~ Beta(5, 1), with d = +1 for a
-    loss and -1 for a gain. Only the counts enter. The bet never reaches its maximum, where one
-    loss would bankrupt it.
+    loss and -1 for a gain. Only the counts enter. The bet stays below its maximum, where one
+    loss would make E zero for good.
 
     Args:
         loss: Losses so far; arrays broadcast.
