@@ -115,8 +115,8 @@ def noninferiority(method: str) -> Callable[[Inputs], Any]:
 def one_sided(method: str, upper: bool) -> Callable[[Inputs], Any]:
     def run(i: Inputs) -> Any:
         alpha = float(i.get("alpha", 0.05))
-        found = pairs(i).interval(1 - 2 * alpha, method)
-        return found.high if upper else found.low
+        interval = pairs(i).interval(1 - 2 * alpha, method)
+        return interval.high if upper else interval.low
 
     return run
 
@@ -142,16 +142,18 @@ def gate_state(i: Inputs) -> Any:
     missing = i.get("n_missing", i.get("missing", 0))
     # these entries are about the equivalence and loss tests; the flip bound is asked for by name
     bound = i.get("gross_margin", i.get("margin_gross", 1.0))
-    found = pairs(i)
-    result = gate(found.loss, found.gain, found.n, missing=missing, gross_margin=bound, **options)
+    counts = pairs(i)
+    result = gate(
+        counts.loss, counts.gain, counts.n, missing=missing, gross_margin=bound, **options
+    )
     return result.state.value
 
 
 def gate_probabilities(i: Inputs) -> Any:
     names = ("margin", "alpha", "alpha_fail", "gross_margin", "mode")
     options = {name: i[name] for name in names if name in i}
-    found = operating.gate_probabilities(i["n"], i["p10"], i["p01"], **options)
-    return [found.pass_, found.fail, found.inconclusive]
+    probabilities = operating.gate_probabilities(i["n"], i["p10"], i["p01"], **options)
+    return [probabilities.pass_, probabilities.fail, probabilities.inconclusive]
 
 
 def wald_probability(i: Inputs) -> Any:

@@ -126,11 +126,11 @@ def test_arguments_are_checked_by_name(bad):
 @given(b=st.integers(0, 30), c=st.integers(0, 30), n=st.integers(60, 1000))
 @settings(max_examples=15, deadline=None)
 def test_vectorised_decisions_are_the_exact_test(b, c, n):
-    shown = bool(equivalence_decisions(b, c, n))
+    equivalent = bool(equivalence_decisions(b, c, n))
     p = max(exact_p_value(b, c, n, 0.03), exact_p_value(c, b, n, 0.03))
     if abs(p - 0.05) > 1e-6:
-        assert shown == (p <= 0.05)
-    assert bool(equivalence_decisions(c, b, n)) == shown
+        assert equivalent == (p <= 0.05)
+    assert bool(equivalence_decisions(c, b, n)) == equivalent
     state = gate(b, c, n, gross_margin=1.0).state
     assert int(gate_decisions(b, c, n)) == {"PASS": 1, "FAIL": -1, "INCONCLUSIVE": 0}[state]
 

@@ -87,8 +87,8 @@ def test_detection_curves_of_the_gate():
 def test_minimum_detectable_loss_of_the_gate(n, background, fail80, fail95):
     leak = Leak(1.0, 0.0, background)
     assert minimum_detectable_leak(n, leak, step=0.0005) == pytest.approx(fail80, abs=0.0011)
-    found = minimum_detectable_leak(n, leak, power=0.95, step=0.0005)
-    assert found == pytest.approx(fail95, abs=0.0011)
+    rate = minimum_detectable_leak(n, leak, power=0.95, step=0.0005)
+    assert rate == pytest.approx(fail95, abs=0.0011)
 
 
 def test_an_insensitive_assay_says_so():
@@ -197,10 +197,10 @@ def test_modelled_cutoff_tightens_with_repeats():
 
 
 def test_excess_divergence_is_paired():
-    found = excess_divergence([True] * 10 + [False] * 90, [False] * 100)
-    assert found.excess == pytest.approx(0.1)
-    assert found.test().p_value == pytest.approx(2.0**-10)
-    assert found.interval().low > 0.03
+    divergence = excess_divergence([True] * 10 + [False] * 90, [False] * 100)
+    assert divergence.excess == pytest.approx(0.1)
+    assert divergence.test().p_value == pytest.approx(2.0**-10)
+    assert divergence.interval().low > 0.03
     same = excess_divergence([True] * 50 + [False] * 50, [True] * 50 + [False] * 50)
     assert (same.pairs.loss, same.pairs.gain, same.pairs.n) == (0, 0, 100)
     assert same.pairs.noninferiority(0.03).p_value <= 0.05

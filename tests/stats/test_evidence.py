@@ -146,7 +146,7 @@ def test_agreement_is_symmetric_and_named():
 
 
 def kinds(first, second, join=None):
-    return {found.kind for found in suspicions(first, second, join)}
+    return {suspicion.kind for suspicion in suspicions(first, second, join)}
 
 
 def test_suspicions():
@@ -187,9 +187,9 @@ def test_rogan_gladen_by_simulation():
     for _ in range(1500):
         se_hat, sp_hat = rng.binomial(200, se) / 200, rng.binomial(200, sp) / 200
         positive = rng.binomial(n, truth * se + (1 - truth) * (1 - sp))
-        found = rogan_gladen(positive, n, se_hat, sp_hat, positives=200, negatives=200)
-        estimates.append(found.raw)
-        covered += truth in found.interval(0.95)
+        corrected = rogan_gladen(positive, n, se_hat, sp_hat, positives=200, negatives=200)
+        estimates.append(corrected.raw)
+        covered += truth in corrected.interval(0.95)
     assert np.mean(estimates) == pytest.approx(truth, abs=0.005)
     assert covered / 1500 == pytest.approx(0.95, abs=0.02)
     assert math.isnan(rogan_gladen(1, 10, 0.5, 0.5).estimate)

@@ -24,12 +24,16 @@ def test_proportions_against_statsmodels(x, extra, level):
         return
     for ours, theirs in ((clopper_pearson, "beta"), (wilson, "wilson")):
         low, high = proportion_confint(x, n, 1 - level, theirs)
-        found = ours(x, n, level)
-        assert found.low == pytest.approx(low, abs=1e-9)
-        assert found.high == pytest.approx(high, abs=1e-9)
-        assert ours(x, n, 1 - (1 - level) / 2, "upper").high == pytest.approx(found.high, abs=1e-12)
-        assert ours(x, n, 1 - (1 - level) / 2, "lower").low == pytest.approx(found.low, abs=1e-12)
-        assert found.low <= x / n <= found.high
+        interval = ours(x, n, level)
+        assert interval.low == pytest.approx(low, abs=1e-9)
+        assert interval.high == pytest.approx(high, abs=1e-9)
+        assert ours(x, n, 1 - (1 - level) / 2, "upper").high == pytest.approx(
+            interval.high, abs=1e-12
+        )
+        assert ours(x, n, 1 - (1 - level) / 2, "lower").low == pytest.approx(
+            interval.low, abs=1e-12
+        )
+        assert interval.low <= x / n <= interval.high
 
 
 def test_counts_are_checked():

@@ -120,9 +120,9 @@ def test_mmd_ends():
     assert apart.p_value == pytest.approx(0.01)
     draw = sampler(0.0)
     arms = [[[draw(rng) for _ in range(8)] for _ in range(30)] for _ in range(2)]
-    found = mmd_test(*arms, rng, permutations=99)
-    assert found.upper() > found.mmd2
-    assert found.equivalent(0.1)
+    equal_laws = mmd_test(*arms, rng, permutations=99)
+    assert equal_laws.upper() > equal_laws.mmd2
+    assert equal_laws.equivalent(0.1)
     with pytest.raises(ValueError, match="two answers"):
         mmd_test([[[1]]], [[[1], [2]]], rng)
     with pytest.raises(ValueError, match="same prompts"):
