@@ -1,6 +1,7 @@
 """Run every entry of an oracle file through the public functions of `draftproof.stats`.
 
-What scipy has in one call (Welch's t, false discovery control) is taken from scipy.
+What scipy has in one call (Welch's t, false discovery control, Kaplan-Meier, log-rank,
+contingency tables) is taken from scipy.
 
 Usage: python tests/check_oracle.py FILE.json
 
@@ -79,12 +80,12 @@ def agrees(got: Any, expected: Any, tolerance: float) -> bool:
         return isinstance(got, dict) and all(
             key in got and agrees(got[key], value, tolerance) for key, value in expected.items()
         )
-    wanted, found = _number(expected), _number(got)
-    if wanted is None or found is None:
+    expected_number, got_number = _number(expected), _number(got)
+    if expected_number is None or got_number is None:
         return str(got).upper() == str(expected).upper()
-    if math.isnan(wanted) or math.isnan(found):
-        return math.isnan(wanted) and math.isnan(found)
-    return wanted == found or abs(wanted - found) <= tolerance
+    if math.isnan(expected_number) or math.isnan(got_number):
+        return math.isnan(expected_number) and math.isnan(got_number)
+    return expected_number == got_number or abs(expected_number - got_number) <= tolerance
 
 
 def _number(value: Any) -> float | None:

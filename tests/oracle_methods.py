@@ -9,22 +9,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import beta, ttest_ind_from_stats
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtri
+from scipy.stats import (
+    CensoredData,
+    beta,
+    chi2_contingency,
+    ecdf,
+    logrank,
+    ttest_ind_from_stats,
+)
 
 from draftproof.stats import agreement as agree
-from draftproof.stats import (
-    clusters,
-    dose,
-    operating,
-    pooling,
-    prevalence,
-    sequential,
-)
+from draftproof.stats import clusters, dose, effects, operating, prevalence, sequential
 from draftproof.stats.decision import gate
+from draftproof.stats.exact import TIE, staircase, sup_tail
+from draftproof.stats.intervals import melded_probability
 from draftproof.stats.mcnemar import mcnemar_test
-from draftproof.stats.melded import melded_probability
 from draftproof.stats.paired import DiscordantPairs, PairedTable
-from draftproof.stats.unpaired import UnpairedRates
+from draftproof.stats.proportions import UnpairedRates
 
 # pytest imports these files without their folder on the path
 sys.path.insert(0, str(Path(__file__).parent))
@@ -111,8 +115,8 @@ def noninferiority(method: str) -> Callable[[Inputs], Any]:
 def one_sided(method: str, upper: bool) -> Callable[[Inputs], Any]:
     def run(i: Inputs) -> Any:
         alpha = float(i.get("alpha", 0.05))
-        found = pairs(i).interval(1 - 2 * alpha, method)
-        return found.high if upper else found.low
+        interval = pairs(i).interval(1 - 2 * alpha, method)
+        return interval.high if upper else interval.low
 
     return run
 
@@ -138,16 +142,18 @@ def gate_state(i: Inputs) -> Any:
     missing = i.get("n_missing", i.get("missing", 0))
     # these entries are about the equivalence and loss tests; the flip bound is asked for by name
     bound = i.get("gross_margin", i.get("margin_gross", 1.0))
-    found = pairs(i)
-    result = gate(found.loss, found.gain, found.n, missing=missing, gross_margin=bound, **options)
+    counts = pairs(i)
+    result = gate(
+        counts.loss, counts.gain, counts.n, missing=missing, gross_margin=bound, **options
+    )
     return result.state.value
 
 
 def gate_probabilities(i: Inputs) -> Any:
     names = ("margin", "alpha", "alpha_fail", "gross_margin", "mode")
     options = {name: i[name] for name in names if name in i}
-    found = operating.gate_probabilities(i["n"], i["p10"], i["p01"], **options)
-    return [found.pass_, found.fail, found.inconclusive]
+    probabilities = operating.gate_probabilities(i["n"], i["p10"], i["p01"], **options)
+    return [probabilities.pass_, probabilities.fail, probabilities.inconclusive]
 
 
 def wald_probability(i: Inputs) -> Any:
@@ -157,15 +163,8 @@ def wald_probability(i: Inputs) -> Any:
 
 
 def pooled(i: Inputs) -> Any:
-    if "sum_b" in i:
-        ratio = pooling.paired_odds_ratio(i["sum_b"], i["sum_c"])
-    else:
-        ratio = pooling.pool_odds_ratio(i["b"], i["c"]).ratio
-    return [ratio.estimate, *limits(ratio.interval(level(i)))]
-
-
-def mantel_haenszel(i: Inputs) -> Any:
-    ratio = pooling.mantel_haenszel(i["tables"])
+    losses, gains = (i["sum_b"], i["sum_c"]) if "sum_b" in i else (sum(i["b"]), sum(i["c"]))
+    ratio = effects.paired_odds_ratio(losses, gains)
     return [ratio.estimate, *limits(ratio.interval(level(i)))]
 
 
@@ -228,9 +227,38 @@ def clustered(i: Inputs) -> clusters.ClusteredPairs:
 
 
 def heterogeneity(i: Inputs) -> Any:
-    table = i["table"]
-    rows = table if len(table[0]) == 2 else list(zip(*table, strict=True))
-    return statistic_and_p(pooling.homogeneity([r[0] for r in rows], [r[1] for r in rows]))
+    test = chi2_contingency(i["table"], correction=False)
+    return [test.statistic, test.pvalue]
+
+
+def exact_size(i: Inputs) -> float:
+    """True size of the score test: the exact tail at the critical value of the normal law."""
+    n, margin = i["n"], i["margin"]
+    return sup_tail(staircase(float(ndtri(i["alpha"])) - TIE, n, margin), n, margin)
+
+
+def loss_equivalent_to_h(i: Inputs) -> float:
+    """Loss in points at which `cohen_h` against the base rate takes the value h."""
+    p, h = i["p"], i["h"]
+    if effects.cohen_h(p, 0.0) <= h:
+        return 100 * p
+    return 100 * float(brentq(lambda loss: effects.cohen_h(p, p - loss) - h, 0.0, p, xtol=1e-14))
+
+
+def censored(i: Inputs, suffix: str = "") -> CensoredData:
+    time, event = np.asarray(i[f"time{suffix}"]), np.asarray(i[f"event{suffix}"], dtype=bool)
+    return CensoredData.right_censored(time, ~event)
+
+
+def survival(i: Inputs) -> list[float]:
+    curve = ecdf(censored(i)).sf
+    event_times = np.unique(np.asarray(i["time"])[np.asarray(i["event"], dtype=bool)])
+    return curve.evaluate(event_times).tolist()
+
+
+def log_rank(i: Inputs) -> list[float]:
+    test = logrank(censored(i, "1"), censored(i, "2"))
+    return [test.statistic**2, test.pvalue]
 
 
 def log_e(i: Inputs) -> float:

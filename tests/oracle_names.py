@@ -15,20 +15,14 @@ from draftproof.stats import agreement as agree
 from draftproof.stats import (
     dose,
     effects,
-    families,
     flips,
-    identity,
-    noise,
     operating,
     planning,
-    pooling,
     prevalence,
-    sensitivity,
+    proportions,
     sequential,
-    survival,
-    unpaired,
 )
-from draftproof.stats.mcnemar import chi_square
+from draftproof.stats.mcnemar import chi_square, holm
 from draftproof.stats.proportions import clopper_pearson, wilson
 from draftproof.stats.score import score_statistic
 
@@ -103,13 +97,12 @@ def _unpaired() -> dict[str, Function]:
     ):  # fmt: skip
         names[f"{name}_ci"] = names[name] = m.unpaired_interval(method)
     for name, corrected in (("farrington_manning", False), ("miettinen_nurminen", True)):
-        names[f"{name}_z"] = lambda i, c=corrected: unpaired.score_z(
+        names[f"{name}_z"] = lambda i, c=corrected: proportions.score_z(
             i["x1"], i["n1"], i["x2"], i["n2"], i.get("null_diff", i.get("margin", 0.0)), c
         )
         names[f"{name}_tost_p"] = lambda i, k=name: (
             m.unpaired(i).tost(i.get("margin", 0.03), k).p_value
         )
-    names["cohen_h_unpaired_se"] = lambda i: m.unpaired(i).cohen_h().se
     return names
 
 
@@ -128,10 +121,6 @@ METHODS: dict[str, Function] = {
     "paired_delta_pp": lambda i: 100 * m.pairs(i).swapped().difference,
     "paired_or_haldane": lambda i: m.pairs({"n": i["b"] + i["c"], **i}).odds_ratio().estimate,
     "paired_or_pooled_haldane": m.pooled,
-    "paired_or_exact_ci": lambda i: m.limits(
-        pooling.exact_odds_ratio_interval(i["b"], i["c"], m.level(i))
-    ),
-    "mantel_haenszel_rbg": m.mantel_haenszel,
     "mcnemar_chi2_statistic": lambda i: chi_square(
         i["b"], i["c"], correction=bool(i.get("correction", False))
     ),
@@ -142,7 +131,7 @@ METHODS: dict[str, Function] = {
     "cohen_h_paired_se": lambda i: m.table(i).cohen_h().se,
     "cohen_h_paired_ci": lambda i: m.limits(m.table(i).cohen_h().interval(m.level(i))),
     "phi_coefficient": lambda i: effects.phi_coefficient(i["a"], i["b"], i["c"], i["d"]),
-    "loss_pp_equivalent_to_h": lambda i: 100 * effects.loss_equivalent_to_h(i["p"], i["h"]),
+    "loss_pp_equivalent_to_h": m.loss_equivalent_to_h,
     "welch_t_from_summary": lambda i: float(m.welch(i).statistic),
     "welch_t_p_from_summary": lambda i: float(m.welch(i).pvalue),
     "pearson_r_pvalue": m.pearson_p_value,
@@ -161,9 +150,7 @@ METHODS: dict[str, Function] = {
     "n_required_exact": sizes.needed,
     "n_required_equivalence_exact": sizes.needed,
     "exact_calibrated_critical_z": sizes.calibrated_z,
-    "exact_size_of_tango_one_sided": lambda i: operating.exact_size(
-        i["n"], i["margin"], i["alpha"]
-    ),
+    "exact_size_of_tango_one_sided": m.exact_size,
     "gate": m.gate_state,
     "gate_probabilities_pass_fail_inconclusive": m.gate_probabilities,
     "wald_tost_pass_probability": m.wald_probability,
@@ -175,7 +162,7 @@ METHODS: dict[str, Function] = {
             i["n"], i["p10"], i["p01"], margin=i.get("margin", 0.03), alpha=i.get("alpha", 0.05)
         ).pass_
     ),
-    "holm": lambda i: families.holm(i["p"]).tolist(),
+    "holm": lambda i: holm(i["p"]).tolist(),
     "bonferroni": lambda i: np.minimum(np.asarray(i["p"]) * len(i["p"]), 1.0).tolist(),
     "benjamini_hochberg": lambda i: false_discovery_control(i["p"]).tolist(),
     "holm_first_alpha": lambda i: i["alpha"] / i["m"],
@@ -190,19 +177,8 @@ METHODS: dict[str, Function] = {
     "conditional_logit": m.conditional,
     "conditional_logit_one_pair_per_id": m.one_pair_per_id,
     "gee_logit_independence": m.marginal,
-    "kaplan_meier_survival_at_events": lambda i: survival.kaplan_meier(
-        i["time"], i["event"]
-    ).survival.tolist(),
-    "kaplan_meier_greenwood_se_at_events": lambda i: survival.kaplan_meier(
-        i["time"], i["event"]
-    ).se.tolist(),
-    "kaplan_meier_se_at_events": lambda i: survival.kaplan_meier(i["time"], i["event"]).se.tolist(),
-    "logrank_chi2_p": lambda i: m.statistic_and_p(
-        survival.log_rank([i["time1"], i["time2"]], [i["event1"], i["event2"]])
-    ),
-    "poisson_rate_ci": lambda i: m.limits(
-        identity.hazard_interval(i["events"], i["exposure"], m.level(i))
-    ),
+    "kaplan_meier_survival_at_events": m.survival,
+    "logrank_chi2_p": m.log_rank,
     "agreement_kappa_ac1_alpha_pabak": m.agreement,
     "cohen_kappa": m.agreement,
     "kappa": m.agreement,
@@ -224,7 +200,7 @@ METHODS: dict[str, Function] = {
     "e_value_loss": lambda i: math.exp(float(sequential.log_e_loss(i["b"], i["c"]))),
     "log_e_loss": lambda i: float(sequential.log_e_loss(i["b"], i["c"])),
     "aa_replicates_for_upper_bound_q95": lambda i: [
-        float(noise.replicates_needed(k, i.get("quantile", 0.95), i.get("conf", 0.95)))
+        float(flips.rung(k - 1, 1 - i.get("quantile", 0.95), 1 - i.get("conf", 0.95)))
         for k in i["k"]
     ],
     "cluster_variance": lambda i: m.clustered(i).variance,
@@ -233,9 +209,6 @@ METHODS: dict[str, Function] = {
     "design_effect": lambda i: m.clustered(i).design_effect,
     "effective_n": lambda i: m.clustered(i).effective_n,
     "scorer_discordance": lambda i: planning.scorer_discordance(i["error"]),
-    "byte_detection_probability": lambda i: sensitivity.byte_detection(
-        i["n"], i["tokens"], i["rate"]
-    ),
     "flips_tolerated": lambda i: flips.flips_tolerated(
         i["n"], i.get("margin", 0.03), i.get("alpha", 0.05)
     ),

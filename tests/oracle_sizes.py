@@ -68,13 +68,13 @@ def rungs(i: Inputs) -> Any:
 
 def balanced(i: Inputs) -> Any:
     margin, alpha = i.get("margin", 0.03), i.get("alpha", 0.05)
-    found, start = [], 1
+    sizes, start = [], 1
     for k in i["k_each"]:
         start = max(start, 2 * k, 1)
         n = _smallest(lambda n, k=k: exact_p_value(k, k, n, margin) <= alpha, start)
-        found.append(n)
+        sizes.append(n)
         start = int(n)
-    return found
+    return sizes
 
 
 def needed(i: Inputs) -> Any:

@@ -1,12 +1,12 @@
 """Drawn tokens against the target's law: ours keeps it, a reused coin breaks it."""
 
 import pytest
+from scipy.stats import chi2
 
 from draftproof.battery import load_battery
 from draftproof.rescoring.law import draw_tokens, greedy_clean
 from draftproof.stacks import ArmSpec
 from draftproof.stats import g_test
-from draftproof.stats.token_tests import combine_tests
 
 
 def arm(**options):
@@ -25,7 +25,8 @@ def p_value(spec, prompts):
     drawn = draw_tokens(spec, prompts, 320)
     assert len(drawn) >= 2
     assert all(sum(counts) >= 50 for counts, _ in drawn)
-    return combine_tests([g_test(counts, law) for counts, law in drawn]).p_value
+    tests = [g_test(counts, law) for counts, law in drawn]
+    return chi2.sf(sum(test.statistic for test in tests), sum(test.df for test in tests))
 
 
 def test_our_decoder_follows_the_law(prompts):

@@ -1,4 +1,4 @@
-"""Unpaired arms, identity, survival, dose, pooling, agreement."""
+"""Unpaired arms, dose, odds ratios, agreement, scorer error."""
 
 import math
 
@@ -8,35 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
-from scipy.stats import fisher_exact
-from statsmodels.duration.survfunc import SurvfuncRight, survdiff
-from statsmodels.stats.contingency_tables import StratifiedTable
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from draftproof.stats.agreement import (
+    Join,
+    SuspicionKind,
     agreement,
     bootstrap_agreement,
     kappa_from_rates,
+    suspicions,
 )
 from draftproof.stats.dose import cochran_armitage, conditional_slope, marginal_slope
-from draftproof.stats.fingerprints import FaultFingerprint, Join, chance_consistent, suspicions
-from draftproof.stats.identity import IdentityRate, hazard_interval, prompts_needed
-from draftproof.stats.pooling import (
-    exact_odds_ratio_interval,
-    heterogeneity,
-    homogeneity,
-    mantel_haenszel,
-    paired_odds_ratio,
-    pool_odds_ratio,
-)
+from draftproof.stats.effects import paired_odds_ratio
 from draftproof.stats.prevalence import (
     ScorerValidation,
     corrected_difference,
     implied_true_margin,
     rogan_gladen,
 )
-from draftproof.stats.survival import kaplan_meier, log_rank
-from draftproof.stats.unpaired import UnpairedRates, score_z
+from draftproof.stats.proportions import UnpairedRates, score_z
 
 METHODS = ("miettinen_nurminen", "farrington_manning", "newcombe", "agresti_caffo", "wald")
 arms = st.builds(
@@ -97,70 +87,6 @@ def test_unpaired_ends():
         UnpairedRates(3, 2, 0, 1)
 
 
-def test_identity_bounds():
-    assert prompts_needed(0.03) == 99
-    assert IdentityRate(0, 99).proves()
-    assert not IdentityRate(0, 98).proves()
-    assert IdentityRate(0, 0).upper() == 1.0
-    assert math.isnan(IdentityRate(0, 0).rate)
-    assert IdentityRate(5, 100).rate == 0.95
-    assert IdentityRate(5, 100).interval(method="exact").high > 0.95
-    assert hazard_interval(0, 0).high == math.inf
-    low, high = hazard_interval(10, 1000).low, hazard_interval(10, 1000).high
-    assert low * 1000 == pytest.approx(4.795, abs=1e-3)
-    assert high * 1000 == pytest.approx(18.390, abs=1e-3)
-    with pytest.raises(ValueError, match="divergent"):
-        IdentityRate(3, 2)
-
-
-survivals = st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=2, max_size=40)
-
-
-@given(sample=survivals)
-@settings(max_examples=40, deadline=None)
-def test_kaplan_meier_against_statsmodels(sample):
-    time, event = (np.array(v) for v in zip(*sample, strict=True))
-    if not event.any():
-        assert kaplan_meier(time, event).at(100) == 1.0
-        return
-    ours, theirs = kaplan_meier(time, event), SurvfuncRight(time, event.astype(int))
-    assert ours.time == pytest.approx(theirs.surv_times)
-    assert ours.survival == pytest.approx(theirs.surv_prob, abs=1e-12)
-    inside = ours.survival > 1e-12
-    assert ours.se[inside] == pytest.approx(theirs.surv_prob_se[inside], abs=1e-9)
-
-
-@given(first=survivals, second=survivals)
-@settings(max_examples=30, deadline=None)
-def test_log_rank_against_statsmodels(first, second):
-    (t1, e1), (t2, e2) = (
-        (np.array(v) for v in zip(*sample, strict=True)) for sample in (first, second)
-    )
-    ours = log_rank([t1, t2], [e1, e2])
-    assert ours.p_value == pytest.approx(log_rank([t2, t1], [e2, e1]).p_value, abs=1e-9)
-    if ours.statistic > 0 and e1.any() and e2.any():
-        group = np.r_[np.zeros(t1.size), np.ones(t2.size)]
-        statistic, p = survdiff(np.r_[t1, t2], np.r_[e1, e2].astype(int), group)
-        assert ours.statistic == pytest.approx(statistic, rel=1e-6, abs=1e-9)
-        assert ours.p_value == pytest.approx(p, abs=1e-9)
-
-
-def test_survival_ends():
-    assert log_rank([[5], [6]], [[0], [0]]).p_value == 1.0
-    never = kaplan_meier([10, 10], [0, 0])
-    assert never.median == math.inf
-    curve = kaplan_meier([1, 2, 3, 4], [1, 1, 1, 0])
-    assert curve.median == 2
-    low, high = curve.interval()
-    assert (low < curve.survival).all()
-    assert (curve.survival < high).all()
-    one = log_rank([[1, 2, 3], [4, 5, 6]], [[1] * 3, [1] * 3])
-    strata = log_rank([[1, 2, 3], [4, 5, 6]], [[1] * 3, [1] * 3], [["a"] * 3, ["a"] * 3])
-    assert one.statistic == pytest.approx(strata.statistic)
-    with pytest.raises(ValueError, match="positive"):
-        kaplan_meier([0], [1])
-
-
 def test_dose_ends():
     assert cochran_armitage([5, 5], [10, 10], [2, 2]).p_value == 1.0
     assert math.isnan(cochran_armitage([0], [0], [1]).p_value)
@@ -190,45 +116,10 @@ def test_one_pair_a_prompt_is_the_log_of_the_odds(b, c):
     assert slope.se == pytest.approx(math.sqrt(1 / b + 1 / c), abs=1e-8)
 
 
-def test_pooling_is_over_pairs_and_never_over_cells():
+def test_odds_ratios_are_of_pairs_and_never_of_cells():
     tables = [(329, 1, 3, 24), (281, 0, 0, 102), (241, 7, 4, 151)]
-    pooled = pool_odds_ratio([t[1] for t in tables], [t[2] for t in tables])
-    assert pooled.ratio.estimate == pytest.approx(8.5 / 7.5)
-    misuse = mantel_haenszel(tables).estimate
-    assert misuse > 100  # what the cells of paired tables give in the wrong place
-    assert pooled.strata == 2
-
-
-@given(rows=st.lists(st.tuples(*[st.integers(1, 40)] * 4), min_size=2, max_size=4))
-@settings(max_examples=20, deadline=None)
-def test_mantel_haenszel_against_statsmodels(rows):
-    ours = mantel_haenszel(rows)
-    theirs = StratifiedTable([np.array(r).reshape(2, 2) for r in rows])
-    assert ours.estimate == pytest.approx(theirs.oddsratio_pooled)
-    interval = ours.interval(0.95)
-    low, high = theirs.oddsratio_pooled_confint()
-    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-6)
-
-
-@given(b=st.integers(0, 9), c=st.integers(0, 9), x=st.integers(0, 9), y=st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
-def test_heterogeneity_of_two_strata_is_fishers_test(b, c, x, y):
-    p, method = heterogeneity([b, x], [c, y])
-    assert method == "exact"
-    if b + c and x + y:
-        assert p == pytest.approx(fisher_exact([[b, c], [x, y]])[1], abs=1e-9)
-    else:
-        assert p == 1.0
-
-
-def test_pooling_ends():
-    assert heterogeneity([300, 10], [10, 300])[1] == "exact"
-    assert heterogeneity([300, 10, 50], [10, 300, 70])[1] == "chi-square"
-    assert homogeneity([5, 0], [0, 5]).p_value < 0.01
-    assert homogeneity([5], [5]).p_value == 1.0
-    assert math.isnan(mantel_haenszel([(0, 0, 0, 0)]).estimate)
-    assert mantel_haenszel([(5, 0, 0, 5)]).estimate == math.inf
-    assert exact_odds_ratio_interval(0, 0).high == math.inf
+    pooled = paired_odds_ratio(sum(t[1] for t in tables), sum(t[2] for t in tables))
+    assert pooled.estimate == pytest.approx(8.5 / 7.5)
     assert math.isnan(paired_odds_ratio(0, 0, "mle").estimate)
     assert paired_odds_ratio(3, 0, "mle").estimate == math.inf
     assert not paired_odds_ratio(0, 3, "mle").interval().defined
@@ -240,7 +131,6 @@ def test_agreement_is_symmetric_and_named():
     here, there = agreement(first, second), agreement(second, first)
     for name in ("percent", "kappa", "ac1", "alpha", "pabak"):
         assert getattr(here, name) == pytest.approx(getattr(there, name))
-    assert here.recall.tolist() == pytest.approx([1 / 3, 1.0, 1.0])
     assert math.isnan(agreement([], []).percent)
     assert math.isnan(kappa_from_rates(1.0, 1.0))
     with pytest.raises(ValueError, match="same answers"):
@@ -256,26 +146,24 @@ def test_agreement_is_symmetric_and_named():
 
 
 def kinds(first, second, join=None):
-    return {found.kind for found in suspicions(first, second, join)}
+    return {suspicion.kind for suspicion in suspicions(first, second, join)}
 
 
-def test_fingerprints():
+def test_suspicions():
     labels = ["yes", "no"] * 40
     rng = np.random.default_rng(2)
     noisy = [x if rng.random() < 0.9 else "no" for x in labels]
     assert kinds(labels, noisy) == set()
-    assert FaultFingerprint.ALWAYS_EQUAL in kinds(labels, labels)
+    assert SuspicionKind.ALWAYS_EQUAL in kinds(labels, labels)
     flipped = ["no" if x == "yes" else "yes" for x in labels]
-    assert {FaultFingerprint.NEVER_EQUAL, FaultFingerprint.RELABELLED} <= kinds(labels, flipped)
-    assert FaultFingerprint.DISJOINT_LABELS in kinds(labels, [x.upper() for x in labels])
-    assert FaultFingerprint.SPELLING in kinds(labels, [x.upper() for x in labels])
-    assert FaultFingerprint.CONSTANT_SCORER in kinds(labels, ["no"] * 80)
-    assert FaultFingerprint.NOTHING_JOINED in kinds([], [])
-    assert FaultFingerprint.PARTIAL_JOIN in kinds(labels, noisy, Join(100, 80, 20))
+    assert {SuspicionKind.NEVER_EQUAL, SuspicionKind.RELABELLED} <= kinds(labels, flipped)
+    assert SuspicionKind.DISJOINT_LABELS in kinds(labels, [x.upper() for x in labels])
+    assert SuspicionKind.SPELLING in kinds(labels, [x.upper() for x in labels])
+    assert SuspicionKind.CONSTANT_SCORER in kinds(labels, ["no"] * 80)
+    assert SuspicionKind.NOTHING_JOINED in kinds([], [])
+    assert SuspicionKind.PARTIAL_JOIN in kinds(labels, noisy, Join(100, 80, 20))
     assert kinds(labels, noisy, Join(80, 80)) == set()
     assert Join(0, 0).share == 0.0
-    assert not chance_consistent(0.0, 0.5, 0.0)
-    assert chance_consistent(0.955, 0.735, 0.830)
 
 
 def test_scorer_error_widens_the_margin():
@@ -299,9 +187,9 @@ def test_rogan_gladen_by_simulation():
     for _ in range(1500):
         se_hat, sp_hat = rng.binomial(200, se) / 200, rng.binomial(200, sp) / 200
         positive = rng.binomial(n, truth * se + (1 - truth) * (1 - sp))
-        found = rogan_gladen(positive, n, se_hat, sp_hat, positives=200, negatives=200)
-        estimates.append(found.raw)
-        covered += truth in found.interval(0.95)
+        corrected = rogan_gladen(positive, n, se_hat, sp_hat, positives=200, negatives=200)
+        estimates.append(corrected.raw)
+        covered += truth in corrected.interval(0.95)
     assert np.mean(estimates) == pytest.approx(truth, abs=0.005)
     assert covered / 1500 == pytest.approx(0.95, abs=0.02)
     assert math.isnan(rogan_gladen(1, 10, 0.5, 0.5).estimate)

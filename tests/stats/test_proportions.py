@@ -1,10 +1,16 @@
-"""Intervals of one proportion."""
+"""Intervals of one proportion, and what importing a function loads."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
+from draftproof import stats
 from draftproof.stats import clopper_pearson, wilson
 
 
@@ -18,12 +24,16 @@ def test_proportions_against_statsmodels(x, extra, level):
         return
     for ours, theirs in ((clopper_pearson, "beta"), (wilson, "wilson")):
         low, high = proportion_confint(x, n, 1 - level, theirs)
-        found = ours(x, n, level)
-        assert found.low == pytest.approx(low, abs=1e-9)
-        assert found.high == pytest.approx(high, abs=1e-9)
-        assert ours(x, n, 1 - (1 - level) / 2, "upper").high == pytest.approx(found.high, abs=1e-12)
-        assert ours(x, n, 1 - (1 - level) / 2, "lower").low == pytest.approx(found.low, abs=1e-12)
-        assert found.low <= x / n <= found.high
+        interval = ours(x, n, level)
+        assert interval.low == pytest.approx(low, abs=1e-9)
+        assert interval.high == pytest.approx(high, abs=1e-9)
+        assert ours(x, n, 1 - (1 - level) / 2, "upper").high == pytest.approx(
+            interval.high, abs=1e-12
+        )
+        assert ours(x, n, 1 - (1 - level) / 2, "lower").low == pytest.approx(
+            interval.low, abs=1e-12
+        )
+        assert interval.low <= x / n <= interval.high
 
 
 def test_counts_are_checked():
@@ -34,3 +44,30 @@ def test_counts_are_checked():
             interval(1, 2, 0.95, "left")
         with pytest.raises(ValueError, match="level"):
             interval(1, 2, 1.0)
+
+
+def test_the_names_for_type_checkers_are_the_names_that_are_offered():
+    tree = ast.parse(Path(stats.__file__).read_text("utf-8"))
+    checked = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("draftproof.stats.")
+        for alias in node.names
+    }
+    assert checked == set(stats._FILE_OF)
+    for name in checked:
+        assert getattr(stats, name) is not None
+        assert name in dir(stats)
+    with pytest.raises(AttributeError, match="phase_of_the_moon"):
+        _ = stats.phase_of_the_moon
+
+
+def test_one_function_does_not_load_scipy_stats():
+    code = (
+        "import sys\n"
+        "from draftproof.stats import clopper_pearson, holm, mcnemar_test\n"
+        "clopper_pearson(1, 10), holm([0.1]), mcnemar_test(3, 1, alternative='loss')\n"
+        "assert 'scipy.stats' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from draftproof.records import DraftproofError, Label
-from draftproof.stats.agreement import Agreement, agreement
-from draftproof.stats.fingerprints import Join, Suspicion, suspicions
+from draftproof.stats.agreement import Agreement, Join, Suspicion, agreement, suspicions
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,7 @@ import numpy as np
 from draftproof.records import Completion, Distribution, KnownCause, Pair
 from draftproof.screen.faults import name_law_break
 from draftproof.screen.pairing import Pairing
-from draftproof.stats import mmd_test
-from draftproof.stats.mmd import hamming_kernel
-from draftproof.stats.token_tests import law_test
+from draftproof.stats.sampling import hamming_kernel, law_test, mmd_test
 
 _PERMUTATIONS = 999
 _ABOVE = 10

@@ -1,7 +1,7 @@
-"""Argument checks that every function of this room shares.
+"""Argument checks of the statistics: counts, levels, probabilities, names of methods.
 
-A statistic computed from a nonsensical count is worse than an exception, so counts,
-levels and probabilities are validated once, at the door, with the argument's name.
+A statistic of an impossible count is worse than an exception, so public functions check their
+arguments first; the error names the argument.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pairs that are not independent: wrappers of one behaviour, seeds of one prompt.
+"""Clustered pairs, which are not independent: wrappers of one behaviour, seeds of one prompt.
 
 A cluster is what was drawn independently (a behaviour, a prompt). Counting its members as
 independent pairs makes a test liberal: with seven copies of 100 prompts and a true loss at
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as t_distribution
+from scipy.special import stdtrit
 
 from draftproof.stats.checks import FloatArray, open_unit
 from draftproof.stats.paired import DiscordantPairs
@@ -98,7 +98,7 @@ class ClusteredPairs:
             se = math.sqrt(self.variance) if self.clusters > 1 else math.nan
             if not se > 0:
                 return Interval(math.nan, math.nan, level, name)
-            half = float(t_distribution.ppf((1 + level) / 2, self.clusters - 1)) * se
+            half = float(stdtrit(self.clusters - 1, (1 + level) / 2)) * se
             return Interval(self.difference - half, self.difference + half, level, name)
         if method != "score":
             raise ValueError(f"method must be score or t, got {method!r}")
@@ -123,25 +123,6 @@ class ClusteredPairs:
     def swapped(self) -> ClusteredPairs:
         """The same pairs with the arms exchanged."""
         return ClusteredPairs(-self.sums, self.sizes, self.gain, self.loss)
-
-    def bootstrap(
-        self, rng: np.random.Generator, level: float = 0.90, draws: int = 4000
-    ) -> Interval:
-        """Percentile interval over resampled clusters; undefined when all clusters agree.
-
-        Descriptive: with few discordant pairs a percentile interval is too short, and with none
-        it has no width, so it is never part of a decision.
-        """
-        name = "cluster bootstrap"
-        if self.clusters < 2 or float(np.ptp(self.sums / self.sizes)) == 0:
-            return Interval(math.nan, math.nan, level, name)
-        means = np.empty(draws)
-        share = np.full(self.clusters, 1 / self.clusters)
-        for start in range(0, draws, 256):
-            picks = rng.multinomial(self.clusters, share, size=min(256, draws - start))
-            means[start : start + len(picks)] = (picks @ self.sums) / (picks @ self.sizes)
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-        return Interval(float(low), float(high), level, name)
 
 
 def cluster_pairs(cluster: ArrayLike, difference: ArrayLike) -> ClusteredPairs:

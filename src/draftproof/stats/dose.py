@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, ndtr, ndtri
-from scipy.stats import chi2
+from scipy.special import chdtrc, expit, ndtr, ndtri
 
 from draftproof.stats.checks import FloatArray, open_unit
 from draftproof.stats.results import HypothesisResult, Interval
@@ -50,9 +49,7 @@ def cochran_armitage(x: ArrayLike, n: ArrayLike, scores: ArrayLike) -> Hypothesi
     if variance <= 0:
         return HypothesisResult(1.0, 0.0, "cochran-armitage", "two-sided")
     statistic = float(((events - trials * p) @ centred) ** 2 / variance)
-    return HypothesisResult(
-        float(chi2.sf(statistic, 1)), statistic, "cochran-armitage", "two-sided"
-    )
+    return HypothesisResult(float(chdtrc(1, statistic)), statistic, "cochran-armitage", "two-sided")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ class Slope:
     def flip_bound(self, alpha: float = 0.05) -> float:
         """Upper bound of the share of prompts that change at any dose, when none did.
 
-        1 - alpha^(1/K): what can be said instead of "slope 0". NaN when some prompt changed.
+        1 - alpha^(1/K), to be reported instead of "slope 0". NaN when some prompt changed.
         """
         if self.informative or not self.prompts:
             return math.nan

@@ -1,11 +1,15 @@
-"""Effect sizes: Cohen's h for paired and independent proportions."""
+"""Effect sizes: Cohen's h, its size under noise alone, and the odds ratio of pairs."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from draftproof.stats.checks import closed_unit
-from draftproof.stats.results import EffectSize
+import numpy as np
+
+from draftproof.stats.checks import closed_unit, count, one_of
+from draftproof.stats.proportions import clopper_pearson
+from draftproof.stats.results import EffectSize, Ratio
 
 
 def cohen_h(p1: float, p2: float) -> float:
@@ -47,13 +51,6 @@ def paired_cohen_h(both: int, loss: int, gain: int, neither: int) -> EffectSize:
     return EffectSize(h, math.sqrt(max(2 * (1 - phi) / n, 0.0)), "paired")
 
 
-def independent_cohen_h(x1: float, n1: float, x2: float, n2: float) -> EffectSize:
-    """Cohen's h of two independent samples; se = sqrt(1/n1 + 1/n2)."""
-    if n1 == 0 or n2 == 0:
-        return EffectSize(math.nan, math.nan, "independent")
-    return EffectSize(cohen_h(x1 / n1, x2 / n2), math.sqrt(1 / n1 + 1 / n2), "independent")
-
-
 def phi_coefficient(both: float, loss: float, gain: float, neither: float) -> float:
     """Correlation of the two binary outcomes; NaN when a margin is empty."""
     margins = (both + loss) * (gain + neither) * (both + gain) * (loss + neither)
@@ -62,13 +59,87 @@ def phi_coefficient(both: float, loss: float, gain: float, neither: float) -> fl
     return (both * neither - loss * gain) / math.sqrt(margins)
 
 
-def loss_equivalent_to_h(p: float, h: float) -> float:
-    """Drop in rate that a given h means at base rate `p`: p - sin²(asin(sqrt(p)) - h/2).
+@dataclass(frozen=True, slots=True)
+class Cutoff:
+    """A quantile of an effect size under noise alone, with its confidence bounds.
+
+    Attributes:
+        value: Upper confidence bound of the quantile, the cutoff to use; NaN without repeats.
+        estimate: The quantile at the observed flip rate; NaN without repeats.
+        low: Lower confidence bound of the quantile; NaN without prompts.
+    """
+
+    value: float
+    estimate: float
+    low: float
+
+    @property
+    def defined(self) -> bool:
+        """Whether a cutoff exists."""
+        return not math.isnan(self.value)
+
+
+def modelled_h_cutoff(
+    rng: np.random.Generator,
+    baseline_rate: float,
+    discordant: int,
+    repeated: int,
+    n: int,
+    *,
+    quantile: float = 0.95,
+    level: float = 0.95,
+    draws: int = 20_000,
+) -> Cutoff:
+    """Cutoff of |h| from a model of noise: symmetric flips at the rate of the repeats.
+
+    The flip rate is the repeats' discordance. Its Clopper-Pearson bound gives the cutoff and its
+    estimate the point value, so few repeats give a loose cutoff and not a false one.
+
+    Args:
+        rng: Source of random numbers.
+        baseline_rate: Share of good answers in the baseline.
+        discordant: Flipped pairs among the repeated prompts.
+        repeated: Repeated prompts.
+        n: Prompts per stratum to which the cutoff applies.
+        quantile: Quantile of |h| under noise alone.
+        level: Confidence of the bound on the flip rate.
+        draws: Simulated strata per flip rate.
+    """
+    bound = clopper_pearson(discordant, repeated, level, "upper").high
+    lower = clopper_pearson(discordant, repeated, level, "lower").low
+    estimate = discordant / repeated if repeated else math.nan
+    low, middle, high = (
+        _h_quantile(rng, baseline_rate, psi, n, quantile, draws) for psi in (lower, estimate, bound)
+    )
+    return Cutoff(high, middle, low)
+
+
+def _h_quantile(
+    rng: np.random.Generator, rate: float, psi: float, n: int, quantile: float, draws: int
+) -> float:
+    if math.isnan(psi) or n == 0:
+        return math.nan
+    # flips leave from both labels equally often, so neither cell may be emptied
+    flips = min(psi / 2, rate, 1 - rate)
+    cells = rng.multinomial(n, [rate - flips, flips, flips, 1 - rate - flips], size=draws)
+    both, loss, gain = (cells[:, i].astype(np.float64) for i in range(3))
+    h = 2 * np.arcsin(np.sqrt((both + loss) / n)) - 2 * np.arcsin(np.sqrt((both + gain) / n))
+    return float(np.quantile(np.abs(h), quantile))
+
+
+def paired_odds_ratio(loss: int, gain: int, method: str = "haldane") -> Ratio:
+    """Conditional odds ratio, losses against gains.
+
+    "haldane": (b + 1/2)/(c + 1/2) with log-se sqrt(1/(b + 1/2) + 1/(c + 1/2)), defined always.
+    "mle": b/c, 0 or inf at an empty cell, NaN at 0/0. Never both·neither/(loss·gain).
 
     Examples:
-        >>> round(loss_equivalent_to_h(0.79, 0.1), 4)  # a cutoff of 0.1 is looser than 3 points
-        0.0421
+        >>> paired_odds_ratio(0, 3).estimate
+        0.14285714285714285
     """
-    angle = math.asin(math.sqrt(closed_unit("p", p))) - h / 2
-    # beyond the end of the scale no lower rate exists
-    return p - math.sin(max(angle, 0.0)) ** 2
+    b, c = count("loss", loss), count("gain", gain)
+    if one_of("method", method, ("haldane", "mle")) == "haldane":
+        return Ratio((b + 0.5) / (c + 0.5), math.sqrt(1 / (b + 0.5) + 1 / (c + 0.5)), method)
+    if b == 0 or c == 0:
+        return Ratio(math.nan if b == c else (0.0 if b == 0 else math.inf), math.nan, method)
+    return Ratio(b / c, math.sqrt(1 / b + 1 / c), method)

@@ -12,12 +12,12 @@ staircase B <= steps(C) and the tail is one sum over C of binomial terms:
 
     P = sum over c of Bin(c; n, q) · BinCDF(steps(c); n - c, (q + M)/(1 - q)).
 
-The work grows with n. Beyond 100,000 pairs the test that is ordered by the difference itself is
-asked first: by Hoeffding (1963) JASA 58:13-30, eq. 2.6, for every q,
+The work grows with n. Beyond 100,000 pairs the test that is ordered by the difference itself
+comes first: by Hoeffding (1963) JASA 58:13-30, eq. 2.6, for every q,
 
     P{(B - C)/n <= d} <= exp(-n·(M - d)²/2) for d < M, and likewise for the other side.
 
-Where that bound leaves less than 1e-12 there is nothing left to compute.
+Where that bound is below 1e-12 it is the answer.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def exact_p_value(loss: int, gain: int, n: int, margin: float) -> float:
     return _p_value(int(b), int(c), int(total), float(margin))
 
 
-# screens ask about the same tables, above all those without a change, for every task and arm
+# a screen tests the same tables, above all those without a change, for every task and arm
 @lru_cache(maxsize=4096)
 def _p_value(loss: int, gain: int, n: int, margin: float) -> float:
     if n == 0:
@@ -98,7 +98,7 @@ def staircase(z: float, n: int, margin: float) -> IntArray:
         if not open_.any():
             return low
         middle = (low + high + 1) // 2
-        # closed columns are evaluated at a harmless table, their result is discarded
+        # columns that are solved are evaluated at a table without losses; the result is discarded
         trial = np.where(open_, middle, 0)
         inside = score_statistic(trial, gains, n, margin) <= z + TIE
         low = np.where(open_ & inside, middle, low)
@@ -143,13 +143,13 @@ def sup_tail(steps: IntArray, n: int, margin: float) -> float:
     peaks = np.flatnonzero((values >= padded[:-2]) & (values >= padded[2:]))
     for peak in peaks[np.argsort(values[peaks])[::-1][:_POLISHED_PEAKS]]:
         left, right = grid[max(peak - 1, 0)], grid[min(peak + 1, grid.size - 1)]
-        found = minimize_scalar(
+        peak_search = minimize_scalar(
             lambda q: -float(tail(steps, n, margin, np.array([q]))[0]),
             bounds=(left, right),
             method="bounded",
             options={"xatol": 1e-3 * (right - left), "maxiter": 10},
         )
-        best = max(best, -float(found.fun))
+        best = max(best, -float(peak_search.fun))
     return min(best, 1.0)
 
 

@@ -1,7 +1,7 @@
 """The gross-flip bound: losses alone, without credit for gains.
 
-The net difference cancels losses against gains; a user who lost a refusal does not care that
-somebody else gained one. The bound is the one-sided Clopper-Pearson limit of the loss rate.
+The net difference cancels losses against gains, but a gain on one prompt does not repair a loss
+on another. The bound is the one-sided Clopper-Pearson limit of the loss rate.
 With losses only it coincides with the exact equivalence test.
 """
 

@@ -1,7 +1,7 @@
-"""Operating characteristics by enumeration: how often a rule passes, at a given truth.
+"""Operating characteristics of a decision, by enumeration: P(PASS), P(FAIL) at a true difference.
 
 All tables (b, c) that carry probability under the trinomial (n; p10, p01) are listed and the
-rule decides each of them; nothing is simulated.
+decision is taken for each of them; nothing is simulated.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from scipy.special import gammaln, ndtri, xlogy
 
 from draftproof.stats.checks import BoolArray, FloatArray, closed_unit, count
 from draftproof.stats.decisions import equivalence_decisions, gate_decisions
-from draftproof.stats.exact import TIE, staircase, sup_tail
 from draftproof.stats.flips import flips_tolerated
 from draftproof.stats.mcnemar import loss_p_values
 
-Rule = Callable[[FloatArray, FloatArray, int], BoolArray]
+Decision = Callable[[FloatArray, FloatArray, int], BoolArray]
 _WINDOW = 8.5
 
 
@@ -63,10 +62,10 @@ def outcome_weights(n: int, p10: float, p01: float) -> tuple[FloatArray, FloatAr
     return b, c, np.exp(log_weight)
 
 
-def rule_probability(n: int, p10: float, p01: float, rule: Rule) -> float:
-    """Probability that a rule (a vectorised predicate of losses, gains, n) holds."""
+def decision_probability(n: int, p10: float, p01: float, decision: Decision) -> float:
+    """Probability that a vectorised predicate of losses, gains and n holds."""
     b, c, weight = outcome_weights(n, p10, p01)
-    return float(weight[rule(b, c, n)].sum())
+    return float(weight[decision(b, c, n)].sum())
 
 
 def gate_probabilities(
@@ -89,7 +88,7 @@ def gate_probabilities(
         margin: Equivalence margin.
         alpha: Level of the equivalence test.
         alpha_fail: Level of the loss test.
-        gross_margin: Bound on the one-sided upper limit of the loss rate; None leaves it out.
+        gross_margin: Bound on the one-sided upper limit of the loss rate; None omits it.
         mode: "equivalence" or "noninferiority".
 
     Examples:
@@ -111,25 +110,15 @@ def gate_probabilities(
     return GateProbabilities(p_pass, p_fail, max(float(weight.sum()) - p_pass - p_fail, 0.0))
 
 
-def exact_size(n: int, margin: float = 0.03, alpha: float = 0.05) -> float:
-    """True size of the score test at nominal `alpha`: the supremum over the nuisance.
-
-    Examples:
-        >>> round(exact_size(88), 4)  # where the score test is most liberal at 3 points
-        0.0685
-    """
-    return sup_tail(staircase(float(ndtri(alpha)) - TIE, n, margin), n, margin)
-
-
-def wald_rule(margin: float, alpha: float, *, zero_variance_passes: bool) -> Rule:
+def wald_tost(margin: float, alpha: float, *, zero_variance_passes: bool) -> Decision:
     """Wald TOST as published: |D| + z·SE < margin, with either reading of SE = 0."""
     z = -float(ndtri(alpha))
 
-    def rule(b: FloatArray, c: FloatArray, n: int) -> BoolArray:
+    def decision(b: FloatArray, c: FloatArray, n: int) -> BoolArray:
         se = np.sqrt(np.maximum(b + c - (b - c) ** 2 / n, 0.0)) / n
         return (np.abs(b - c) / n + z * se < margin) & (zero_variance_passes | (se > 0))
 
-    return rule
+    return decision
 
 
 def wald_tost_probability(
@@ -147,8 +136,8 @@ def wald_tost_probability(
         >>> round(wald_tost_probability(100, 0.03, 0.0), 3)  # a true loss exactly at the margin
         0.195
     """
-    rule = wald_rule(margin, alpha, zero_variance_passes=zero_variance_passes)
-    return rule_probability(n, p10, p01, rule)
+    decision = wald_tost(margin, alpha, zero_variance_passes=zero_variance_passes)
+    return decision_probability(n, p10, p01, decision)
 
 
 def mcnemar_power(

@@ -1,4 +1,7 @@
-"""Paired binary outcomes: one prompt, two arms, good or not in each."""
+"""Paired binary outcomes: one prompt, two arms, a good answer or not in each.
+
+`ExcessDivergence` compares two candidates against one baseline in the same way.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from draftproof.stats import differences
+import numpy as np
+from numpy.typing import ArrayLike
+
+from draftproof.stats import intervals
 from draftproof.stats.checks import count, discordants, one_of
-from draftproof.stats.effects import paired_cohen_h
+from draftproof.stats.effects import paired_cohen_h, paired_odds_ratio
 from draftproof.stats.exact import exact_interval, exact_p_value
 from draftproof.stats.mcnemar import mcnemar_test
-from draftproof.stats.melded import melded_interval
-from draftproof.stats.pooling import paired_odds_ratio
 from draftproof.stats.results import EffectSize, HypothesisResult, Interval, Ratio, TostResult
 from draftproof.stats.score import score_interval, score_p_value
 
@@ -24,7 +28,7 @@ TESTS = ("exact", "tango", "wald")
 
 
 class PairedCounts:
-    """What needs only the losses, the gains and the number of pairs."""
+    """Statistics of the losses, the gains and the number of pairs alone."""
 
     __slots__ = ()
 
@@ -104,7 +108,7 @@ class PairedCounts:
 
 @dataclass(frozen=True, slots=True)
 class DiscordantPairs(PairedCounts):
-    """Paired counts whose concordant cells are not told apart.
+    """Paired counts without the split of the concordant pairs into good and bad.
 
     Attributes:
         loss: Pairs good in the baseline only.
@@ -162,11 +166,6 @@ class PairedTable(PairedCounts):
         for name in ("both", "loss", "gain", "neither"):
             object.__setattr__(self, name, count(name, getattr(self, name)))
 
-    @staticmethod
-    def from_discordant(loss: int, gain: int, n: int) -> DiscordantPairs:
-        """Pairs of which only the discordant cells and the total are known."""
-        return DiscordantPairs(loss, gain, n)
-
     @property
     def n(self) -> int:
         """All pairs."""
@@ -191,9 +190,55 @@ class PairedTable(PairedCounts):
         return paired_cohen_h(self.both, self.loss, self.gain, self.neither)
 
     def _newcombe(self, level: float, variant: int) -> Interval:
-        return differences.newcombe_interval(
+        return intervals.newcombe_interval(
             self.both, self.loss, self.gain, self.neither, level, variant
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ExcessDivergence:
+    """Divergence of the candidate beyond the baseline's own, on the same prompts.
+
+    Attributes:
+        pairs: loss = diverged against the candidate only, gain = against the repeat only.
+    """
+
+    pairs: DiscordantPairs
+
+    @property
+    def excess(self) -> float:
+        """Excess divergence rate; NaN without prompts."""
+        return self.pairs.difference
+
+    def interval(self, level: float = 0.90) -> Interval:
+        """Tango interval of the excess."""
+        return self.pairs.interval(level)
+
+    def test(self) -> HypothesisResult:
+        """Exact McNemar test whether the candidate diverges more than the repeat."""
+        return self.pairs.mcnemar(alternative="loss")
+
+
+def excess_divergence(candidate: ArrayLike, repeat: ArrayLike) -> ExcessDivergence:
+    """Compare divergence indicators of two arms against one baseline, prompt by prompt.
+
+    Args:
+        candidate: Whether the candidate diverged from the baseline, bool [N].
+        repeat: Whether the baseline's repeat diverged, bool [N].
+
+    Raises:
+        ValueError: When the two differ in length.
+
+    Examples:
+        >>> excess_divergence([True, True, False, False], [True, False, False, False]).excess
+        0.25
+    """
+    first = np.asarray(candidate, dtype=bool)
+    second = np.asarray(repeat, dtype=bool)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError("candidate and repeat must be one-dimensional and of one length")
+    candidate_only, repeat_only = int((first & ~second).sum()), int((second & ~first).sum())
+    return ExcessDivergence(DiscordantPairs(candidate_only, repeat_only, int(first.size)))
 
 
 def _tango(loss: int, gain: int, n: int, level: float) -> Interval:
@@ -203,11 +248,11 @@ def _tango(loss: int, gain: int, n: int, level: float) -> Interval:
 
 _FROM_DISCORDANTS: dict[str, Callable[[int, int, int, float], Interval]] = {
     "tango": _tango,
-    "bonett_price": differences.bonett_price_interval,
-    "agresti_min": differences.agresti_min_interval,
-    "wald": differences.wald_interval,
+    "bonett_price": intervals.bonett_price_interval,
+    "agresti_min": intervals.agresti_min_interval,
+    "wald": intervals.wald_interval,
     "exact": exact_interval,
-    "melded": melded_interval,
+    "melded": intervals.melded_interval,
 }
 
 
@@ -221,4 +266,4 @@ def _p_value(loss: int, gain: int, n: int, margin: float, method: str) -> float:
         return exact_p_value(loss, gain, n, margin)
     if method == "tango":
         return float(score_p_value(loss, gain, n, margin))
-    return differences.wald_p_value(loss, gain, n, margin)
+    return intervals.wald_p_value(loss, gain, n, margin)

@@ -1,8 +1,8 @@
-"""How many pairs a claim needs, before the run.
+"""Sample sizes: how many pairs an equivalence claim needs, and the power of a number of pairs.
 
-Exact figures enumerate the rule itself at the assumed truth. Power is saw-toothed in n (it
-drops just after each rung of the exact test), so a size only counts as sufficient when the
-power holds for the next three sizes as well.
+Exact figures enumerate the test at the assumed true rates. Power is saw-toothed in n (it drops
+just after each rung of the exact test), so a size is sufficient only when the next three sizes
+reach the power as well.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def normal_pairs(
 
 
 def scorer_discordance(error: float) -> float:
-    """Discordance that a scorer's own error creates between two texts of equal meaning: 2e(1-e).
+    """Discordance that the errors of a scorer create between two texts of equal meaning: 2e(1-e).
 
     Examples:
         >>> round(scorer_discordance(0.05), 3)
@@ -104,9 +104,9 @@ def equivalence_power(
 
 def _power(n: int, p10: float, p01: float, margin: float, limit: float) -> float:
     b, c, weight = outcome_weights(n, p10, p01)
-    shown = score_statistic(b, c, n, margin) <= limit + TIE
-    shown &= score_statistic(c, b, n, margin) <= limit + TIE
-    return float(weight[shown].sum())
+    equivalent = score_statistic(b, c, n, margin) <= limit + TIE
+    equivalent &= score_statistic(c, b, n, margin) <= limit + TIE
+    return float(weight[equivalent].sum())
 
 
 @lru_cache(maxsize=1024)
@@ -121,11 +121,11 @@ def pairs_needed(
     method: str = "exact",
     limit: int = 200_000,
 ) -> int | None:
-    """Smallest n at which equivalence is shown with the wanted power, held for the next three.
+    """Smallest n that shows equivalence with the target power, as do the next three sizes.
 
     Args:
         discordance: True share of flipped pairs.
-        power: Wanted power.
+        power: Target power.
         difference: True difference, below the margin in size.
         scorer_error: Error rate of the scorer per answer.
         margin: Margin.
@@ -145,8 +145,8 @@ def pairs_needed(
     """
     open_unit("power", power)
     p10, p01 = observed_rates(difference, discordance, scorer_error)
-    room = margin - abs(p10 - p01)
-    if room <= 0:
+    slack = margin - abs(p10 - p01)
+    if slack <= 0:
         return None
     rough = normal_pairs(p10 + p01, p10 - p01, power, margin, alpha)
     if method == "normal":
@@ -155,14 +155,14 @@ def pairs_needed(
         # up here the normal figure is short by about one percent, enumeration costs seconds
         return math.ceil(1.01 * rough) if 1.01 * rough <= limit else None
     n = max(int(0.93 * rough), 1, 0 if method == "tango" else rung(0, margin, alpha) - 1)
-    held = 0
+    sufficient = 0
     while n <= limit:
         if _power(n, p10, p01, margin, _planning_limit(n, margin, alpha, method)) >= power:
-            held += 1
-            if held > _HOLD:
+            sufficient += 1
+            if sufficient > _HOLD:
                 return n - _HOLD
         else:
-            held = 0
+            sufficient = 0
         n += 1 if n < 3000 else max(n // 1000, 1)
     return None
 
@@ -179,7 +179,7 @@ def _planning_limit(n: int, margin: float, alpha: float, method: str) -> float:
 def minimum_detectable_loss(
     n: int, discordance: float, *, power: float = 0.80, alpha: float = 0.025
 ) -> float:
-    """Smallest true loss that the exact McNemar test shows with the wanted power.
+    """Smallest true loss that the exact McNemar test shows with the target power.
 
     The background discordance is split evenly; the loss comes on top of it.
 
@@ -208,13 +208,13 @@ class SampleSizePlan:
     Attributes:
         n: Sizes, int64 [K].
         power: Probability of showing equivalence, float64 [K].
-        detectable_loss: Smallest loss shown with the wanted power, float64 [K].
-        needed: Size for the wanted power; None when out of reach.
+        detectable_loss: Smallest loss shown with the target power, float64 [K].
+        needed: Size for the target power; None when out of reach.
         discordance: Assumed discordance.
         scorer_error: Assumed scorer error.
         margin: Margin.
         alpha: Level.
-        wanted: Wanted power.
+        target_power: Power that `needed` and `detectable_loss` are for.
     """
 
     n: IntArray
@@ -225,7 +225,7 @@ class SampleSizePlan:
     scorer_error: float
     margin: float
     alpha: float
-    wanted: float
+    target_power: float
 
 
 def plan(

@@ -1,8 +1,8 @@
-"""What a scorer's errors do to a rate and to a difference, and the correction.
+"""Correction of rates and differences for the errors of a scorer.
 
 With sensitivity se and specificity sp the apparent rate is p·se + (1-p)(1-sp), so differences
 between arms scored alike shrink by J = se + sp - 1: an imperfect scorer makes arms look more
-alike than they are, and a margin on the labels means a wider one in truth.
+alike than they are, and a margin on the labels is a wider margin on the true differences.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Frozen results that several methods return."""
+"""Results that several statistics return: intervals, tests, effect sizes, ratios."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Interval:
     """A confidence interval.
 
     `low` and `high` are NaN when the method is undefined for the data (no pairs, or a Wald
-    interval without variance); such an interval contains and excludes nothing.
+    interval without variance); such an interval contains no value.
 
     Attributes:
         low: Lower limit; -inf or the parameter's bound for a one-sided upper interval.
@@ -36,10 +36,6 @@ class Interval:
     def width(self) -> float:
         """Distance between the limits."""
         return self.high - self.low
-
-    def within(self, margin: float) -> bool:
-        """Whether the whole interval lies strictly inside ±margin; False when undefined."""
-        return self.defined and -margin < self.low and self.high < margin
 
     def __contains__(self, value: float) -> bool:
         return self.defined and self.low <= value <= self.high
@@ -94,7 +90,7 @@ class EffectSize:
     Attributes:
         h: Cohen's h, or another effect on an unbounded scale; sign as the source says.
         se: Its standard error; NaN when undefined.
-        method: "paired" or "independent".
+        method: Name of the design, "paired".
     """
 
     h: float

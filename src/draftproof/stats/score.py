@@ -124,8 +124,8 @@ def _upper(b: FloatArray, c: FloatArray, n: FloatArray, z: float) -> FloatArray:
         left = (b - c) / n
     # where the variance vanishes at the estimate itself, that estimate is a second, unwanted
     # root; both such tables (nothing discordant, all pairs gained) have closed forms
-    quiet = (b + c == 0) | (c == n)
-    left = np.where(quiet, 0.0, left)
+    closed_form_only = (b + c == 0) | (c == n)
+    left = np.where(closed_form_only, 0.0, left)
     right = np.ones_like(left)
     f_left, f_right = excess(left), excess(right)
     side = np.zeros_like(left)
@@ -136,15 +136,17 @@ def _upper(b: FloatArray, c: FloatArray, n: FloatArray, z: float) -> FloatArray:
         guess = left + (right - left) * ratio
         value = excess(guess)
         above = value > 0
-        # Illinois: an end that stays twice gives up half its weight, else it would never move
+        # Illinois: an end that is kept twice has its value halved, else it would never move
         f_right = np.where(above & (side > 0), f_right / 2, f_right)
         f_left = np.where(~above & (side < 0), f_left / 2, f_left)
         side = np.where(above, 1.0, -1.0)
         left, f_left = np.where(above, guess, left), np.where(above, value, f_left)
         right, f_right = np.where(above, right, guess), np.where(above, f_right, value)
-        moving = (np.abs(value) > _RESOLUTION * n) & (right - left > _RESOLUTION) & ~quiet
+        moving = (
+            (np.abs(value) > _RESOLUTION * n) & (right - left > _RESOLUTION) & ~closed_form_only
+        )
         if not moving.any():
             break
     closed = np.where(c > 0, (z * z - n) / (z * z + n), z * z / (n + z * z))
-    root = np.where(quiet, closed, guess)
+    root = np.where(closed_form_only, closed, guess)
     return np.where(n > 0, root, np.nan)

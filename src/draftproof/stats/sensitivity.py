@@ -1,4 +1,4 @@
-"""What a plan would have seen: detection curves under injected leaks.
+"""Assay sensitivity: how likely a plan detects an injected leak of a certain size.
 
 A leak of rate λ replaces the candidate's answer on a random share λ of prompts, either by what
 the draft alone answers or by a canned bad answer. On the remaining prompts the background
@@ -28,7 +28,7 @@ class Leak:
         lost: P(good in the baseline, bad when leaked).
         gained: P(bad in the baseline, good when leaked).
         background: Discordance without a leak, split evenly.
-        kind: "draft" or "canned".
+        kind: "draft" (the draft's own labels) or "canned" (always bad).
     """
 
     lost: float
@@ -45,25 +45,6 @@ class Leak:
     def difference(self, rate: float) -> float:
         """True difference at leak rate `rate`."""
         return closed_unit("rate", rate) * (self.lost - self.gained)
-
-
-def draft_leak(baseline_good: ArrayLike, draft_good: ArrayLike, background: float = 0.0) -> Leak:
-    """Leak toward the draft, from the labels of both models on the same prompts.
-
-    Args:
-        baseline_good: Whether the baseline's answer is good, bool [N].
-        draft_good: Whether the draft alone answers well, bool [N].
-        background: Discordance of the noise floor.
-
-    Examples:
-        >>> leak = draft_leak([True, True, True, False], [True, False, True, True])
-        >>> leak.lost, leak.gained
-        (0.25, 0.25)
-    """
-    base, draft = np.asarray(baseline_good, dtype=bool), np.asarray(draft_good, dtype=bool)
-    if base.shape != draft.shape or base.size == 0:
-        raise ValueError("baseline_good and draft_good must be of one length and not empty")
-    return Leak(float((base & ~draft).mean()), float((~base & draft).mean()), background)
 
 
 def canned_leak(baseline_rate: float, background: float = 0.0) -> Leak:
@@ -134,15 +115,15 @@ def minimum_detectable_leak(
     gross_margin: float | None = None,
     step: float = 0.0025,
 ) -> float:
-    """Smallest leak rate from which on the plan reaches `target` with the wanted power.
+    """Smallest leak rate from which on the plan reaches `target` with the target power.
 
     The probability is not monotone (a loss that is real but below the margin may PASS), so the
-    rate counts only if every larger one on the grid detects as well.
+    rate counts only if every larger one on the grid is detected as well.
 
     Args:
         n: Pairs.
         leak: What a full leak does.
-        power: Wanted probability, usually 0.80 and 0.95.
+        power: Target probability, usually 0.80 and 0.95.
         target: "fail", or "not-pass" for a leak that at least does not slip through.
         margin: Margin.
         alpha: Level of the equivalence test.
@@ -164,8 +145,8 @@ def minimum_detectable_leak(
     gate = _gate(n, leak, margin, alpha, alpha_fail, gross_margin)
 
     def reached(rate: float) -> bool:
-        found = gate(rate)
-        return (found.fail if target == "fail" else 1 - found.pass_) >= power
+        states = gate(rate)
+        return (states.fail if target == "fail" else 1 - states.pass_) >= power
 
     # a coarse descent from the full leak, then the step resolution inside the last interval
     coarse = np.unique(np.concatenate([np.arange(0, 0.2, 8 * step), np.linspace(0.2, 1.0, 41)]))
@@ -183,18 +164,6 @@ def minimum_detectable_leak(
         if not reached(min(float(rate), 1.0)):
             return min(float(rate) + step, 1.0)
     return float(coarse[first_missed])
-
-
-def byte_detection(n: int, tokens: float, rate: float) -> float:
-    """P(at least one divergence) in n answers of `tokens` tokens at substitution rate `rate`.
-
-    1 - (1 - t)^(n·L), for a baseline that does not diverge from itself.
-
-    Examples:
-        >>> round(byte_detection(100, 256, 1e-4), 2)
-        0.92
-    """
-    return -math.expm1(n * tokens * math.log1p(-closed_unit("rate", rate))) if rate < 1 else 1.0
 
 
 def _gate(

@@ -2,8 +2,8 @@
 
 An e-process is a non-negative process whose expectation under the null hypothesis never
 exceeds 1; by Ville's inequality it ever reaches 1/α with probability at most α, so looking
-after every pair costs nothing. Sources: Waudby-Smith & Ramdas (2024) JRSS B 86:1-27 (betting);
-Ramdas, Grünwald, Vovk & Shafer (2023) Statistical Science 38:576-601.
+after every pair does not raise the error. Sources: Waudby-Smith & Ramdas (2024) JRSS B 86:1-27
+(betting); Ramdas, Grünwald, Vovk & Shafer (2023) Statistical Science 38:576-601.
 
 Prompts must arrive in random order within a stratum, else stopping is confounded with topic.
 """
@@ -16,12 +16,10 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import betainc, betaln, logsumexp, xlog1py
 
 from draftproof.records import State
 from draftproof.stats.checks import FloatArray, discordants, open_unit
-from draftproof.stats.results import Interval
 
 _NODES = 200
 _BLOCK = 64
@@ -33,8 +31,8 @@ def log_e_margin(
     """Log e-value against H0: difference >= margin, after n pairs.
 
     E = ∫ Π(1 + λ(margin - d)) over bets λ = v/(1 - margin), v ~ Beta(5, 1), with d = +1 for a
-    loss and -1 for a gain. Only the counts enter. The bet never reaches its maximum, where one
-    loss would bankrupt it.
+    loss and -1 for a gain. Only the counts enter. The bet stays below its maximum, where one
+    loss would make E zero for good.
 
     Args:
         loss: Losses so far; arrays broadcast.
@@ -87,7 +85,7 @@ def _bets() -> tuple[FloatArray, FloatArray]:
 
 @dataclass(frozen=True, slots=True)
 class SequentialState:
-    """Where a monitored stratum stands.
+    """State of a monitored stratum after some pairs.
 
     Attributes:
         state: PASS or FAIL once certain, else INCONCLUSIVE (go on).
@@ -114,7 +112,7 @@ def sequential_state(
     alpha_fail: float = 0.025,
     mode: str = "equivalence",
 ) -> SequentialState:
-    """State after n pairs. PASS and FAIL stay valid whenever one chose to look.
+    """State after n pairs. PASS and FAIL hold whenever the counts are looked at.
 
     Examples:
         >>> sequential_state(0, 0, 114).state, sequential_state(0, 0, 113).state
@@ -126,9 +124,9 @@ def sequential_state(
     against_loss = float(log_e_margin(b, c, total, margin))
     against_gain = float(log_e_margin(c, b, total, margin))
     lost = float(log_e_loss(b, c))
-    shown = against_loss if mode == "noninferiority" else min(against_loss, against_gain)
+    equivalence = against_loss if mode == "noninferiority" else min(against_loss, against_gain)
     state = State.INCONCLUSIVE
-    if shown >= -math.log(open_unit("alpha", alpha)):
+    if equivalence >= -math.log(open_unit("alpha", alpha)):
         state = State.PASS
     elif lost >= -math.log(open_unit("alpha_fail", alpha_fail)):
         state = State.FAIL
@@ -176,10 +174,10 @@ def monitor(
     n = np.arange(1, d.size + 1)
     for start in range(0, d.size, _BLOCK):
         part = slice(start, start + _BLOCK)
-        shown = log_e_margin(b[part], c[part], n[part], margin)
+        equivalence = log_e_margin(b[part], c[part], n[part], margin)
         if mode == "equivalence":
-            shown = np.minimum(shown, log_e_margin(c[part], b[part], n[part], margin))
-        passed = shown >= -math.log(alpha)
+            equivalence = np.minimum(equivalence, log_e_margin(c[part], b[part], n[part], margin))
+        passed = equivalence >= -math.log(alpha)
         failed = log_e_loss(b[part], c[part]) >= -math.log(alpha_fail)
         stop = np.flatnonzero(passed | failed)
         if stop.size:
@@ -187,32 +185,3 @@ def monitor(
             state = State.PASS if passed[first] else State.FAIL
             return StoppedRun(state, start + first + 1)
     return StoppedRun(State.INCONCLUSIVE, int(d.size))
-
-
-def confidence_sequence(loss: int, gain: int, n: int, level: float = 0.90) -> Interval:
-    """Anytime-valid interval: the differences whose e-processes have stayed below 2/(1-level).
-
-    Covers the true difference at all n together with probability `level`, so it may be looked
-    at after every pair; the price is a width above that of a fixed-n interval. For a running
-    intersection over time keep the largest low and the smallest high.
-
-    Examples:
-        >>> round(confidence_sequence(0, 0, 114).high, 3)
-        0.03
-    """
-    b, c, total = discordants(loss, gain, n)
-    target = -math.log((1 - open_unit("level", level)) / 2)
-    if total == 0:
-        return Interval(-1.0, 1.0, level, "confidence sequence")
-
-    def upper(x: int, y: int) -> float:
-        def shortfall(t: float) -> float:
-            return float(log_e_margin(x, y, total, t)) - target
-
-        edge = 1 - 1e-9
-        if shortfall(edge) < 0:
-            return 1.0
-        start = max((x - y) / total, -edge)
-        return float(brentq(shortfall, start, edge, xtol=1e-10))
-
-    return Interval(-upper(c, b), upper(b, c), level, "confidence sequence")

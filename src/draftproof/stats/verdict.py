@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from draftproof.records import Reason, State
 from draftproof.stats.decision import GateResult, decide, gate
 from draftproof.stats.evidence import Code, Profile, resolve_profile
-from draftproof.stats.families import holm
 from draftproof.stats.flips import rung
+from draftproof.stats.mcnemar import holm
 from draftproof.stats.screen_evidence import AssayEvidence, ForensicEvidence, Stratum
 
 
