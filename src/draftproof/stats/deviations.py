@@ -39,7 +39,7 @@ LINK: Final = 1.702
 # σ and ε are searched on fixed grids, maxima interpolated by a parabola: the likelihood has two
 # maxima where leaks and rounding mix, and a grid misses neither
 SIGMAS: Final[FloatArray] = np.exp(np.arange(math.log(1e-7), math.log(30.0), 0.1))
-EPSILONS: Final[FloatArray] = np.concatenate([[0.0], np.geomspace(1e-8, 0.95, 123)])
+EPSILONS: Final[FloatArray] = np.concatenate([[0.0], np.geomspace(1e-8, 0.95, 62)])
 NODES: Final[FloatArray] = np.exp(np.arange(math.log(1e-8), math.log(100.0), 0.02))
 RAW_DEVIATIONS: Final = 500
 ONE_SIDED: Final = 1.6448536269514722**2 / 2  # drop of the log-likelihood, 95 % one-sided
