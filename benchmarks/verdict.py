@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from benchmarks.scored_arms import (
     KINDS,
-    Noise,
+    Array,
     answered,
     draw_gaps,
     hidden_margins,
@@ -41,19 +42,36 @@ RATIOS = (1, 2, 4)
 SIGMA = 0.02
 
 
-def arms(
-    rng: np.random.Generator, noise: Noise, sigma: float, ratio: float
-) -> tuple[ScoredPositions, ScoredPositions]:
-    """One pooled baseline (plain and shape arm) and one clean candidate."""
-    gaps = draw_gaps(rng)
-    plain = answered(gaps, noise.draw(rng, sigma))
-    shape, candidate = (answered(gaps, noise.draw(rng, ratio * sigma)) for _ in range(2))
-    return pooled(plain, shape), candidate
+@dataclass(frozen=True)
+class Run:
+    """Plain arm, shape arm and candidate of one simulated run."""
+
+    plain: ScoredPositions
+    shape: ScoredPositions
+    candidate: ScoredPositions
+
+    @property
+    def leaks_among_ties(self) -> bool:
+        """Whether contamination fails the candidate."""
+        return contamination(self.plain, self.candidate, shape=self.shape).fails
+
+    @property
+    def named(self) -> int:
+        """Tokens of the candidate that are named."""
+        clean = pooled(self.plain, self.shape)
+        scale = NoiseScale(fit_noise(clean), fit_noise(self.candidate))
+        return name_tokens(self.candidate, scale.sigma, clean.largest).count
 
 
-def named(baseline: ScoredPositions, candidate: ScoredPositions) -> int:
-    scale = NoiseScale(fit_noise(baseline), fit_noise(candidate))
-    return name_tokens(candidate, scale.sigma, baseline.largest).count
+def clean_run(rng: np.random.Generator, kind: str, sigma: float, ratio: float = 1.0) -> Run:
+    gaps, noise = draw_gaps(rng), noise_of(rng, kind)
+    lifts = [noise.draw(rng, factor * sigma) for factor in (1.0, ratio, ratio)]
+    return Run(*(answered(gaps, lift) for lift in lifts))
+
+
+def leaky_run(rng: np.random.Generator, sigma: float, margins: Array) -> Run:
+    run = clean_run(rng, "logistic", sigma)
+    return replace(run, candidate=planted(rng, run.candidate, margins))
 
 
 def false_alarms(replicates: int, seed: int = 41) -> Figures:
@@ -64,11 +82,10 @@ def false_alarms(replicates: int, seed: int = 41) -> Figures:
             rng = np.random.default_rng([seed, KINDS.index(kind), ratio])
             accused = alone = 0
             for _ in range(replicates):
-                baseline, candidate = arms(rng, noise_of(rng, kind), SIGMA, ratio)
-                tokens = named(baseline, candidate)
-                fails = contamination(baseline, candidate, shape_matched=True).fails
-                accused += fails or tokens >= 2
-                alone += tokens == 1 and not fails
+                run = clean_run(rng, kind, SIGMA, ratio)
+                fails = run.leaks_among_ties or run.named >= 2
+                accused += fails
+                alone += run.named == 1 and not fails
             rates[f"{kind}_{ratio}"] = accused / replicates
             single[f"{kind}_{ratio}"] = alone / replicates
     return {
@@ -82,13 +99,8 @@ def hidden_leaks(replicates: int, seed: int = 42) -> Figures:
     rng = np.random.default_rng(seed)
     power: Figures = {}
     for leaks in (5, 10):
-        found = 0
-        for _ in range(replicates):
-            gaps, noise = draw_gaps(rng), noise_of(rng, "logistic")
-            baseline, candidate = (answered(gaps, noise.draw(rng, SIGMA)) for _ in range(2))
-            leaky = planted(rng, candidate, hidden_margins(rng, leaks))
-            found += contamination(baseline, leaky, shape_matched=True).fails
-        power[f"hidden_leaks_power_{leaks}"] = found / replicates
+        runs = (leaky_run(rng, SIGMA, hidden_margins(rng, leaks)) for _ in range(replicates))
+        power[f"hidden_leaks_power_{leaks}"] = sum(r.leaks_among_ties for r in runs) / replicates
     return {"hidden_leaks_power": power["hidden_leaks_power_10"], **power}
 
 
@@ -96,12 +108,8 @@ def one_leak(replicates: int, seed: int = 43) -> Figures:
     rng = np.random.default_rng(seed)
     shares: Figures = {}
     for sigma in (0.006, 0.02, 0.1):
-        found = 0
-        for _ in range(replicates):
-            gaps, noise = draw_gaps(rng), noise_of(rng, "logistic")
-            baseline, candidate = (answered(gaps, noise.draw(rng, sigma)) for _ in range(2))
-            found += named(baseline, planted(rng, candidate, ordinary_margins(rng, 1))) >= 1
-        shares[f"one_leak_named_{sigma}"] = found / replicates
+        runs = (leaky_run(rng, sigma, ordinary_margins(rng, 1)) for _ in range(replicates))
+        shares[f"one_leak_named_{sigma}"] = sum(r.named >= 1 for r in runs) / replicates
     return shares
 
 

@@ -13,7 +13,7 @@ from benchmarks.scored_arms import (
     noise_of,
     planted,
 )
-from benchmarks.verdict import arms, named
+from benchmarks.verdict import clean_run
 from scipy.stats import fisher_exact
 from statsmodels.stats.contingency_tables import StratifiedTable
 
@@ -37,18 +37,22 @@ def clean(rng, sigma=0.02, kind="logistic"):
 
 def test_equal_arms_show_nothing():
     first, _ = clean(np.random.default_rng(1))
-    assert contamination(first, first, shape_matched=True).statistic == pytest.approx(0, abs=1e-9)
+    assert contamination(first, first, shape=first).statistic == pytest.approx(0, abs=1e-9)
 
 
 def test_leaks_of_the_baseline_never_accuse_the_candidate():
     rng = np.random.default_rng(2)
     baseline, candidate = clean(rng)
     leaky = planted(rng, baseline, hidden_margins(rng, 40))
-    assert contamination(leaky, candidate, shape_matched=True).statistic < 1
-    found = contamination(candidate, leaky, shape_matched=True)
+    assert contamination(leaky, candidate, shape=leaky).statistic < 1
+    found = contamination(candidate, leaky, shape=candidate)
     assert found.fails
     assert found.candidate_share > found.baseline_share
-    assert not contamination(candidate, leaky, shape_matched=False).fails
+    without = contamination(candidate, leaky, shape=None)
+    assert without.exceeds
+    assert not without.fails
+    # leaks of the shape arm alone are noise of the shape
+    assert contamination(candidate, leaky, shape=leaky).statistic < 1
 
 
 @pytest.mark.parametrize(("copies", "leaks"), [(1, 5), (3, 5), (9, 5)])
@@ -57,9 +61,7 @@ def test_far_leaks_give_the_likelihood_ratio_of_two_shares(copies, leaks):
     far = np.where(np.arange(2000) >= 2000 - leaks, gap, 0.0)
     one = np.zeros(2000, dtype=int)
     baseline = pooled(*[scored_positions(gap, np.zeros(2000), one)] * copies)
-    statistic = contamination(
-        baseline, scored_positions(gap, far, one), shape_matched=True
-    ).statistic
+    statistic = contamination(baseline, scored_positions(gap, far, one), shape=None).statistic
     assert statistic == pytest.approx(2 * leaks * math.log(1 + copies), rel=0.02)
 
 
@@ -87,9 +89,8 @@ def test_clean_arms_are_not_accused(kind):
     accused = 0
     for seed in range(24):
         rng = np.random.default_rng([seed, 7])
-        baseline, candidate = arms(rng, noise_of(rng, kind), 0.02, (1, 2, 4)[seed % 3])
-        fails = contamination(baseline, candidate, shape_matched=True).fails
-        accused += fails or named(baseline, candidate) >= 2
+        run = clean_run(rng, kind, 0.02, (1, 2, 4)[seed % 3])
+        accused += run.leaks_among_ties or run.named >= 2
     # at a rate of 1 % three or more of 24 have probability .002
     assert accused <= 2
 
@@ -100,7 +101,7 @@ def test_ten_hidden_leaks_are_found():
         rng = np.random.default_rng([seed, 8])
         baseline, candidate = clean(rng)
         leaky = planted(rng, candidate, hidden_margins(rng, 10))
-        found += contamination(baseline, leaky, shape_matched=True).fails
+        found += contamination(baseline, leaky, shape=baseline).fails
     # at a power of .95 fewer than 52 of 60 have probability .004
     assert found >= 52
 

@@ -8,7 +8,7 @@ for leaks, and only where the baseline holds the noise of the candidate's shape.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,22 +22,23 @@ from draftproof.stats.deviations import (
     DeviationLikelihood,
     peak,
 )
-from draftproof.stats.positions import ScoredPositions
+from draftproof.stats.positions import ScoredPositions, pooled
 
 CUT: Final = 6.63  # 99 % quantile of the chi-square law with one degree of freedom
 
 
 @dataclass(frozen=True, slots=True)
 class Contamination:
-    """The test whether the candidate's share ε exceeds the baseline's.
+    """The test whether the candidate's share ε exceeds that of the clean arms.
 
     Attributes:
-        statistic: J, twice the gain in log-likelihood of letting ε_c exceed ε_b; 0 or more.
-        baseline_share: ε_b where ε_c >= ε_b.
-        candidate_share: ε_c where ε_c >= ε_b.
+        statistic: J, twice the gain in log-likelihood of letting ε_c exceed ε_b; 0 or more. With
+            a shape arm the smaller of J beside all clean arms and J beside the shape arm alone.
+        baseline_share: ε_b where ε_c >= ε_b, of the comparison that gave J.
+        candidate_share: ε_c of the same.
         leaks_detectable: Smallest number of leaked tokens, all beyond rounding, at which J
             exceeds the cut.
-        shape_matched: Whether plain decoding in the candidate's shape joined the baseline.
+        shape_matched: Whether plain decoding in the candidate's shape is among the clean arms.
     """
 
     statistic: float
@@ -58,32 +59,41 @@ class Contamination:
 
 
 def contamination(
-    baseline: ScoredPositions, candidate: ScoredPositions, *, shape_matched: bool
+    baseline: ScoredPositions, candidate: ScoredPositions, *, shape: ScoredPositions | None
 ) -> Contamination:
     """J = 2·[max over ε_c >= ε_b - max over ε_c = ε_b] of the joint log-likelihood.
 
     Both noise scales are free. The maxima are taken over the whole grid of shares, so a second
     maximum (large σ without leaks beside small σ with leaks) is not missed.
 
+    Clean arms of two shapes may have two shares, and pooling dilutes the larger: beside a plain
+    arm of a quarter of the scale, outliers of the candidate's shape look like leaks (3 % false
+    alarms in simulation). The candidate must exceed every share, so J is the smaller of the two
+    statistics (an intersection-union test, Berger 1982).
+
     Args:
-        baseline: Baseline, noise arms and shape arm, pooled.
+        baseline: Baseline and noise arms, pooled; without the shape arm.
         candidate: The candidate.
-        shape_matched: Whether the baseline holds a shape arm.
+        shape: Plain decoding re-prefilled at the candidate's own prefixes, or None.
 
     Raises:
         ValueError: When an arm has no position.
     """
-    return contamination_of(
-        DeviationLikelihood(baseline.gap, baseline.deviation),
-        DeviationLikelihood(candidate.gap, candidate.deviation),
-        shape_matched=shape_matched,
-    )
+    tested = DeviationLikelihood(candidate.gap, candidate.deviation)
+    if shape is None:
+        return _beside(baseline, tested, shape_matched=False)
+    comparisons = [
+        _beside(clean, tested, shape_matched=True) for clean in (pooled(baseline, shape), shape)
+    ]
+    smaller = min(comparisons, key=lambda c: c.statistic)
+    needed = max(c.leaks_detectable for c in comparisons)
+    return replace(smaller, leaks_detectable=needed)
 
 
-def contamination_of(
-    baseline: DeviationLikelihood, candidate: DeviationLikelihood, *, shape_matched: bool
+def _beside(
+    clean_arm: ScoredPositions, candidate: DeviationLikelihood, *, shape_matched: bool
 ) -> Contamination:
-    """The same of likelihoods that exist already."""
+    baseline = DeviationLikelihood(clean_arm.gap, clean_arm.deviation)
     clean, tested = baseline.share_profile, candidate.share_profile
     # the best ε_c at or above every ε_b
     best_above = np.maximum.accumulate(tested[::-1])[::-1]
