@@ -125,9 +125,9 @@ def test_the_law_of_two_strata_by_enumeration():
         x = sum(sum(i < k for i in pick) for pick, (_, k, _, _) in zip(picks, rows, strict=True))
         counts[x] = counts.get(x, 0) + 1
     total = sum(counts.values())
-    first, law = tables(*rows).law
+    first, law = tables(*rows).log_law
     for x, ways in counts.items():
-        assert law[x - first] == pytest.approx(ways / total, rel=1e-12)
+        assert math.exp(law[x - first]) == pytest.approx(ways / total, rel=1e-12)
     assert tables(*rows).p_value == pytest.approx(
         sum(w for x, w in counts.items() if x >= 3) / total, rel=1e-12
     )
@@ -163,11 +163,22 @@ def test_margins_that_fix_the_statistic_show_nothing():
     assert not Direction(empty, empty).fails
 
 
+def test_a_tail_below_the_smallest_float_is_still_compared():
+    following = tables(*[(6, 6, 6, 12)] * 300)
+    clean_arm = tables(*[(3, 6, 6, 12)] * 300)
+    assert following.p_value == 0
+    direction = Direction(following, clean_arm)
+    assert direction.excess_p_value == 0
+    assert direction.excess_z == math.inf
+    assert direction.fails
+    assert not Direction(clean_arm, following).fails
+
+
 def test_the_excess_is_exact_by_enumeration():
     candidate, baseline = tables((3, 4, 4, 8)), tables((1, 4, 3, 8))
-    (fc, lc), (fb, lb) = candidate.law, baseline.law
+    (fc, lc), (fb, lb) = candidate.log_law, baseline.log_law
     weights = {
-        x: lc[x - fc] * lb[4 - x - fb]
+        x: math.exp(lc[x - fc] + lb[4 - x - fb])
         for x in range(5)
         if 0 <= x - fc < lc.size and 0 <= 4 - x - fb < lb.size
     }

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
+from scipy.special import logsumexp, ndtri
 
 from draftproof.stats.checks import BoolArray, FloatArray, IntArray
 
@@ -46,23 +46,27 @@ class NearTies:
         return int(self.both.sum())
 
     @property
-    def law(self) -> tuple[int, FloatArray]:
-        """Smallest value and law of the statistic given all margins, without dependence.
+    def log_law(self) -> tuple[int, FloatArray]:
+        """Smallest value and log-law of the statistic given all margins, without dependence.
 
-        The law is the convolution of the strata's hypergeometric laws.
+        The law is the convolution of the strata's hypergeometric laws, in logarithms: where
+        hundreds of ties follow the draft its tail is below the smallest float.
         """
-        first, law = 0, np.ones(1)
+        first, law = 0, np.zeros(1)
         for n, k, m in zip(self.size, self.proposed, self.said, strict=True):
-            low, stratum = _hypergeometric(int(n), int(k), int(m))
-            law = np.convolve(law, stratum)
-            first += low
+            low, stratum = _log_hypergeometric(int(n), int(k), int(m))
+            wider = np.full(law.size + len(stratum) - 1, -np.inf)
+            for shift, weight in enumerate(stratum):
+                part = slice(shift, shift + law.size)
+                wider[part] = np.logaddexp(wider[part], law + weight)
+            first, law = first + low, wider
         return first, law
 
     @property
     def p_value(self) -> float:
         """One-sided exact P{statistic >= observed}; 1 where the margins fix it."""
-        first, law = self.law
-        return min(1.0, float(law[self.statistic - first :].sum()))
+        first, law = self.log_law
+        return min(1.0, float(np.exp(logsumexp(law[self.statistic - first :]))))
 
     @property
     def log_odds(self) -> float:
@@ -98,12 +102,12 @@ class NearTies:
         return np.asarray(right), np.asarray(wrong)
 
 
-def _hypergeometric(n: int, k: int, m: int) -> tuple[int, FloatArray]:
-    """Smallest overlap of k and m positions out of n, and the law of the overlap."""
+def _log_hypergeometric(n: int, k: int, m: int) -> tuple[int, list[float]]:
+    """Smallest overlap of k and m positions out of n, and the log-law of the overlap."""
     low = max(0, k + m - n)
     ways = math.comb(n, m)
     law = [math.comb(k, x) * math.comb(n - k, m - x) / ways for x in range(low, min(k, m) + 1)]
-    return low, np.array(law)
+    return low, [math.log(share) for share in law]
 
 
 def near_ties(
@@ -164,16 +168,14 @@ class Direction:
         of that ratio (Zelen 1971): P(x) ∝ P_c(x)·P_b(t - x). It needs no variance, so it holds
         where every tie follows the draft and the Mantel-Haenszel ratio is infinite.
         """
-        (first_c, law_c), (first_b, law_b) = self.candidate.law, self.baseline.law
+        (first_c, law_c), (first_b, law_b) = self.candidate.log_law, self.baseline.log_law
         total = self.candidate.statistic + self.baseline.statistic
         x = np.arange(law_c.size) + first_c
         other = total - x - first_b
         possible = (other >= 0) & (other < law_b.size)
-        with np.errstate(divide="ignore"):
-            weight = np.log(law_c[possible]) + np.log(law_b[other[possible]])
-        weight = np.exp(weight - weight.max())
+        weight = law_c[possible] + law_b[other[possible]]
         above = x[possible] >= self.candidate.statistic
-        return min(1.0, float(weight[above].sum() / weight.sum()))
+        return min(1.0, float(np.exp(logsumexp(weight[above]) - logsumexp(weight))))
 
     @property
     def excess_z(self) -> float:
