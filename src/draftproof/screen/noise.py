@@ -22,7 +22,7 @@ from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.tally import TaskTally
 from draftproof.screen.tasks import TaskNoise
 from draftproof.stats import excess_divergence
-from draftproof.stats.noise import modelled_h_cutoff
+from draftproof.stats.effects import modelled_h_cutoff
 
 _SEED = 953
 """Of the draws behind a modelled cutoff; fixed, so that a verdict is a function of its evidence."""
