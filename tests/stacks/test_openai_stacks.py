@@ -38,8 +38,8 @@ def info(documents):
     [
         (stacks.VLLM, "vllm", "0.32.0", {"return_token_ids"}),
         (stacks.LLAMA_CPP, "llama.cpp", "b1-0c1e570", {"return_tokens", "verbose"}),
-        (stacks.SGLANG, "sglang", "0.5.23", set()),
-        (OLD_SGLANG, "sglang", "0.4.9", set()),
+        (stacks.SGLANG, "sglang", "0.5.23", {"return_spec_tokens_details"}),
+        (OLD_SGLANG, "sglang", "0.4.9", {"return_spec_tokens_details"}),
         (TRTLLM, "trtllm", "1.2.1", set()),
         (TRTLLM | {"/version": None}, "trtllm", None, set()),
         ({"/v1/models": stacks.models(None)}, "unknown", None, set()),

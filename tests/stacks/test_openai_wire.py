@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
+from pydantic import ValidationError
 
-from draftproof.records import DraftproofError, Message, Prompt
+from draftproof.recorded.message import ChatMessage
+from draftproof.records import Channel, DraftproofError, Message, Prompt, ToolCall
 from draftproof.rescoring import make_rescorer
 from draftproof.stacks import ArmSpec
-from draftproof.stacks.http.client import _retry_after
+from draftproof.stacks.http.client import _retry_after, http_client, secrets_of
 from draftproof.stacks.http.engine import OpenAIEngine
 from draftproof.stacks.http.wire import FaultError, error_text, read_reply, request_body
 
@@ -71,14 +74,18 @@ def with_choice(**change):
 @pytest.mark.parametrize(
     ("document", "told"),
     [
-        (whole(choices=[]), "0 came"),
-        (whole(choices=None), "no came"),
+        (whole(choices=[]), "holds 0 choices"),
+        (whole(choices=None), "holds 0 choices"),
+        (whole(choices=whole()["choices"] * 2), "holds 2 choices"),
         (whole(id=None), "no id"),
         (whole(model=7), "no model"),
         (whole(error={"message": "m"}), "error"),
         (with_choice(index=1), "index 1"),
-        (with_choice(message={"content": None}), "no text"),
-        (with_choice(message=None), "no text"),
+        (with_choice(message={"content": 7}), "content must be a string"),
+        (with_choice(message={}), "no text"),
+        (with_choice(message=None), "no message"),
+        (with_choice(message={"content": "", "tool_calls": [{}]}), "no function name"),
+        (with_choice(message={"content": "", "reasoning_content": 1}), "reasoning_content"),
         (with_choice(finish_reason=None), "broken off"),
         (with_choice(finish_reason="abort"), "broken off"),
         (with_choice(finish_reason={"type": "stop"}), "broken off"),
@@ -113,7 +120,7 @@ def test_a_stream_is_put_together():
         chunk("a\u2028"), chunk("b\u0085c"), chunk(reason="length"), whole(choices=[], usage={})
     )
     reply = read_reply(body, spec(stream=True))
-    assert reply.text == "a\u2028b\u0085c"
+    assert reply.message.text == "a\u2028b\u0085c"
     assert reply.finish_reason == "length"
     # the last empty line may be missing
     assert read_reply(body.rstrip(), spec(stream=True)) == reply
@@ -128,7 +135,7 @@ def test_a_stream_is_put_together():
         (lines(chunk("a"), chunk(reason="stop", model="n")), "changes its model"),
         (lines(chunk("a"), chunk(reason="stop"), chunk("b")), "finish_reason"),
         (lines(chunk("a"), chunk(reason="stop")) + lines(chunk("b")), "after its end"),
-        (lines(chunk("a", choices=[{"index": 1}])), "more than one choice"),
+        (lines(chunk("a", choices=[{"index": 1}])), "2 choices or more"),
         (lines({"error": {"message": "dead"}}), "dead"),
         (lines(chunk("a", choices=5)), "more than one choice"),
         (lines(chunk(choices=[{"delta": "a"}])), "no text"),
@@ -142,14 +149,14 @@ def test_a_broken_stream_is_a_fault(body, told):
         read_reply(body, spec(stream=True))
 
 
-def test_waiting_is_bounded():
+def test_retry_after_is_seconds_or_nothing():
     assert _retry_after("2") == 2
-    assert _retry_after("99999") == 60
+    assert _retry_after("99999") == 99999
     assert _retry_after("nan") is None
     assert _retry_after("-1") is None
     assert _retry_after("soon") is None
     assert _retry_after(None) is None
-    assert _retry_after("Wed, 21 Oct 2099 07:28:00 GMT") == 60
+    assert _retry_after("Wed, 21 Oct 2099 07:28:00 GMT") > 1e9
     assert _retry_after("Wed, 21 Oct 2015 07:28:00 GMT") is None
 
 
@@ -239,3 +246,79 @@ def test_llama_cpp_puts_the_ids_beside_the_answer():
     for odd in ({"tokens": []}, {"tokens": ["x"]}, {}, None, 7):
         document = LLAMA_CPP | {"__verbose": odd}
         assert read_reply(json.dumps(document).encode(), spec()).token_ids is None
+
+
+CALL = {"id": "c", "function": {"name": "find", "arguments": '{"city": "Fano",  "n": 1}'}}
+
+
+@pytest.mark.parametrize(
+    ("message", "channels"),
+    [
+        ({"content": None, "tool_calls": [CALL]}, {"tool_calls": (ToolCall(
+            name="find", arguments='{"city": "Fano",  "n": 1}'),)}),
+        ({"content": None, "function_call": {"name": "f", "arguments": ""}},
+         {"tool_calls": (ToolCall(name="f", arguments=""),)}),
+        ({"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
+         {"tool_calls": (ToolCall(name="f", arguments='{"a": 1}'),)}),
+        ({"content": "A", "reasoning_content": "R"}, {"text": "A", "reasoning": "R"}),
+        ({"content": "A", "reasoning": "R"}, {"text": "A", "reasoning": "R"}),
+        ({"content": None, "refusal": "No."}, {"refusal": "No."}),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+         {"text": "ab"}),
+        ({"content": None}, {}),
+    ],
+)  # fmt: skip
+def test_every_channel_of_a_message_is_read(message, channels):
+    empty = {"text": "", "reasoning": None, "tool_calls": None, "refusal": None}
+    reply = read_reply(json.dumps(with_choice(message=message)).encode(), spec())
+    assert asdict(reply.message) == asdict(ChatMessage(**(empty | channels)))
+    assert set(reply.channels) == set(Channel) - {Channel.TOKENS}
+
+
+def delta(**fields):
+    return whole(choices=[{"index": 0, "delta": fields}])
+
+
+def test_a_stream_holds_the_channels_of_the_whole():
+    body = lines(
+        delta(role="assistant", content=""),
+        delta(reasoning_content="Is it "),
+        delta(reasoning_content="theft?"),
+        delta(content="Ask "),
+        delta(tool_calls=[{"index": 0, "function": {"name": "find", "arguments": ""}}]),
+        delta(tool_calls=[{"index": 1, "function": {"name": "call"}}]),
+        delta(tool_calls=[{"index": 0, "function": {"arguments": '{"city": '}}]),
+        delta(content="them."),
+        delta(tool_calls=[{"index": 0, "function": {"arguments": '"Fano"}'}}]),
+        chunk(reason="tool_calls"),
+    )
+    reply = read_reply(body, spec(stream=True))
+    assert reply.message == ChatMessage(
+        text="Ask them.",
+        reasoning="Is it theft?",
+        tool_calls=(
+            ToolCall(name="find", arguments='{"city": "Fano"}'),
+            ToolCall(name="call", arguments=""),
+        ),
+    )
+    assert reply.finish_reason == "tool_calls"
+
+
+def test_the_limit_is_sent_under_the_name_that_the_plan_gives():
+    body = request_body(spec(limit_field="max_completion_tokens"), PROMPT, "m")
+    assert body["max_completion_tokens"] == spec().max_new_tokens
+    assert "max_tokens" not in body
+
+
+def test_a_header_that_holds_a_key_is_named_by_its_variable(monkeypatch):
+    arm = spec(headers_env={"api-key": "A_KEY_OF_OURS"})
+    monkeypatch.delenv("A_KEY_OF_OURS", raising=False)
+    with pytest.raises(DraftproofError, match=r"headers_env\.api-key names A_KEY_OF_OURS"):
+        http_client(arm, arm.url)
+    monkeypatch.setenv("A_KEY_OF_OURS", "velvet")
+    assert http_client(arm, arm.url).headers["api-key"] == "velvet"
+    assert secrets_of(arm) == ["velvet"]
+    with pytest.raises(ValidationError, match="not the key itself"):
+        spec(headers_env={"api-key": "velvet-anchor"})
+    with pytest.raises(ValidationError, match="no name of a request header"):
+        spec(headers_env={"api key": "A"})

@@ -11,6 +11,7 @@ from draftproof.records.answers import (
     Pair,
     Prompt,
     Speculation,
+    ToolCall,
     digest,
 )
 from draftproof.records.evidence import (
@@ -46,6 +47,7 @@ from draftproof.records.verdict import (
 )
 from draftproof.records.words import (
     Cause,
+    Channel,
     Construct,
     DraftproofError,
     Role,
@@ -58,6 +60,7 @@ __all__ = [
     "ArmSummary",
     "ByteIdentity",
     "Cause",
+    "Channel",
     "Comparison",
     "Completion",
     "Construct",
@@ -88,6 +91,7 @@ __all__ = [
     "State",
     "Stopping",
     "TaskEvidence",
+    "ToolCall",
     "Verdict",
     "digest",
 ]

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 
-from draftproof.records.words import Construct
+from draftproof.records.words import Channel, Construct
 
 
 def digest(value: object) -> str:
@@ -81,15 +81,41 @@ class Speculation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One call of a tool, as the model wrote it.
+
+    Attributes:
+        name: Of the function.
+        arguments: The argument string to the letter; it need not be JSON.
+    """
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One arm's answer to one prompt."""
+    """One arm's answer to one prompt: everything that its stack generated, in channels."""
 
     arm: str
     id: str
     text: str
+    """The content; empty where the answer is a tool call or reasoning alone."""
     finish_reason: str = "unknown"
-    """``stop``, ``length``, ``error`` or ``unknown``."""
+    """``stop``, ``length``, ``tool_calls``, ``content_filter``, ``error`` or ``unknown``."""
     token_ids: tuple[int, ...] | None = None
+    reasoning: str | None = None
+    """What a stack returns apart from the content (``reasoning_content``); a ``<think>`` block
+    inside the content stays content."""
+    tool_calls: tuple[ToolCall, ...] | None = None
+    """In the order in which they were generated."""
+    refusal: str | None = None
+    """A refusal that the stack returns in a field of its own."""
+    channels: tuple[Channel, ...] | None = None
+    """The channels that the source of this answer can show, whether or not they hold something
+    here; None for an answer that was recorded before channels were (see `visible_channels`)."""
+    answered_at: str | None = None
+    """UTC time at which the answer was complete, ISO 8601 with seconds."""
     provenance: str | None = None
     """One letter a token: d drafted and accepted, c corrected, b bonus, p plain."""
     modes: str | None = None
@@ -104,6 +130,41 @@ class Completion:
     """A label that was recorded with the answer."""
     task: str | None = None
     error: str | None = None
+
+    @property
+    def visible_channels(self) -> frozenset[Channel]:
+        """The channels of which this answer says what they hold, were it nothing."""
+        seen = {Channel.TEXT} if self.channels is None else set(self.channels)
+        if self.token_ids is not None:
+            seen.add(Channel.TOKENS)
+        else:
+            seen.discard(Channel.TOKENS)
+        if self.finish_reason in {"unknown", "error"}:
+            seen.discard(Channel.FINISH_REASON)
+        elif self.channels is None:
+            seen.add(Channel.FINISH_REASON)
+        return frozenset(seen)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no channel holds anything that was generated."""
+        return not (self.text.strip() or self.reasoning or self.tool_calls or self.refusal)
+
+    def in_channel(self, channel: Channel) -> object:
+        """Return what a channel holds, in a form that equal answers have in common."""
+        match channel:
+            case Channel.TOKENS:
+                return self.token_ids
+            case Channel.TEXT:
+                return self.text
+            case Channel.REASONING:
+                return self.reasoning or ""
+            case Channel.TOOL_CALLS:
+                return tuple((call.name, call.arguments) for call in self.tool_calls or ())
+            case Channel.REFUSAL:
+                return self.refusal or ""
+            case Channel.FINISH_REASON:
+                return self.finish_reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +193,24 @@ class Pair:
     candidate_label: Label | None = None
 
     @property
+    def compared_channels(self) -> frozenset[Channel]:
+        """The channels that both answers show."""
+        return self.baseline.visible_channels & self.candidate.visible_channels
+
+    @property
+    def different_channels(self) -> tuple[Channel, ...]:
+        """The compared channels in which the answers differ, in the order of generation."""
+        return tuple(
+            channel
+            for channel in Channel
+            if channel in self.compared_channels
+            and self.baseline.in_channel(channel) != self.candidate.in_channel(channel)
+        )
+
+    @property
     def identical(self) -> bool:
-        """Whether the two answers are the same bytes."""
-        return self.baseline.text == self.candidate.text
+        """Whether the two answers are the same in every channel that both show."""
+        return not self.different_channels
 
     @property
     def flip(self) -> str | None:

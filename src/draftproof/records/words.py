@@ -29,6 +29,18 @@ class Role(StrEnum):
     """A candidate with one thing changed that must not change what it says."""
 
 
+class Channel(StrEnum):
+    """What a completion is made of, in the order in which a stack generates it."""
+
+    REASONING = "reasoning"
+    TEXT = "text"
+    REFUSAL = "refusal"
+    TOOL_CALLS = "tool_calls"
+    FINISH_REASON = "finish_reason"
+    TOKENS = "tokens"
+    """The token ids behind the other channels; two ids may decode to one text."""
+
+
 class Construct(StrEnum):
     """What a scorer measures; labels of different constructs are never compared."""
 

@@ -22,10 +22,16 @@ from draftproof.stacks.spec import ArmSpec
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of one response; an answer is text, not a file."""
 MAX_WAIT = 60.0
-"""Most seconds that a server's Retry-After is obeyed for."""
+"""Most seconds that a server's Retry-After is waited for; a longer one ends the arm."""
 _LONGEST_BACKOFF = 30.0
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+
+
+KEY_HINT = (
+    "; name the environment variable that holds the key: api_key_env (sent as a bearer token), "
+    "or headers_env for a header of another name"
+)
 
 
 class RefusedError(Exception):
@@ -44,15 +50,19 @@ def authorization(who: str, variable: str | None) -> dict[str, str]:
     """
     if variable is None:
         return {}
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise DraftproofError(f"{who}: api_key_env names {variable}, which is not set")
-    return {"Authorization": f"Bearer {key}"}
+    return {"Authorization": f"Bearer {_from_environment(f'{who}: api_key_env', variable)}"}
+
+
+def _from_environment(field: str, variable: str) -> str:
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise DraftproofError(f"{field} names {variable}, which is not set")
+    return value
 
 
 def authentication_failed(spec: ArmSpec, text: str) -> DraftproofError:
     """Return the error for a server that refuses the arm's key, or the lack of one."""
-    hint = "" if spec.api_key_env else "; name the variable that holds the key: api_key_env"
+    hint = "" if spec.api_key_env or spec.headers_env else KEY_HINT
     return DraftproofError(f"arm {spec.name!r}: authentication failed: {text}{hint}")
 
 
@@ -62,9 +72,12 @@ def http_client(spec: ArmSpec, url: str) -> httpx.AsyncClient:
     Raises:
         DraftproofError: The variable that should hold the key is not set.
     """
+    headers = authorization(f"arm {spec.name!r}", spec.api_key_env)
+    for header, variable in spec.headers_env.items():
+        headers[header] = _from_environment(f"arm {spec.name!r}: headers_env.{header}", variable)
     return httpx.AsyncClient(
         base_url=url,
-        headers=authorization(f"arm {spec.name!r}", spec.api_key_env),
+        headers=headers,
         timeout=httpx.Timeout(spec.timeout, connect=min(10.0, spec.timeout), pool=None),
         limits=httpx.Limits(max_connections=spec.concurrency + 2),
         # certificates take longer to load than a short answer takes to come
@@ -72,6 +85,12 @@ def http_client(spec: ArmSpec, url: str) -> httpx.AsyncClient:
         # a proxy of the environment has no business between two processes of one machine
         trust_env=urlsplit(url).hostname not in {"127.0.0.1", "::1", "localhost"},
     )
+
+
+def secrets_of(spec: ArmSpec) -> list[str]:
+    """Return the values that must never be written down, the longest first."""
+    names = [*([spec.api_key_env] if spec.api_key_env else []), *spec.headers_env.values()]
+    return sorted({os.environ.get(n, "").strip() for n in names} - {""}, key=len, reverse=True)
 
 
 class Client:
@@ -132,7 +151,11 @@ class Client:
         completion = Completion(
             arm=spec.name,
             id=prompt.id,
-            text=reply.text,
+            text=reply.message.text,
+            reasoning=reply.message.reasoning,
+            tool_calls=reply.message.tool_calls,
+            refusal=reply.message.refusal,
+            channels=reply.channels,
             finish_reason=reply.finish_reason,
             token_ids=reply.token_ids,
             provenance=reply.provenance,
@@ -144,8 +167,8 @@ class Client:
 
     def _failed(self, prompt: Prompt, text: str, start: float) -> Completion:
         # a server may repeat what it was sent, and errors are kept with the answers
-        key = self._http.headers.get("Authorization", "").removeprefix("Bearer ")
-        text = text.replace(key, "[key]") if key else text
+        for secret in secrets_of(self._spec):
+            text = text.replace(secret, "[key]")
         return Completion(
             arm=self._spec.name,
             id=prompt.id,
@@ -227,7 +250,13 @@ def _check_status(response: httpx.Response, raw: bytes, spec: ArmSpec) -> None:
         return
     text = wire.error_text(raw, status)
     if status in _AGAIN:
-        raise FaultError(text, retry_after=_retry_after(response.headers.get("Retry-After")))
+        pause = _retry_after(response.headers.get("Retry-After"))
+        if pause is not None and pause > MAX_WAIT:
+            raise DraftproofError(
+                f"arm {spec.name!r}: the server asks to wait {pause:,.0f} s (Retry-After): {text}; "
+                "answers already given are kept, the same command goes on after that time"
+            )
+        raise FaultError(text, retry_after=pause)
     if status in {401, 403}:
         raise authentication_failed(spec, text)
     if status in {404, 405} or 300 <= status < 400:
@@ -249,7 +278,7 @@ def _retry_after(value: str | None) -> float | None:
         except (ValueError, TypeError):
             return None
     # a NaN compares false with everything
-    return min(seconds, MAX_WAIT) if seconds > 0 else None
+    return seconds if seconds > 0 else None
 
 
 def _pause(first: float) -> Callable[[tenacity.RetryCallState], float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ from draftproof.stacks.http.server import Server
 from draftproof.stacks.http.server_info import ServerInfo, metrics_page, server_info
 from draftproof.stacks.spec import ArmSpec
 
+_EQUAL_FAULTS = 20
+"""So many prompts that fail alike, with no answer between them, end an arm."""
 _WATCH_EVERY = 0.5
 _METRICS_EVERY = 5.0
 
@@ -106,7 +109,7 @@ class OpenAIEngine:
         try:
             async with http_client(self.spec, self._url) as http:
                 self._info = await server_info(http, self.spec)
-                self._counters.read(await metrics_page(http))
+                self._counters.read(await metrics_page(http, self.spec.timeout))
                 async with asyncio.TaskGroup() as group:
                     beside = [
                         group.create_task(self._watch_server()),
@@ -140,23 +143,22 @@ class OpenAIEngine:
         waiting = deque(prompts)
         # not passed on while the server may still be unreachable or refuse everything
         held: list[Completion] = []
-        unreached = answered = 0
+        unreached = 0
         patience = max(10, 2 * spec.concurrency)
 
         async def worker() -> None:
-            nonlocal unreached, answered
+            nonlocal unreached
             while waiting:
                 completion, unreachable = await client.ask(waiting.popleft())
                 self._attempts, self._unknown = client.attempts, client.unknown_counters
-                answered += completion.finish_reason != "error"
                 unreached = unreached + 1 if unreachable else 0
                 held.append(completion)
-                if unreached >= patience:
-                    raise self._gone(completion)
-                if not answered and len(held) >= 5 * patience:
-                    raise self._useless(len(held), completion)
-                if answered and not unreached:
+                if completion.finish_reason != "error":
                     self._pass_on(held, results)
+                elif unreached >= patience:
+                    raise self._gone(completion)
+                elif len(held) >= _EQUAL_FAULTS and len({_fault_kind(c) for c in held}) == 1:
+                    raise self._refuses_all(held)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(spec.concurrency, len(prompts))):
@@ -173,10 +175,11 @@ class OpenAIEngine:
             results.put(completion)
         held.clear()
 
-    def _useless(self, count: int, completion: Completion) -> DraftproofError:
+    def _refuses_all(self, failed: Sequence[Completion]) -> DraftproofError:
         return DraftproofError(
-            f"arm {self.spec.name!r}: the first {count} prompts all failed, the last with: "
-            f"{completion.error}; nothing was recorded"
+            f"arm {self.spec.name!r}: {len(failed)} prompts in a row failed and none was answered "
+            f"between them; the server says: {failed[-1].error}; mend the server or the arm, then "
+            "the same command asks these prompts again (answers already given are kept)"
         )
 
     def _gone(self, completion: Completion) -> DraftproofError:
@@ -205,7 +208,7 @@ class OpenAIEngine:
 
     async def _read_counters(self, http: httpx.AsyncClient) -> None:
         watch = self._counters
-        watch.read(await metrics_page(http))
+        watch.read(await metrics_page(http, self.spec.timeout))
         self._store.keep(watch.gained, watch.problem)
 
     def proof(self) -> Proof:
@@ -254,6 +257,11 @@ class OpenAIEngine:
         if self._server is not None:
             self._server.stop()
         self._store.clear()
+
+
+def _fault_kind(failed: Completion) -> str:
+    """Return an error without its numbers and ids, so that equal faults compare equal."""
+    return re.sub(r"[0-9a-f]{8,}|\d+", "#", failed.error or "")[:200]
 
 
 def _first(group: BaseExceptionGroup[DraftproofError]) -> DraftproofError:

@@ -16,7 +16,10 @@ _SECRET_FIELD = re.compile(
     r"(?:.*[-_])?(?:api[-_]?key|access[-_]token|auth[-_]token|secret|password|authorization)",
     re.IGNORECASE,
 )
-_RESERVED = frozenset({"messages", "prompt", "model", "stream", "n", "max_tokens", "seed"})
+_RESERVED = frozenset(
+    {"messages", "prompt", "model", "stream", "n", "max_tokens", "max_completion_tokens", "seed"}
+)
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
 class HttpOptions(BaseModel):
@@ -48,6 +51,11 @@ class HttpOptions(BaseModel):
     """Most requests a second, retries included."""
     api_key_env: str | None = None
     """Environment variable that holds the key; the key itself is never written down."""
+    headers_env: dict[str, str] = Field(default_factory=dict)
+    """Request headers whose values are secrets: header name to the environment variable that
+    holds the value. The values are never written down."""
+    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Name under which `max_new_tokens` is sent."""
     extra_body: dict[str, object] = Field(default_factory=dict)
     speculates: bool | None = None
     """Whether the server is meant to speculate; by default candidates and controls are."""
@@ -82,6 +90,19 @@ class HttpOptions(BaseModel):
         if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
             # the value is not repeated: somebody may have put the key itself there
             raise ValueError("is the name of an environment variable, not the key itself")
+        return value
+
+    @field_validator("headers_env")
+    @classmethod
+    def _header_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for header, variable in value.items():
+            if not _HEADER.fullmatch(header):
+                raise ValueError(f"{header[:40]!r} is no name of a request header")
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+                # the value is not repeated: somebody may have put the key itself there
+                raise ValueError(
+                    f"of {header!r} is the name of an environment variable, not the key itself"
+                )
         return value
 
     @field_validator("extra_body")

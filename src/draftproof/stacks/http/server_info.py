@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,17 +11,20 @@ import httpx
 
 from draftproof.records import DraftproofError
 from draftproof.stacks.http.client import authentication_failed, read_bounded
-from draftproof.stacks.http.wire import FaultError
+from draftproof.stacks.http.wire import FaultError, error_text
 from draftproof.stacks.spec import ArmSpec
 
+_READY_EVERY = 0.5
+"""Seconds between two questions to a server that is loading."""
 _ECHO = frozenset({"vllm", "draftproof"})
 """Servers whose response ids hold the X-Request-Id that they were sent."""
 _EXTRA: dict[str, dict[str, object]] = {
     "vllm": {"return_token_ids": True},
     "draftproof": {"return_token_ids": True},
     "llama.cpp": {"return_tokens": True, "verbose": True},
+    "sglang": {"return_spec_tokens_details": True},
 }
-"""How each kind is asked for the ids with which divergences are explained."""
+"""How each kind is asked for token ids, which explain divergences, and for its counters."""
 
 _KINDS = {
     "vllm": ("vllm", ("/version",), "version"),
@@ -64,19 +68,18 @@ async def server_info(http: httpx.AsyncClient, spec: ArmSpec) -> ServerInfo:
     Raises:
         DraftproofError: It cannot be reached, lists no model and none is named, or lists others.
     """
-    try:
-        response = await http.get("/v1/models")
-    except httpx.HTTPError as error:
-        raise DraftproofError(
-            f"arm {spec.name!r}: {http.base_url} cannot be reached: "
-            f"{str(error) or type(error).__name__}"
-        ) from error
+    response = await _model_list(http, spec)
     if response.status_code in {401, 403}:
         raise authentication_failed(spec, f"{http.base_url}: HTTP {response.status_code}")
     models = _models(response)
     if spec.model is None and not models:
         raise DraftproofError(
             f"arm {spec.name!r}: {http.base_url} lists no model; name one as the arm's model"
+        )
+    if spec.model is None and len(models) > 1:
+        raise DraftproofError(
+            f"arm {spec.name!r}: {http.base_url} lists {len(models)} models: "
+            f"{', '.join(models[:8])}; name the one that is meant as the arm's `model`"
         )
     if spec.model is not None and models and spec.model not in models:
         raise DraftproofError(
@@ -85,6 +88,27 @@ async def server_info(http: httpx.AsyncClient, spec: ArmSpec) -> ServerInfo:
         )
     stack, version = await _stack(http, _owners(response))
     return ServerInfo(stack, version, models)
+
+
+async def _model_list(http: httpx.AsyncClient, spec: ArmSpec) -> httpx.Response:
+    """Ask for the list of models; a server that is loading its model (503) is waited for."""
+    deadline = time.monotonic() + spec.ready_timeout
+    while True:
+        try:
+            response = await http.get("/v1/models")
+        except httpx.HTTPError as error:
+            raise DraftproofError(
+                f"arm {spec.name!r}: {http.base_url} cannot be reached: "
+                f"{str(error) or type(error).__name__}"
+            ) from error
+        if response.status_code != 503:
+            return response
+        if time.monotonic() >= deadline:
+            raise DraftproofError(
+                f"arm {spec.name!r}: {http.base_url} was not ready within {spec.ready_timeout:g} s "
+                f"(ready_timeout); it says: {error_text(response.content, 503)}"
+            )
+        await asyncio.sleep(_READY_EVERY)
 
 
 def _models(response: httpx.Response) -> tuple[str, ...]:
@@ -133,13 +157,15 @@ async def _document(http: httpx.AsyncClient, path: str) -> Mapping[str, object]:
     return document if isinstance(document, dict) else {}
 
 
-async def metrics_page(http: httpx.AsyncClient) -> str | None:
-    """Return the server's Prometheus page, None where it has none or sends it too slowly."""
+async def metrics_page(http: httpx.AsyncClient, timeout: float) -> str | None:
+    """Return the server's Prometheus page, None where it has none.
+
+    Args:
+        http: The arm's connection pool.
+        timeout: Seconds that the whole page may take.
+    """
     try:
-        async with (
-            asyncio.timeout(http.timeout.read),
-            http.stream("GET", "/metrics") as response,
-        ):
+        async with asyncio.timeout(timeout), http.stream("GET", "/metrics") as response:
             if response.status_code != 200:
                 return None
             raw = await read_bounded(response)

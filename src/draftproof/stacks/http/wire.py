@@ -9,12 +9,20 @@ from dataclasses import dataclass
 import httpx
 from httpx_sse import EventSource
 
-from draftproof.records import Prompt, Speculation
+from draftproof.recorded.message import (
+    CHAT_CHANNELS,
+    FINISH_REASONS,
+    TEXT_CHANNELS,
+    ChatMessage,
+    MessageError,
+    MessagePieces,
+    read_message,
+)
+from draftproof.records import Channel, Prompt, Speculation
 from draftproof.stacks.base import messages_of, plain_text, seed_of
 from draftproof.stacks.http.telemetry import UnknownCountersError, speculation_of
 from draftproof.stacks.spec import ArmSpec
 
-_FINISHED = {"stop": "stop", "length": "length", "eos": "stop"}
 _BROKEN_OFF = frozenset({"abort", "error", "cancelled"})
 _KEPT_OF_A_STREAM = ("metrics", "timings", "usage", "sglext", "meta_info")
 
@@ -41,7 +49,8 @@ class Reply:
 
     id: str
     model: str
-    text: str
+    message: ChatMessage
+    channels: tuple[Channel, ...]
     finish_reason: str
     token_ids: tuple[int, ...] | None
     provenance: str | None
@@ -76,7 +85,7 @@ def request_body(spec: ArmSpec, prompt: Prompt, model: str) -> dict[str, object]
         "model": model,
         **question(spec, prompt),
         "temperature": spec.temperature,
-        "max_tokens": spec.max_new_tokens,
+        spec.limit_field: spec.max_new_tokens,
         "stream": spec.stream,
         **spec.extra_body,
     }
@@ -100,17 +109,17 @@ def read_reply(body: bytes, spec: ArmSpec) -> Reply:
         raise FaultError(f"an error came as an answer: {_short(document['error'])}")
     choices = document.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-        count = len(choices) if isinstance(choices, list) else "no"
-        raise FaultError(f"one choice was asked for, {count} came")
+        count = len(choices) if isinstance(choices, list) else 0
+        raise FaultError(f"one answer was asked for, but the response holds {count} choices")
     choice = choices[0]
     if choice.get("index", 0) != 0:
         raise FaultError(f"the only choice has index {_short(choice.get('index'))}")
-    holder = choice.get("message") if spec.api == "chat" else choice
-    text = (
-        holder.get("content" if spec.api == "chat" else "text") if isinstance(holder, dict) else 0
-    )
-    if not isinstance(text, str):
-        raise FaultError("the choice holds no text")
+    try:
+        message = read_message(
+            choice.get("message") if spec.api == "chat" else {"content": choice.get("text", 0)}
+        )
+    except MessageError as error:
+        raise FaultError(str(error)) from error
     reason = choice.get("finish_reason")
     if not isinstance(reason, str) or reason in _BROKEN_OFF:
         raise FaultError(f"the answer was broken off (finish_reason {reason!r})")
@@ -122,8 +131,9 @@ def read_reply(body: bytes, spec: ArmSpec) -> Reply:
     return Reply(
         id=_name(document, "id"),
         model=_name(document, "model"),
-        text=text,
-        finish_reason=_FINISHED.get(reason, "unknown"),
+        message=message,
+        channels=CHAT_CHANNELS if spec.api == "chat" else TEXT_CHANNELS,
+        finish_reason=FINISH_REASONS.get(reason, "unknown"),
         token_ids=_token_ids(choice.get("token_ids")) or _verbose_ids(document),
         provenance=_provenance(choice.get("provenance")),
         speculation=speculation,
@@ -134,7 +144,7 @@ def read_reply(body: bytes, spec: ArmSpec) -> Reply:
 def _joined(body: bytes, api: str) -> dict[str, object]:
     """Put the chunks of a stream together as if it had come whole."""
     document: dict[str, object] = {}
-    texts: list[str] = []
+    pieces = MessagePieces()
     tokens: list[object] = []
     provenance = ""
     reason = None
@@ -159,17 +169,15 @@ def _joined(body: bytes, api: str) -> dict[str, object]:
             or len(choices) > 1
             or any(not isinstance(c, dict) or c.get("index", 0) for c in choices)
         ):
-            raise FaultError("the stream holds more than one choice")
+            raise FaultError("one answer was asked for, but the stream holds 2 choices or more")
         for choice in choices:
             if reason is not None:
                 raise FaultError("the stream goes on after its finish_reason")
-            holder = choice.get("delta") if api == "chat" else choice
-            if not isinstance(holder, dict | None):
-                raise FaultError("a chunk holds no text")
-            piece = holder.get("content" if api == "chat" else "text") if holder else None
-            if not isinstance(piece, str | None):
-                raise FaultError("a chunk holds no text")
-            texts.append(piece or "")
+            try:
+                chat = api == "chat"
+                pieces.add(choice.get("delta") if chat else {"content": choice.get("text")})
+            except MessageError as error:
+                raise FaultError(str(error)) from error
             ids = choice.get("token_ids") or _verbose_ids(chunk) or ()
             # what is no list of ids is left for the check of the whole
             tokens += ids if isinstance(ids, list | tuple) else [ids]
@@ -177,9 +185,9 @@ def _joined(body: bytes, api: str) -> dict[str, object]:
             reason = choice.get("finish_reason")
     if not ended or reason is None:
         raise FaultError("the stream was cut off before its end")
-    text = "".join(texts)
+    message = pieces.message()
     choice = {"index": 0, "finish_reason": reason, "token_ids": tokens or None}
-    choice |= {"message": {"content": text}} if api == "chat" else {"text": text}
+    choice |= {"message": message} if api == "chat" else {"text": message["content"] or ""}
     return {**document, "choices": [choice | {"provenance": provenance or None}]}
 
 
