@@ -137,7 +137,7 @@ def test_a_stream_is_put_together():
         (lines(chunk("a"), chunk(reason="stop")) + lines(chunk("b")), "after its end"),
         (lines(chunk("a", choices=[{"index": 1}])), "2 choices or more"),
         (lines({"error": {"message": "dead"}}), "dead"),
-        (lines(chunk("a", choices=5)), "more than one choice"),
+        (lines(chunk("a", choices=5)), "2 choices or more"),
         (lines(chunk(choices=[{"delta": "a"}])), "no text"),
         (lines(chunk(7)), "no text"),
         (lines(chunk("a"), chunk(reason=["stop"])), "broken off"),

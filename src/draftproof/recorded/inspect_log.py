@@ -1,4 +1,4 @@
-"""Evaluation logs of inspect_ai: ``.eval`` files, a zip with one JSON document a sample.
+"""Evaluation logs of inspect_ai: a zip (``.eval``) with a JSON document a sample, or one JSON.
 
 Read as version 2 of the log format is written by inspect_ai 0.3.285. Its members are compressed
 with Zstandard, older ones with deflate.
@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import TypeVar
 
 from draftproof.recorded.archive import Archive
-from draftproof.recorded.recording import Recorded, label_column
-from draftproof.records import Completion, DraftproofError, digest
+from draftproof.recorded.message import (
+    CHAT_CHANNELS,
+    FINISH_REASONS,
+    MessageError,
+    read_tool_calls,
+)
+from draftproof.recorded.recording import Recorded, label_column, read_json
+from draftproof.records import Completion, DraftproofError, ToolCall, digest
 
-_FINISHED = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
 _ATTACHED = "attachment://"
 _LOG_VERSION = 2
 _T = TypeVar("_T")
 
 
 def read_inspect_log(path: Path, arm: str, columns: Mapping[str, str]) -> Recorded:
-    """Read a ``.eval`` file.
+    """Read a ``.eval`` file, or a log in inspect_ai's JSON format.
 
     A sample that ran more than once (epochs) is kept once an epoch, as ``ID#EPOCH``, in one
     cluster. A sample that ended in an error is an answer with ``finish_reason == "error"``.
@@ -36,10 +41,7 @@ def read_inspect_log(path: Path, arm: str, columns: Mapping[str, str]) -> Record
         DraftproofError: Naming the file, its member and the field.
     """
     score = label_column(path, columns, "an inspect_ai log")
-    with Archive(path) as archive:
-        names = [n for n in archive.names if n.startswith("samples/") and n.endswith(".json")]
-        task = _task(path, archive)
-        samples = [(f"{path}:{name}", _document(path, archive, name)) for name in names]
+    task, samples = (_from_json if path.suffix.lower() == ".json" else _from_archive)(path)
     if not samples:
         raise DraftproofError(f"{path}: the log holds no samples")
     epochs = max(_field(sample, "epoch", int, where) for where, sample in samples)
@@ -61,6 +63,39 @@ def read_inspect_log(path: Path, arm: str, columns: Mapping[str, str]) -> Record
     return recorded
 
 
+_Samples = list[tuple[str, dict[str, object]]]
+"""Every sample with the place that it was read from."""
+
+
+def _from_archive(path: Path) -> tuple[str, _Samples]:
+    with Archive(path) as archive:
+        names = [n for n in archive.names if n.startswith("samples/") and n.endswith(".json")]
+        task = _task(path, archive)
+        return task, [(f"{path}:{name}", _document(path, archive, name)) for name in names]
+
+
+def _from_json(path: Path) -> tuple[str, _Samples]:
+    document = read_json(path)
+    if not isinstance(document, dict) or not is_inspect_document(document):
+        raise DraftproofError(f"{path}: no inspect_ai log: it has no 'eval' and 'samples'")
+    _require_version(document, str(path))
+    samples = [
+        (f"{path}: sample {number}", sample)
+        for number, sample in enumerate(_field(document, "samples", list, str(path)), start=1)
+        if isinstance(sample, dict)
+    ]
+    return _field(_field(document, "eval", dict, str(path)), "task", str, str(path)), samples
+
+
+def _require_version(document: Mapping[str, object], where: str) -> None:
+    version = document.get("version")
+    if version != _LOG_VERSION:
+        raise DraftproofError(
+            f"{where}: log version {version!r}; only version {_LOG_VERSION} is "
+            "known, write the log again with `inspect log convert`"
+        )
+
+
 def _document(path: Path, archive: Archive, name: str) -> dict[str, object]:
     try:
         document = json.loads(archive.read(name))
@@ -76,12 +111,7 @@ def _task(path: Path, archive: Archive) -> str:
     for name in ("header.json", "_journal/start.json"):
         if name in archive.names:
             document = _document(path, archive, name)
-            version = document.get("version")
-            if version != _LOG_VERSION:
-                raise DraftproofError(
-                    f"{path}:{name}: log version {version!r}; only version {_LOG_VERSION} is "
-                    "known, write the log again with `inspect log convert`"
-                )
+            _require_version(document, f"{path}:{name}")
             return str(_field(_field(document, "eval", dict, name), "task", str, f"{path}:{name}"))
     raise DraftproofError(f"{path}: a zip, but no inspect_ai log: it has no header.json")
 
@@ -108,16 +138,28 @@ def _completion(
     failed = sample.get("error") is not None
     output = _field(sample, "output", dict, where)
     choices = _field(output, "choices", list, where)
-    text, finished = "", "error"
+    text, finished, reasoning, calls = "", "error", None, None
     if not failed:
         if len(choices) != 1 or not isinstance(choices[0], dict):
             raise DraftproofError(f"{where}: one choice is needed, found {len(choices)}")
-        text = _resolved(_field(output, "completion", str, where), sample, where)
-        finished = _FINISHED.get(str(choices[0].get("stop_reason")), "unknown")
+        message = _optional(choices[0], "message", dict, where)
+        if "completion" in output:
+            text = _resolved(_field(output, "completion", str, where), sample, where)
+        elif "content" in message:
+            # inspect_ai before 0.3.96 wrote no completion beside the message
+            text = _text(message["content"], sample, where)
+        else:
+            raise _missing("completion", where)
+        reasoning = _reasoning(message.get("content"), sample, where)
+        calls = _tool_calls(message, where)
+        finished = FINISH_REASONS.get(str(choices[0].get("stop_reason")), "unknown")
     return Completion(
         arm=arm,
         id=id_,
         text=text,
+        reasoning=reasoning,
+        tool_calls=calls,
+        channels=CHAT_CHANNELS,
         task=task,
         finish_reason=finished,
         prompt_hash=digest(_asked(sample, where)),
@@ -161,6 +203,24 @@ def _text(content: object, sample: Mapping[str, object], where: str) -> str:
     return "".join(_resolved(str(p.get("text")), sample, where) for p in parts)
 
 
+def _reasoning(content: object, sample: Mapping[str, object], where: str) -> str | None:
+    """Return the reasoning parts of a message's content, None where it has none."""
+    listed = content if isinstance(content, list) else []
+    parts = [p for p in listed if isinstance(p, dict) and p.get("type") == "reasoning"]
+    return "".join(_resolved(str(p.get("reasoning")), sample, where) for p in parts) or None
+
+
+def _tool_calls(message: Mapping[str, object], where: str) -> tuple[ToolCall, ...] | None:
+    """Return a message's tool calls, whose function is a name and whose arguments an object."""
+    calls = [c for c in _optional(message, "tool_calls", list, where) if isinstance(c, dict)]
+    try:
+        return read_tool_calls(
+            [{"name": c.get("function"), "arguments": c.get("arguments", "")} for c in calls]
+        )
+    except MessageError as error:
+        raise DraftproofError(f"{where}: {error}") from error
+
+
 def _resolved(text: str, sample: Mapping[str, object], where: str) -> str:
     """Return a text, which the log may keep aside under its hash."""
     if not text.startswith(_ATTACHED):
@@ -179,3 +239,12 @@ def is_inspect_log(path: Path) -> bool:
     True
     """
     return path.suffix.lower() == ".eval"
+
+
+def is_inspect_document(document: Mapping[str, object]) -> bool:
+    """Whether a JSON object is a log in inspect_ai's JSON format.
+
+    >>> is_inspect_document({"version": 2, "eval": {"task": "t"}, "samples": []})
+    True
+    """
+    return "eval" in document and "samples" in document

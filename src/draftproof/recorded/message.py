@@ -25,6 +25,7 @@ FINISH_REASONS = {
     "end_turn": "stop",
     "length": "length",
     "max_tokens": "length",
+    "model_length": "length",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "tool_use": "tool_calls",
@@ -140,14 +141,16 @@ class MessagePieces:
         Raises:
             MessageError: A piece is of another kind than the protocol's.
         """
-        if not isinstance(delta, Mapping):
+        if delta is None:
             return
+        if not isinstance(delta, Mapping):
+            raise MessageError(f"a chunk holds no text but {_kind(delta)}")
         for field in ("content", "reasoning_content", "reasoning", "refusal"):
             piece = delta.get(field)
             if isinstance(piece, str):
                 self._pieces.setdefault(field, []).append(piece)
             elif piece is not None:
-                raise MessageError(f"{field} of a chunk is no string but {_kind(piece)}")
+                raise MessageError(f"a chunk holds no text: {field} is {_kind(piece)}")
         calls = delta.get("tool_calls") or []
         if not isinstance(calls, Sequence):
             raise MessageError("tool_calls of a chunk is no list")

@@ -8,10 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.battery.rows import iter_rows
-from draftproof.recorded.inspect_log import is_inspect_log, read_inspect_log
+from draftproof.recorded.inspect_log import (
+    is_inspect_document,
+    is_inspect_log,
+    read_inspect_log,
+)
 from draftproof.recorded.lm_eval import is_lm_eval_row, read_lm_eval_log
-from draftproof.recorded.recording import Recorded
-from draftproof.records import Completion, DraftproofError, Speculation, digest
+from draftproof.recorded.message import FINISH_REASONS, read_tool_calls
+from draftproof.recorded.openai_batch import is_openai_batch_row, read_openai_batch
+from draftproof.recorded.recording import Recorded, read_json
+from draftproof.records import (
+    Channel,
+    Completion,
+    DraftproofError,
+    Speculation,
+    ToolCall,
+    digest,
+)
 
 _USUAL = {
     "id": ("id", "prompt_id", "example_id", "sample_id", "doc_id"),
@@ -23,7 +36,18 @@ _USUAL = {
     "finish_reason": ("finish_reason", "stop_reason"),
     "prompt_hash": ("prompt_hash",),
     "cluster": ("cluster",),
+    "reasoning": ("reasoning", "reasoning_content"),
+    "tool_calls": ("tool_calls",),
+    "refusal": ("refusal",),
 }
+_GENERATED = {
+    "reasoning": Channel.REASONING,
+    "text": Channel.TEXT,
+    "refusal": Channel.REFUSAL,
+    "tool_calls": Channel.TOOL_CALLS,
+    "finish_reason": Channel.FINISH_REASON,
+}
+"""Fields that hold something generated, in the order of generation."""
 FIELDS = tuple(_USUAL)
 
 
@@ -31,8 +55,9 @@ def read_answers(path: Path, arm: str, columns: Mapping[str, str] | None = None)
     """Read a file of answers.
 
     Args:
-        path: ``.jsonl``, ``.csv`` or ``.parquet``; ``.eval`` of inspect_ai; ``samples_….jsonl``
-            of the lm-evaluation-harness.
+        path: ``.jsonl``, ``.csv``, ``.parquet``, or ``.json`` with an array; ``.eval`` or
+            ``.json`` of inspect_ai; ``samples_….jsonl`` of the lm-evaluation-harness; a batch's
+            output file of the OpenAI API.
         arm: Name of the arm that the answers belong to.
         columns: Column of each field, where it has an unusual name. Labels are read only from a
             column that is named here.
@@ -42,20 +67,27 @@ def read_answers(path: Path, arm: str, columns: Mapping[str, str] | None = None)
     """
     if is_inspect_log(path):
         return read_inspect_log(path, arm, columns or {})
-    rows = list(iter_rows(path))
+    if path.suffix.lower() == ".json":
+        document = read_json(path)
+        if isinstance(document, dict) and is_inspect_document(document):
+            return read_inspect_log(path, arm, columns or {})
+        rows = _rows_of_array(path, document)
+    else:
+        rows = list(iter_rows(path))
     if not rows:
         raise DraftproofError(f"{path}: holds no answers")
     if is_lm_eval_row(rows[0][1]):
         return read_lm_eval_log(path, rows, arm, columns or {})
+    if is_openai_batch_row(rows[0][1]):
+        return read_openai_batch(path, rows, arm, columns or {})
     column_of = find_columns(path, rows[0][1], columns or {})
     completions: dict[str, Completion] = {}
     prompts: dict[str, str] = {}
     clusters: dict[str, str] = {}
     for line, row in rows:
         where = f"{path}:{line}"
-        for field in ("id", "text"):
-            if row.get(column_of[field]) is None:
-                raise DraftproofError(f"{where}: field {column_of[field]!r} ({field}) is missing")
+        if row.get(column_of["id"]) is None:
+            raise DraftproofError(f"{where}: field {column_of['id']!r} (id) is missing")
         id_ = str(row[column_of["id"]])
         if id_ in completions:
             raise DraftproofError(
@@ -68,6 +100,15 @@ def read_answers(path: Path, arm: str, columns: Mapping[str, str] | None = None)
         if row.get(column_of.get("cluster", "")) not in (None, ""):
             clusters[id_] = str(row[column_of["cluster"]])
     return Recorded(completions, prompts, clusters, column_of)
+
+
+def _rows_of_array(path: Path, document: object) -> list[tuple[int, dict[str, Any]]]:
+    """Return the objects of a JSON array, each with its number, counted from 1."""
+    if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
+        raise DraftproofError(
+            f"{path}: holds neither a JSON array of objects nor an inspect_ai log"
+        )
+    return list(enumerate(document, start=1))
 
 
 def find_columns(path: Path, row: Mapping[str, object], named: Mapping[str, str]) -> dict[str, str]:
@@ -114,6 +155,12 @@ def _completion(
         return None if column is None else row.get(column)
 
     text, prompt, hashed = value("text"), value("prompt"), value("prompt_hash")
+    others = {field: value(field) for field in ("reasoning", "tool_calls", "refusal")}
+    if text is None and any(others.values()):
+        # a tool call, a refusal or reasoning without content is a whole answer
+        text = ""
+    if text is None:
+        raise DraftproofError(f"{where}: field {column_of['text']!r} (text) is missing")
     if not isinstance(text, str):
         raise DraftproofError(
             f"{where}: field {column_of['text']!r} (text) must be a string, "
@@ -128,13 +175,38 @@ def _completion(
         arm=arm,
         id=id_,
         text=text,
-        finish_reason=str(value("finish_reason") or "unknown"),
+        finish_reason=_finish_reason(value("finish_reason")),
+        reasoning=_optional_text(others["reasoning"], "reasoning", where),
+        tool_calls=_tool_calls(others["tool_calls"], where),
+        refusal=_optional_text(others["refusal"], "refusal", where),
+        channels=tuple(channel for field, channel in _GENERATED.items() if field in column_of),
         token_ids=_token_ids(value("token_ids"), where),
         prompt_hash=None if hashed is None else str(hashed),
         label=None if label is None else str(label),
         task=None if task in (None, "") else str(task),
         speculation=_speculation(row.get("speculation"), where),
     )
+
+
+def _finish_reason(value: object) -> str:
+    """Return our word for why an answer ended; a recorder's own word stays as it is."""
+    word = str(value or "unknown")
+    return FINISH_REASONS.get(word, word)
+
+
+def _optional_text(value: object, field: str, where: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    raise DraftproofError(
+        f"{where}: field {field!r} must be a string, found {type(value).__name__}"
+    )
+
+
+def _tool_calls(value: object, where: str) -> tuple[ToolCall, ...] | None:
+    try:
+        return read_tool_calls(json.loads(value) if isinstance(value, str) and value else value)
+    except ValueError as error:
+        raise DraftproofError(f"{where}: field 'tool_calls': {error}") from error
 
 
 def _token_ids(value: object, where: str) -> tuple[int, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,3 +40,22 @@ def label_column(path: Path, columns: Mapping[str, str], kind: str) -> str | Non
             "only label=SCORE can be named with --columns"
         )
     return columns.get("label")
+
+
+_MOST_JSON = 1024 * 1024 * 1024
+
+
+def read_json(path: Path) -> object:
+    """Return the one JSON document that a file holds.
+
+    Raises:
+        DraftproofError: No such file, no JSON, or larger than 1 GiB.
+    """
+    try:
+        if path.stat().st_size > _MOST_JSON:
+            raise DraftproofError(f"{path}: larger than 1 GiB; write it as JSON lines or Parquet")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise DraftproofError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise DraftproofError(f"{path}: broken JSON: {error}") from error
