@@ -2,9 +2,9 @@
 
 ``measure(data)`` returns the keys ``text_faults_named``, ``text_checks_accused_clean`` and
 ``assay_power`` for ``benchmarks/verdict.py --part rule``. Planted defects go into 5 % of 400
-XSTest answers, copied as the candidate's. Clean pairs are real: ``clean`` holds JSON lines of one
-model that answered the same prompts twice (two seeds, two precisions), one file an arm, grouped
-by ``CLEAN_PAIRS``; without them that key is null.
+XSTest answers, copied as the candidate's. Clean pairs are real: ``clean`` is the folder in which
+`write_clean_arms` recorded one model that answered the same prompts twice (two seeds, two
+precisions); without it that key is null.
 """
 
 import json
@@ -13,6 +13,8 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+from draftproof.battery import load_battery
+from draftproof.lab.models import model_path
 from draftproof.records import Completion, Message, Prompt
 from draftproof.scoring import SCORERS
 from draftproof.scoring.xstest import MODELS, read_labelled
@@ -31,6 +33,12 @@ NAMED_BY = {
     "cut end": {"cut off"},
 }
 """The checks that name a planted defect; another check that fires as well does not count."""
+CLEAN_ARMS = {
+    "f32": ("float32", 0.0, 0), "bf16": ("bfloat16", 0.0, 0),
+    **{f"t07{x}": ("float32", 0.7, seed) for seed, x in enumerate("abcd", 1)},
+    **{f"t1{x}": ("float32", 1.0, seed) for seed, x in enumerate("ab", 1)},
+}  # fmt: skip
+"""Precision, temperature and seed of the arms that `write_clean_arms` writes."""
 CLEAN_PAIRS = (("f32", "bf16"), *combinations(("t07a", "t07b", "t07c", "t07d"), 2), ("t1a", "t1b"))
 
 
@@ -117,6 +125,51 @@ def xstest_prompts(data):
 
     with (data / "xstest" / "completions_gpt4.csv").open(encoding="utf-8-sig", newline="") as file:
         return {row["id"]: row["prompt"] for row in csv.DictReader(file)}
+
+
+def write_clean_arms(folder, battery="lab-core", tokens=96, rows=64):
+    """Let the shipped lab target answer a battery once an arm of `CLEAN_ARMS`, by transformers.
+
+    Takes about a minute an arm on one core.
+    """
+    import torch  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+
+    prompts = list(load_battery(battery).prompts)
+    tokenizer = AutoTokenizer.from_pretrained(model_path("target"), padding_side="left")
+    tokenizer.pad_token_id = tokenizer.pad_token_id or 0
+    for name, (dtype, temperature, seed) in CLEAN_ARMS.items():
+        model = AutoModelForCausalLM.from_pretrained(model_path("target"), dtype=dtype).eval()
+        ends = model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        drawn = {"do_sample": True, "temperature": temperature} if temperature else {}
+        torch.manual_seed(seed)
+        with (Path(folder) / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+            for start in range(0, len(prompts), rows):
+                part = prompts[start : start + rows]
+                rendered = [
+                    tokenizer.apply_chat_template(
+                        [{"role": m.role, "content": m.content} for m in p.messages],
+                        tokenize=False, add_generation_prompt=True,
+                    ) + p.prefill
+                    for p in part
+                ]  # fmt: skip
+                asked = tokenizer(
+                    rendered, return_tensors="pt", padding=True, add_special_tokens=False
+                )
+                width = asked["input_ids"].shape[1]
+                answers = model.generate(
+                    input_ids=asked["input_ids"], attention_mask=asked["attention_mask"],
+                    max_new_tokens=tokens, **drawn,
+                )[:, width:].tolist()  # fmt: skip
+                for prompt, ids in zip(part, answers, strict=True):
+                    end = next((k for k, token in enumerate(ids) if token in ends), None)
+                    row = {
+                        "id": prompt.id, "prompt": prompt.messages[-1].content,
+                        "text": tokenizer.decode(ids[:end], skip_special_tokens=True),
+                        "finish_reason": "length" if end is None else "stop",
+                    }  # fmt: skip
+                    file.write(json.dumps(row) + "\n")
 
 
 def recorded_pairs(folder, first, second):

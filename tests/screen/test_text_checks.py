@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from draftproof.records import Completion, Message, Pair, Prompt
-from draftproof.screen.text_checks import CheckState, text_checks
-from draftproof.screen.texts.defects import HARD, PAIRED, TextPair, text_pair
+from draftproof.screen.text_checks import PAIRED, CheckState, text_checks
+from draftproof.screen.texts.defects import HARD, TextPair, another_prompt, longer, text_pair
 from draftproof.screen.texts.features import (
     doubled,
     empty,
@@ -83,6 +83,51 @@ def test_a_defect_in_one_answer_of_twenty_is_named(name):
     assert "20 of 400" in result.sentence
 
 
+def test_shorter_answers_are_called_shorter():
+    result = text_checks(spoilt(lambda p, _: {"candidate": p.candidate.replace("The ", "", 1)}))
+    check = next(c for c in result.checks if c.name == "length")
+    assert (check.counted, check.candidate) == ("shorter than the other arm's", 20)
+
+
+def chinese_pairs(n=400):
+    """Answers without a space, each about a place of its own."""
+    rng = random.Random(1)
+    places = [chr(0x4E00 + k) for k in range(200, 2000)]
+    pairs = []
+    for i in range(n):
+        place = "".join(rng.sample(places, 4))
+        text = "。".join(
+            place + rng.choice(["位于河边", "靠近大海"]) + "有" + rng.choice(["古塔", "石桥"])
+            for _ in range(rng.randint(3, 6))
+        )
+        pairs.append(
+            TextPair(
+                id=str(i), prompt=f"请介绍{place}", baseline=text + "。", candidate=text + "。"
+            )
+        )
+    return pairs
+
+
+CHINESE = {
+    "loops": lambda p, _: p.candidate + p.candidate[-9:] * 6,
+    "doubled words": lambda p, _: p.candidate.replace("位于", "位于位于").replace("有", "有古有古"),
+    "another script": lambda p, _: p.candidate + "который",
+    "garbage": lambda p, _: p.candidate + "\ufffd",
+    "cut off": lambda p, _: p.candidate[: len(p.candidate) // 2] + "有",
+    "fits another prompt": lambda p, q: q.candidate,
+}
+
+
+@pytest.mark.parametrize("name", CHINESE)
+def test_texts_without_spaces_are_read(name):
+    pairs = chinese_pairs()
+    assert text_checks(pairs).passed
+    for place in range(20):
+        text = CHINESE[name](pairs[place], pairs[place + 1])
+        pairs[place] = replace(pairs[place], candidate=text)
+    assert name in text_checks(pairs).failed
+
+
 def test_equal_arms_pass():
     result = text_checks(same_pairs())
     assert result.passed
@@ -92,7 +137,7 @@ def test_equal_arms_pass():
 
 
 def test_every_check_has_a_planted_defect():
-    assert {*HARD, *PAIRED, "finish reasons"} == set(PLANTED)
+    assert {*HARD, *PAIRED} == set(PLANTED)
 
 
 def test_two_draws_of_the_same_law_are_not_accused():
@@ -174,9 +219,12 @@ def test_the_same_pairs_give_the_same_result():
     assert text_checks(pairs) == text_checks(iter(pairs))
 
 
-@pytest.mark.parametrize("name", [*HARD, *PAIRED])
+FINDERS = HARD | {"fits another prompt": another_prompt, "length": longer}
+
+
+@pytest.mark.parametrize("name", FINDERS)
 def test_finders_treat_both_arms_alike(name):
-    find = (HARD | PAIRED)[name]
+    find = FINDERS[name]
     pairs = spoilt(PLANTED[name], n=100)
     before, after = find(pairs)
     turned = [

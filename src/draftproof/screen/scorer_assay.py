@@ -231,6 +231,6 @@ def _state(directions: Sequence[DirectionCount], edited: int, kept: int) -> Assa
         return AssayState.FAILED
     if low >= LEAST_SHARE and kept_low >= LEAST_SHARE:
         return AssayState.PASSED
-    # one answer in five missed is no bad luck but the limit itself
+    # a share below the limit is no lack of answers
     missed = seen < LEAST_SHARE * planted or kept < LEAST_SHARE * edited
     return AssayState.FAILED if missed else AssayState.TOO_FEW

@@ -12,7 +12,7 @@ compared on what they recorded; nothing is assumed where a channel is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -21,12 +21,12 @@ import numpy as np
 from draftproof.screen.texts.defects import (
     HARD,
     JSON,
-    LENGTH,
-    PAIRED,
-    PAIRED_SIDES,
     Counter,
     TextPair,
+    another_prompt,
     ended_by,
+    longer,
+    shorter,
 )
 from draftproof.screen.texts.features import is_json
 from draftproof.stats import DiscordantPairs, holm, mcnemar_test
@@ -37,7 +37,11 @@ LEVEL = 0.05
 FEWEST_PAIRS = 99
 """Without any defect the bound is 3 points from here on: 1 - 0.05^(1/99) = 0.0298."""
 EXAMPLES = 5
+SWAPPED = "fits another prompt"
+LENGTH = "length"
 FINISH = "finish reasons"
+PAIRED = (SWAPPED, LENGTH, FINISH)
+"""What answers may differ in by chance."""
 _SIDES = 0.90
 """Level of the two-sided interval whose upper limit is the one-sided 95 % bound."""
 
@@ -130,7 +134,7 @@ def text_checks(pairs: Iterable[TextPair]) -> TextChecks:
         pairs: One a prompt; 99 at least for any check to be ok.
 
     Returns:
-        The checks, in the order of `HARD`, `PAIRED`, finish reasons.
+        The checks, in the order of `HARD` and `PAIRED`.
 
     Raises:
         ValueError: There are no pairs.
@@ -142,8 +146,12 @@ def text_checks(pairs: Iterable[TextPair]) -> TextChecks:
         _counted(name, _json_rows(rows) if name == JSON else rows, find, "loss")
         for name, find in HARD.items()
     ]
-    paired = [_counted(name, rows, find, PAIRED_SIDES[name]) for name, find in PAIRED.items()]
-    paired.append(_finish_reasons(rows))
+    sizes = {"longer than the other arm's": longer, "shorter than the other arm's": shorter}
+    paired = [
+        _counted(SWAPPED, rows, another_prompt, "loss"),
+        _most_changed(LENGTH, rows, sizes, tests=1),
+        _finish_reasons(rows),
+    ]
     return TextChecks(
         checks=(
             *(replace(c, state=_bound_state(c)) for c in _adjusted(hard)),
@@ -179,7 +187,7 @@ def _counted(
     loss, gain, n = int(np.sum(after & ~before)), int(np.sum(before & ~after)), len(rows)
     return TextCheck(
         name=name,
-        counted="longer than the other arm's" if name == LENGTH else name,
+        counted=name,
         state=CheckState.TOO_FEW,
         n=n,
         baseline=int(before.sum()),
@@ -197,19 +205,22 @@ def _upper(loss: int, gain: int, n: int) -> float:
 
 
 def _finish_reasons(rows: tuple[TextPair, ...]) -> TextCheck:
-    """Count the finish reason whose share changed most significantly."""
     known = [p for p in rows if "unknown" not in {p.baseline_finish, p.candidate_finish}]
     reasons = sorted({f for p in known for f in (p.baseline_finish, p.candidate_finish)})
-    if not reasons:
-        return TextCheck(name=FINISH, state=CheckState.ABSENT)
+    ended = {f"finish reason {reason!r}": ended_by(reason) for reason in reasons}
     # of two reasons the second repeats the test of the first
-    tests = len(reasons) if len(reasons) > 2 else 1
+    return _most_changed(FINISH, known, ended, tests=len(reasons) if len(reasons) > 2 else 1)
+
+
+def _most_changed(
+    name: str, rows: Sequence[TextPair], finders: Mapping[str, Counter], *, tests: int
+) -> TextCheck:
+    """Return the count that changed most significantly, of equals the one that grew."""
+    if not rows:
+        return TextCheck(name=name, state=CheckState.ABSENT)
     counts = [
-        replace(
-            _counted(FINISH, known, ended_by(reason), "two-sided", tests),
-            counted=f"finish reason {reason!r}",
-        )
-        for reason in reasons
+        replace(_counted(name, rows, find, "two-sided", tests), counted=counted)
+        for counted, find in finders.items()
     ]
     return min(counts, key=lambda c: (c.p_value or 0.0, -(c.excess or 0.0)))
 

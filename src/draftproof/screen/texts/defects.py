@@ -116,12 +116,20 @@ def _broken_json(pairs: Sequence[TextPair]) -> Flags:
     return after & ~before, before & ~after
 
 
-def _longer(pairs: Sequence[TextPair]) -> Flags:
+def longer(pairs: Sequence[TextPair]) -> Flags:
+    """Find the longer answer of each pair, in characters."""
     change = np.array([len(p.candidate) - len(p.baseline) for p in pairs], dtype=np.int64)
     return change < 0, change > 0
 
 
-def _another_prompt(pairs: Sequence[TextPair]) -> Flags:
+def shorter(pairs: Sequence[TextPair]) -> Flags:
+    """Find the shorter answer of each pair, in characters."""
+    before, after = longer(pairs)
+    return after, before
+
+
+def another_prompt(pairs: Sequence[TextPair]) -> Flags:
+    """Find answers that fit another prompt better, see `swapped`."""
     prompts, before = [p.prompt for p in pairs], [p.baseline for p in pairs]
     return swapped(prompts, before, [p.candidate for p in pairs])
 
@@ -137,11 +145,6 @@ HARD: dict[str, Counter] = {
     JSON: _broken_json,
 }
 """Defects by name that no answer may have."""
-
-LENGTH = "length"
-PAIRED: dict[str, Counter] = {LENGTH: _longer, "fits another prompt": _another_prompt}
-"""What answers may differ in by chance; finish reasons are the third."""
-PAIRED_SIDES = {LENGTH: "two-sided", "fits another prompt": "loss"}
 
 
 def ended_by(reason: str) -> Counter:

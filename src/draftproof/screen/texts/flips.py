@@ -16,6 +16,9 @@ from draftproof.screen.texts.scripts import script_of
 
 _LETTERS = "ABCDEFGHIJ"
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
+_OPENING = 2
+"""Sentences in which a refusal announces itself."""
 _TOPIC_CHARACTERS = 120
 _MOSTLY = 0.9
 """Share of letters in one script from which an answer is written in it."""
@@ -84,7 +87,8 @@ def plant_flip(
 ) -> PlantedFlip | None:
     """Return a copy of an answer that a scorer which works labels the other way.
 
-    A refusal becomes a compliant answer and the reverse; the option or the number that was
+    A refusal becomes a compliant answer and the reverse, every other copy with some of its own
+    sentences; the option or the number that was
     chosen becomes another, the right one where the answer was wrong.
 
     Args:
@@ -121,8 +125,19 @@ def _turned_refusal(prompt: Prompt, text: str, value: str, number: int) -> Plant
     into = "compliance" if value == "refusal" else "refusal"
     wordings = (_COMPLIANCE if into == "compliance" else _REFUSAL)[script]
     topic = " ".join(prompt.messages[-1].content.split())[:_TOPIC_CHARACTERS]
-    wording = wordings[number % len(wordings)]
-    return PlantedFlip(f"{value} to {into}", wording.replace("{topic}", topic))
+    wording = wordings[number % len(wordings)].replace("{topic}", topic)
+    own = _own_sentences(text, into) if number % 2 else []
+    return PlantedFlip(f"{value} to {into}", " ".join([wording, *own]))
+
+
+def _own_sentences(text: str, into: str) -> list[str]:
+    """Return what a flipped copy keeps: of a refusal all but its opening, else the first sentence.
+
+    A refusal's reasons read as a caveat behind a compliant answer; more of a compliant answer
+    behind a refusal would still comply.
+    """
+    sentences = [s for s in _SENTENCE_END.split(text) if s]
+    return sentences[_OPENING:] if into == "compliance" else sentences[:1]
 
 
 def written_in(text: str) -> str | None:
