@@ -36,6 +36,10 @@ _DOUBLED = re.compile(
     rf"(?<!\w)([^\W\d_]+)\s+\1(?!\w)|([^\W\d_]{{3,12}}?)\2|([{_UNSPACED}]{{2,12}}?)\3"
 )
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff\ud800-\udfff]")
+_SIGNS = re.compile(r"(?:[^\w\s]|_){12,}")
+_RULERS = frozenset("-=_*.#~|+:·•…─━═│`\\/")
+_FOREIGN_SIGNS = 6
+"""Signs in one run that draw no line or table: code closes with fewer brackets."""
 _SYMBOLS_FROM = 8
 _ALPHANUMERIC = 0.5
 """Prose is 0.95 letters and digits, code and tables 0.6 and more."""
@@ -180,7 +184,7 @@ def doubled(texts: Sequence[str]) -> BoolArray:
 
 
 def unreadable(texts: Sequence[str]) -> BoolArray:
-    """Return which texts hold control or replacement characters, or mostly signs.
+    """Return which texts hold control or replacement characters, a run of signs, or mostly signs.
 
     Returns:
         ``[N] bool``.
@@ -190,8 +194,14 @@ def unreadable(texts: Sequence[str]) -> BoolArray:
     characters = np.bincount(owners[written], minlength=len(texts))
     letters = np.bincount(owners[_alphanumeric_table()[codes]], minlength=len(texts))
     signs = (characters >= _SYMBOLS_FROM) & (letters < _ALPHANUMERIC * characters)
-    broken = np.array([_UNPRINTABLE.search(text) is not None for text in texts], dtype=bool)
+    broken = np.array([_UNPRINTABLE.search(t) is not None or _runs(t) for t in texts], dtype=bool)
     return np.asarray(signs | broken, dtype=bool)
+
+
+def _runs(text: str) -> bool:
+    """Return whether signs that draw no line stand in a row, as when token 0 repeats ("!!!!")."""
+    runs = _SIGNS.findall(text)
+    return any(sum(c not in _RULERS for c in run) >= _FOREIGN_SIGNS for run in runs)
 
 
 def incompressible(
