@@ -403,3 +403,12 @@ def test_equal_prompts_are_one_prompt():
 
 def test_empty():
     assert empty(["", " \n", "x"]).tolist() == [True, True, False]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("candidate", ["same words", "same words here", "", "x"])
+def test_one_pair_is_too_few_and_no_error(candidate):
+    pair = TextPair(id="0", prompt="same words", baseline="same words", candidate=candidate)
+    result = text_checks([pair])
+    assert not result.passed
+    assert {c.state for c in result.checks} == {CheckState.TOO_FEW, CheckState.ABSENT}

@@ -23,7 +23,7 @@ _FEWEST, _MOST = 8, 50
 """A gram that this many answers share says nothing of the prompt: stock phrases drop out."""
 _TIMES = 3.0
 _AT_LEAST = 0.2
-"""Another prompt must fit three times as well as the own one, and share a fifth of its grams."""
+"""Another prompt must fit three times as well as the own one, and with a cosine of 0.2 at least."""
 _CHANCE = 0.02
 """What unrelated texts share; added to the own fit, so that nothing is divided by zero."""
 _ROWS = 512
@@ -121,7 +121,8 @@ def _rare_grams(texts: Sequence[str]) -> sparse.csr_matrix:
     row, column = cells // _BUCKETS, cells % _BUCKETS
     frequency = np.bincount(column, minlength=_BUCKETS)
     limit = int(np.clip(_SHARE * len(texts), _FEWEST, _MOST))
-    rare = frequency[column] <= limit
+    # a gram of every text has no weight, and a row of such grams no length
+    rare = frequency[column] <= min(limit, len(texts) - 1)
     row, column = row[rare], column[rare]
     weight = np.log(len(texts) / frequency[column])
     length = np.sqrt(np.bincount(row, weights=weight**2, minlength=len(texts)))
