@@ -213,7 +213,8 @@ def accused_clean(pairs_by_name, samples, seed=0):
     A sample that neither fails nor passes is one whose answers vary too much for the bound.
     """
     rng = random.Random(seed)
-    accused, passed, n, by_name, checks = 0, 0, 0, {}, {}
+    accused, passed, n, by_name = 0, 0, 0, {}
+    checks: dict[str, int] = {}
     for name, pairs in pairs_by_name.items():
         mine = 0
         for number in range(samples):

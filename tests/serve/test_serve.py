@@ -35,8 +35,8 @@ def test_a_stream_holds_the_same_answer_and_counters(ask, prompts):
         assert streamed.text.count("data: ") > 4, "it came in one piece"
         one = read_reply(whole.content, spec.model_copy(update={"stream": False}))
         other = read_reply(streamed.content, spec)
-        assert (one.text, one.token_ids, one.provenance) == (
-            other.text,
+        assert (one.message, one.token_ids, one.provenance) == (
+            other.message,
             other.token_ids,
             other.provenance,
         )
@@ -70,7 +70,7 @@ def test_a_stop_string_ends_the_answer_before_it(ask, prompts, local, stream):
     stop = text[len(text) // 2 : len(text) // 2 + 5]
     spec = ArmSpec(name="s", role="candidate", engine="openai", url="http://x", stream=stream)
     reply = read_reply(ask(CHAT, question(prompt, stop=["zzz", stop], stream=stream)).content, spec)
-    assert reply.text == text[: text.index(stop)]
+    assert reply.message.text == text[: text.index(stop)]
     assert reply.finish_reason == "stop"
     assert reply.speculation.rounds == sum(reply.speculation.histogram)
 
