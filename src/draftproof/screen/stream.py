@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +23,7 @@ from draftproof.recorded.pairs import (
 from draftproof.recorded.parquet import label_counts, require_unique
 from draftproof.records import ArmSummary, DraftproofError, Role, Verdict
 from draftproof.runs.collect import environment
+from draftproof.runs.parallel import Call, Tell, Workers
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.recorded import good_labels
@@ -41,9 +37,6 @@ from draftproof.screen.verdict import ScreenContext, document
 
 LISTED = 500
 """Divergences that are listed; all are counted."""
-_AHEAD = 2
-"""Pieces waiting for each worker."""
-_Out = TypeVar("_Out")
 
 
 def compare_streams(
@@ -87,11 +80,11 @@ def compare_streams(
         clustered=any("cluster" in c for c in files.columns),
         listed=LISTED,
     )
-    with _workers(jobs or os.cpu_count() or 1) as run:
-        counted = _in_step(files, counting, run)
+    with _one_polars_thread(), Workers(jobs or os.cpu_count() or 1) as workers:
+        counted = _in_step(files, counting, workers)
         if counted is None:
-            counted = _by_parts(files, counting, run)
-        digests = list(run(_digest, files.paths))
+            counted = _by_parts(files, counting, workers)
+        digests = workers.spread("digest", _digest, [(path,) for path in files.paths])
     _require_unique(files, counted)
     if not counted.met:
         one, other = (files.read(side, 0)["id"][0] for side in (0, 1))
@@ -141,83 +134,84 @@ def _good(
     return accepted, [f"labels taken as good: {shown}; name others with --good LABEL"]
 
 
-_Run = Callable[[Callable[[Any], _Out], Iterable[Any]], Iterator[_Out]]
-
-
 @contextmanager
-def _workers(jobs: int) -> Iterator[_Run[Any]]:
-    """Yield a map over processes that holds no more results than are being made."""
-    if jobs == 1:
-        yield lambda work, tasks: (work(task) for task in tasks)
-        return
+def _one_polars_thread() -> Iterator[None]:
+    """Have worker processes compute in one thread each: the processes are the parallelism."""
     before = os.environ.get("POLARS_MAX_THREADS")
-    # read when a worker imports polars: the processes are the parallelism
+    # read when a worker imports polars
     os.environ["POLARS_MAX_THREADS"] = "1"
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-
-    def run(work: Callable[[Any], _Out], tasks: Iterable[Any]) -> Iterator[_Out]:
-        left = iter(tasks)
-        pending = {pool.submit(work, task) for task in islice(left, _AHEAD * jobs)}
-        while pending:
-            done: set[Future[_Out]]
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            pending |= {pool.submit(work, task) for task in islice(left, len(done))}
-            for one in done:
-                yield one.result()
-
     try:
-        yield run
+        yield
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         if before is None:
             del os.environ["POLARS_MAX_THREADS"]
         else:
             os.environ["POLARS_MAX_THREADS"] = before
 
 
-def _in_step(files: PairFiles, counting: Counting, run: _Run[Any]) -> CountedPiece | None:
+def _in_step(files: PairFiles, counting: Counting, workers: Workers) -> CountedPiece | None:
     """Count files that hold the same ids in the same order; None where they do not."""
-    first = _count_in_step(files, counting, 0)
-    if first is None:
-        return None
-    total = first
-    for piece in run(partial(_count_in_step, files, counting), files.starts[1:]):
-        if piece is None:
-            return None
-        total.add(piece, counting.listed)
-    return total
+    total = _count_in_step(files, counting, 0)
+    in_step = total is not None
+
+    def add(_: int, piece: CountedPiece | None) -> None:
+        nonlocal in_step
+        in_step = in_step and piece is not None
+        if in_step and total is not None and piece is not None:
+            total.add(piece, counting.listed)
+
+    if in_step:
+        starts = files.starts[1:]
+        calls = [Call(f"pairs from {s}", _count_in_step, (files, counting, s)) for s in starts]
+        workers.do(calls, on_result=add)
+    return total if in_step else None
 
 
-def _count_in_step(files: PairFiles, counting: Counting, start: int) -> CountedPiece | None:
+def _count_in_step(
+    files: PairFiles, counting: Counting, start: int, _: Tell = lambda progress: None
+) -> CountedPiece | None:
     joined = read_in_step(files, start)
     return None if joined is None else count(joined, counting)
 
 
-def _by_parts(files: PairFiles, counting: Counting, run: _Run[Any]) -> CountedPiece:
+def _by_parts(files: PairFiles, counting: Counting, workers: Workers) -> CountedPiece:
     """Count files of different orders: split both by id on disk, then count part by part."""
     parts = len(files.starts)
     folder = Path(tempfile.mkdtemp(prefix="draftproof-"))
+    total = CountedPiece()
+
+    def add(_: int, piece: CountedPiece | None) -> None:
+        if piece is not None:
+            total.add(piece, counting.listed)
+
     try:
         pieces = [(s, at) for s in (0, 1) for at in range(0, files.rows[s], files.piece)]
         splits: tuple[list[Split], list[Split]] = ([], [])
-        for side, split in run(partial(_split, files, folder, parts), pieces):
+        for side, split in workers.spread(
+            "split", _split, [(files, folder, parts, side, start) for side, start in pieces]
+        ):
             splits[side].append(split)
-        total = CountedPiece()
-        for piece in run(partial(_count_part, files, splits, counting), range(parts)):
-            if piece is not None:
-                total.add(piece, counting.listed)
+        workers.do(
+            [Call(f"part {n}", _count_part, (files, splits, counting, n)) for n in range(parts)],
+            on_result=add,
+        )
         return total
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _split(files: PairFiles, folder: Path, parts: int, piece: tuple[int, int]) -> tuple[int, Split]:
-    side, start = piece
+def _split(
+    files: PairFiles, folder: Path, parts: int, side: int, start: int, _: Tell
+) -> tuple[int, Split]:
     return side, split_piece(files, side, start, folder, parts)
 
 
 def _count_part(
-    files: PairFiles, splits: tuple[list[Split], list[Split]], counting: Counting, part: int
+    files: PairFiles,
+    splits: tuple[list[Split], list[Split]],
+    counting: Counting,
+    part: int,
+    _: Tell,
 ) -> CountedPiece | None:
     joined = read_part(files, splits[0], splits[1], part)
     return None if joined is None else count(joined, counting)
@@ -235,7 +229,7 @@ def _require_unique(files: PairFiles, counted: CountedPiece) -> None:
             require_unique(path, columns["id"])
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, _: Tell) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
