@@ -30,3 +30,8 @@ def test_studies_ask_for_what_they_are_called():
     mutants = [a for a in study("mutants").arms if a.mutant]
     assert all(a.name == a.mutant for a in mutants)
     assert len(mutants) == 7
+
+
+def test_run_directories_of_the_last_version_are_gone_on_with():
+    """The digest is what 0.1.0 wrote for its demo; a field that is added must not move it."""
+    assert study("demo").digest.startswith("14ee8f4041bebccf")

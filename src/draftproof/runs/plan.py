@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from draftproof.battery import Battery, load_battery, merge
 from draftproof.files import read_yaml
@@ -57,6 +58,11 @@ class StopRule(BaseModel):
     """Independent prompts of every open task that each arm answers between two looks."""
     seed: int = 0
     """Seed of the order of the prompts."""
+
+
+_ADDED_TO_PLANS: tuple[str, ...] = ()
+_ADDED_TO_ARMS: tuple[str, ...] = ("headers_env", "limit_field")
+"""Fields that came after version 0.1.0."""
 
 
 class Plan(BaseModel):
@@ -186,16 +192,30 @@ class Plan(BaseModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides the answers (not of how they are judged)."""
-        return digest(
-            self.model_dump(mode="json", exclude={"decision", "name", "lossy", "rescore"})
-        )
+        """SHA-256 of everything that decides the answers (not of how they are judged).
+
+        Fields that 0.1.0 did not have count only where a plan uses them, so that its run
+        directories are gone on with.
+        """
+        document = self.model_dump(mode="json", exclude={"decision", "name", "lossy", "rescore"})
+        _drop_defaults(document, Plan.model_fields, _ADDED_TO_PLANS)
+        for arm in document["arms"]:
+            _drop_defaults(arm, ArmSpec.model_fields, _ADDED_TO_ARMS)
+        return digest(document)
 
     def load_battery(self) -> Battery:
         """Return the prompts that the plan asks for, each as often as it is sampled."""
         battery = merge([load_battery(source) for source in self.battery]).half(self.half)
         battery = battery if self.limit is None else battery.limit(self.limit)
         return battery if self.samples == 1 else sampled(battery, self.samples)
+
+
+def _drop_defaults(
+    document: dict[str, object], fields: Mapping[str, FieldInfo], names: Sequence[str]
+) -> None:
+    for name in names:
+        if document[name] == fields[name].get_default(call_default_factory=True):
+            del document[name]
 
 
 def _own_seed(arm: Mapping[str, Any]) -> dict[str, Any]:
