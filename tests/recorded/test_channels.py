@@ -2,8 +2,11 @@
 
 import json
 
+import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from draftproof.cli.compare import compare
 from draftproof.recorded.recorded import read_answers
 from draftproof.records import Channel, Completion, DraftproofError, Message, Pair, Prompt, ToolCall
 
@@ -145,3 +148,41 @@ def test_pairs_differ_in_the_channels_that_both_answers_show(baseline, candidate
 def test_an_answer_of_the_last_version_shows_text_and_why_it_ended():
     old = Completion(arm="a", id="p", text="T", finish_reason="stop")
     assert old.visible_channels == {Channel.TEXT, Channel.FINISH_REASON}
+
+
+CHANGES = [
+    {"reasoning": "S"},
+    {"refusal": "No."},
+    {"tool_calls": [{"name": "find", "arguments": "{}"}]},
+    {"finish_reason": "length"},
+    {"token_ids": [1, 3]},
+    {"text": "U"},
+]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("change", CHANGES, ids=lambda c: next(iter(c)))
+def test_no_door_passes_over_a_channel(tmp_path, form, change):
+    same = {
+        "text": "T", "reasoning": "R", "refusal": "", "finish_reason": "stop", "token_ids": [1, 2],
+        "tool_calls": [{"name": "find", "arguments": '{"city":  "Fano"}'}],
+    }  # fmt: skip
+    rows = [{"id": str(n), **same, "text": f"T{n}"} for n in range(120)]
+    changed = [row | (change if n == 7 else {}) for n, row in enumerate(rows)]
+    paths = []
+    for name, table in (("a", rows), ("b", changed)):
+        paths.append(tmp_path / f"{name}.{form}")
+        if form == "jsonl":
+            written(paths[-1], table)
+            continue
+        cells = [
+            {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()}
+            for row in table
+            for row in table
+        ]
+        frame = pl.DataFrame(cells)
+        (frame.write_csv if form == "csv" else frame.write_parquet)(paths[-1])
+    done = CliRunner().invoke(compare, [*map(str, paths), "--json"])
+    document = json.loads(done.stdout)
+    assert document["candidates"][0]["counts"]["identical"] == 119, done.stderr
+    assert document["state"] != "PASS"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from draftproof.recorded.recorded import find_columns
+from draftproof.recorded.recorded import find_columns, tool_calls_of
 from draftproof.records import DraftproofError, digest
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ def read_answers_piece(
     """Return answers in columns of fixed names, nulls where the file has none.
 
     Columns: id, text, finish_reason (str); task, cluster, label, asked (str or null); token_ids
-    (list or null); rounds, drafted, accepted (int or null); place (int).
+    (list or null); reasoning, refusal, tool_calls (str, null where the file has no such column;
+    tool calls as JSON, a list of name and arguments); rounds, drafted, accepted (int or null);
+    place (int).
 
     Args:
         path: The file.
@@ -136,10 +139,13 @@ def read_answers_piece(
 
     out = raw.select(
         pl.col(columns["id"]).cast(pl.String).alias("id"),
-        pl.col(columns["text"]).alias("text"),
+        # a null beside a tool call, a refusal or reasoning is a whole answer; see _check
+        pl.col(columns["text"]).fill_null("").alias("text"),
         text("finish_reason").fill_null("unknown").alias("finish_reason"),
         *(text(field).alias(field) for field in ("task", "cluster", "label")),
         _token_ids(raw, columns).alias("token_ids"),
+        *(_channel(raw, columns, field).alias(field) for field in ("reasoning", "refusal")),
+        _tool_calls(path, raw, columns, start).alias("tool_calls"),
         *(counter.alias(name) for name, counter in _counters(path, raw, columns).items()),
         _asked(raw, columns, hashed=hashed).alias("asked"),
     )
@@ -162,6 +168,9 @@ def _check(path: Path, columns: Mapping[str, str], raw: polars.DataFrame, start:
         missing = values.is_null()
         if field == "label" and values.dtype == pl.String:
             missing |= (values == "").fill_null(value=True)
+        if field == "text":
+            for other in {"reasoning", "refusal", "tool_calls"} & columns.keys():
+                missing &= raw[columns[other]].is_null()
         at = missing.arg_true().head(1)
         if at.len():
             raise DraftproofError(
@@ -179,6 +188,30 @@ def _token_ids(raw: polars.DataFrame, columns: Mapping[str, str]) -> polars.Expr
     if raw.schema[columns["token_ids"]] == pl.String:
         return pl.when(column != "").then(column).str.json_decode(ids)
     return column.cast(ids)
+
+
+def _channel(raw: polars.DataFrame, columns: Mapping[str, str], field: str) -> polars.Expr:
+    import polars as pl  # noqa: PLC0415
+
+    if field not in columns:
+        return pl.lit(None, pl.String)
+    return pl.col(columns[field]).cast(pl.String).fill_null("")
+
+
+def _tool_calls(
+    path: Path, raw: polars.DataFrame, columns: Mapping[str, str], start: int
+) -> polars.Series:
+    """Return every answer's tool calls in one form, so that equal ones are equal texts."""
+    import polars as pl  # noqa: PLC0415
+
+    if "tool_calls" not in columns:
+        return pl.Series([None] * raw.height, dtype=pl.String)
+    values = raw[columns["tool_calls"]].to_list()
+    forms = []
+    for number, value in enumerate(values, start + 1):
+        calls = tool_calls_of(value, f"{path}:{number}") or ()
+        forms.append(json.dumps([[c.name, c.arguments] for c in calls]) if calls else "")
+    return pl.Series(forms, dtype=pl.String)
 
 
 def _counters(

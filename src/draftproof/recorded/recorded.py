@@ -177,7 +177,7 @@ def _completion(
         text=text,
         finish_reason=_finish_reason(value("finish_reason")),
         reasoning=_optional_text(others["reasoning"], "reasoning", where),
-        tool_calls=_tool_calls(others["tool_calls"], where),
+        tool_calls=tool_calls_of(others["tool_calls"], where),
         refusal=_optional_text(others["refusal"], "refusal", where),
         channels=tuple(channel for field, channel in _GENERATED.items() if field in column_of),
         token_ids=_token_ids(value("token_ids"), where),
@@ -202,7 +202,12 @@ def _optional_text(value: object, field: str, where: str) -> str | None:
     )
 
 
-def _tool_calls(value: object, where: str) -> tuple[ToolCall, ...] | None:
+def tool_calls_of(value: object, where: str) -> tuple[ToolCall, ...] | None:
+    """Return the tool calls of a cell: a list, or a list written as JSON; None without any.
+
+    Raises:
+        DraftproofError: Not a list of calls, with the place.
+    """
     try:
         return read_tool_calls(json.loads(value) if isinstance(value, str) and value else value)
     except ValueError as error:

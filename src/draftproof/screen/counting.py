@@ -6,6 +6,7 @@ where it is explained, so that a file may hold more pairs than the memory does.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from draftproof.records import Cause, Completion, Pair, Prompt
+from draftproof.records import Cause, Channel, Completion, Pair, Prompt, ToolCall
 from draftproof.scoring import score
 from draftproof.scoring.recorded import recorded_label
 from draftproof.screen.evidence import Findings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _FIRST = 2**62
 _SCORER = "refusal"
+_OPTIONAL = (Channel.REASONING, Channel.REFUSAL, Channel.TOOL_CALLS)
 _Row = dict[str, Any]
 
 
@@ -120,7 +122,7 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
         cluster=pl.coalesce("cluster", "cluster_2"),
         paired=answered & ~unlike,
         unlike=answered & unlike,
-        same=(pl.col("text") == pl.col("text_2")).fill_null(value=False),
+        same=_same(),
     )
     rows = rows.with_columns(_good(rows, counting))
     rows = rows.with_columns(
@@ -147,6 +149,27 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
     return counted
 
 
+def _same() -> polars.Expr:
+    """Return whether two answers are the same in every channel that both show.
+
+    As `Pair.identical` says: a null is a channel that the file does not show.
+    """
+    import polars as pl  # noqa: PLC0415
+
+    def agree(channel: str, *, shown: polars.Expr | None = None) -> polars.Expr:
+        one, other = pl.col(channel), pl.col(f"{channel}_2")
+        hidden = one.is_null() | other.is_null() if shown is None else ~shown
+        return hidden | (one == other).fill_null(value=False)
+
+    ends = (pl.col(f"finish_reason{end}") for end in ("", "_2"))
+    told = pl.all_horizontal(~end.is_in(["unknown", "error"]).fill_null(value=True) for end in ends)
+    same = (pl.col("text") == pl.col("text_2")).fill_null(value=False)
+    same &= agree("finish_reason", shown=told)
+    for channel in ("token_ids", "reasoning", "refusal", "tool_calls"):
+        same &= agree(channel)
+    return same
+
+
 def _arm(joined: polars.DataFrame, end: str) -> ArmTally:
     import polars as pl  # noqa: PLC0415
 
@@ -171,12 +194,12 @@ def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
     """
     import polars as pl  # noqa: PLC0415
 
+    text, text_2 = pl.col("text"), pl.col("text_2")
     spelled = pl.col("token_ids").is_not_null() & pl.col("token_ids_2").is_not_null()
-    by_pair = differing.filter(spelled | pl.col("unlike"))
+    by_pair = differing.filter(spelled | pl.col("unlike") | (text == text_2))
     pairs = [_pair(row, counting) for row in by_pair.iter_rows(named=True)]
     causes = Counter(e.divergence.cause for e in explain(pairs, None))
-    text, text_2 = pl.col("text"), pl.col("text_2")
-    by_text = differing.filter(~spelled & ~pl.col("unlike"))
+    by_text = differing.filter(~spelled & ~pl.col("unlike") & (text != text_2))
     cut = by_text.select(text.str.starts_with(text_2) | text_2.str.starts_with(text)).to_series()
     causes[Cause.TRUNCATION] += int(cut.sum())
     causes[Cause.UNEXPLAINED] += int((~cut).sum())
@@ -277,12 +300,21 @@ def _pair(row: _Row, counting: Counting) -> Pair:
 
 def _completion(row: _Row, arm: str, end: str) -> Completion:
     ids = row[f"token_ids{end}"]
+    calls = row[f"tool_calls{end}"]
+    channels = [Channel.TEXT, Channel.FINISH_REASON]
+    channels += [c for c in _OPTIONAL if row[f"{c.value}{end}"] is not None]
     return Completion(
         arm=arm,
         id=row["id"],
         text=row[f"text{end}"],
         finish_reason=row[f"finish_reason{end}"],
         token_ids=None if ids is None else tuple(ids),
+        reasoning=row[f"reasoning{end}"] or None,
+        refusal=row[f"refusal{end}"] or None,
+        tool_calls=tuple(ToolCall(name=n, arguments=a) for n, a in json.loads(calls))
+        if calls
+        else None,
+        channels=tuple(channels),
         prompt_hash=row[f"asked{end}"],
         label=row[f"label{end}"],
     )

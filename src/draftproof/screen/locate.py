@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from draftproof.records import Cause, Completion, Pair
+from draftproof.records import Cause, Channel, Completion, Pair
 from draftproof.rescoring.rescorer import Rescorer
 
 _RUN = 8
@@ -90,6 +90,9 @@ def _locate(
     hashes = (before.prompt_hash, after.prompt_hash)
     if None not in hashes and hashes[0] != hashes[1]:
         return ResolvedCause(Cause.TEMPLATE, "the two arms were fed different prompts")
+    beside = _beside_the_text(pair)
+    if beside is not None:
+        return beside
     if spelled is None:
         if before.token_ids is None or after.token_ids is None:
             return _without_ids(before, after)
@@ -102,6 +105,25 @@ def _locate(
             f"the target's tokenizer does not reproduce the answer of arm {arm!r}",
         )
     return _respelled(before, after, one, other)
+
+
+def _beside_the_text(pair: Pair) -> ResolvedCause | None:
+    """Return what is known of a pair whose texts and tokens are equal."""
+    channels = pair.different_channels
+    if not channels or {Channel.TEXT, Channel.TOKENS} & set(channels):
+        return None
+    first, before, after = channels[0], pair.baseline, pair.candidate
+    if first is Channel.FINISH_REASON:
+        return ResolvedCause(
+            Cause.TRUNCATION,
+            "the answers hold the same but end for different reasons (finish_reason): "
+            f"{before.finish_reason} in arm {before.arm!r}, {after.finish_reason} in "
+            f"arm {after.arm!r}",
+        )
+    names = " and ".join(c.value.replace("_", " ") for c in channels)
+    return ResolvedCause(
+        Cause.UNEXPLAINED, f"the texts are equal, the answers differ in their {names}"
+    )
 
 
 def _with_ids(before: Completion, after: Completion) -> FirstDivergence | ResolvedCause:
