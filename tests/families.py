@@ -34,7 +34,7 @@ from draftproof.records import DraftproofError
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
 BEGIN, END = "<!-- families: begin -->", "<!-- families: end -->"
-WINDOW, NEW, GAMMA = 8, 14, 3
+WINDOW, NEW, GAMMA, MOST = 8, 14, 3, 5_000_000
 PROMPTS = tuple(tuple((7 * i + 11 * n) % 120 + 5 for i in range(n)) for n in (13, 5, 22))
 SMALL: dict[str, Any] = {
     "vocab_size": 128, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
@@ -157,10 +157,15 @@ def _unlike(default: Any, value: Any) -> bool:
 def built(family: str, more: dict[str, Any], attention: str | None) -> Any:
     """Return a model with weights at which its tokens depend on all that came before."""
     config = configured(family, more)
+    kind, ways = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], {}
+    if attention:
+        ways["attn_implementation"] = attention
+    with torch.device("meta"):
+        size = sum(p.numel() for p in kind._from_config(copy.deepcopy(config), **ways).parameters())
+    if size > MOST:
+        raise ValueError(f"{size} parameters; its sizes have names that are not known here")
     torch.manual_seed(20)
-    model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]._from_config(
-        config, **({"attn_implementation": attention} if attention else {})
-    )
+    model = kind._from_config(config, **ways)
     model = model.float().eval()
     model.generation_config = GenerationConfig(pad_token_id=0)
     generator = torch.Generator().manual_seed(21)

@@ -86,6 +86,15 @@ class CausalModel:
         """What computes a step: ``fused``, ``lean`` or ``module``."""
         return "fused" if self._fused else "lean" if self._lean else "module"
 
+    @property
+    def window(self) -> int | None:
+        """Tokens that its narrowest windowed layer sees; None if every layer sees all."""
+        return self._support.window
+
+    def use_module(self) -> None:
+        """Compute by the module's own forward from now on, in caches made later."""
+        self._fused = self._lean = self._captured = None
+
     def cut(self, module: Any, layers: int) -> CausalModel:
         """Return a model of this one's first layers, its final norm and its head.
 
