@@ -29,6 +29,7 @@ SECTIONS = {
         "serve": "Serve a target over the OpenAI-compatible protocol.",
         "rules": "List the acceptance rules with the promise each one makes.",
         "acceptance": "Measure how often a draft is accepted, and which tree pays.",
+        "check": "Check that the local decoder computes what a model says.",
         "noise": "Measure how far rounding moves a model's logits.",
         "mutants": "Test the decoder's checks on copies with planted defects.",
     },

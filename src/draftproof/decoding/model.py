@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from draftproof.decoding.cache import RowCache
 from draftproof.decoding.forward.captured import MOST_COLUMNS, CapturedForward
 from draftproof.decoding.forward.fused import FusedForward, pays, suits
 from draftproof.decoding.forward.lean import LeanForward, plain_parts
+from draftproof.decoding.masks import ADDED, added, block_view, own_windows, viewed, windowed_parts
+from draftproof.decoding.support import support_of
 from draftproof.decoding.trees.tree import Tree
 from draftproof.records import DraftproofError
 
@@ -53,15 +54,17 @@ class CausalModel:
         self.dtype: torch.dtype = model.dtype
         self.config = model.config.get_text_config(decoder=True)
         self.vocab_size = int(self.config.vocab_size)
-        self.max_positions: int | None = getattr(self.config, "max_position_embeddings", None)
-        self._sliding_window: int | None = None
+        self._support = support_of(model, self.config, name)
+        self._windowed = windowed_parts(model)
+        self.max_positions = self._support.positions
         self.hidden_size = int(self.config.hidden_size)
         self.layers = int(self.config.num_hidden_layers)
-        self._refuse_what_cannot_roll_back()
         nothing = torch.zeros((), dtype=self.dtype, device=self.device)
         self._seen, self._hidden = nothing, nothing - torch.inf
         self._owned = lean
-        may = fused and self.device.type == "cpu" and suits(model) and pays(model)
+        far = self.max_positions or sys.maxsize
+        may = fused and self.device.type == "cpu" and self._sees_all(far)
+        may = may and suits(model) and pays(model)
         self._fused = FusedForward(model, owned=lean) if may else None
         alone = self._fused is None and lean and plain_parts(model)
         self._lean = LeanForward(model) if alone else None
@@ -83,27 +86,14 @@ class CausalModel:
         """What computes a step: ``fused``, ``lean`` or ``module``."""
         return "fused" if self._fused else "lean" if self._lean else "module"
 
-    def _refuse_what_cannot_roll_back(self) -> None:
-        if getattr(self.module.config, "is_encoder_decoder", False):
-            raise DraftproofError(f"{self.name}: an encoder-decoder model; a causal LM is needed")
-        parameters = inspect.signature(self.module.forward).parameters
-        for needed in ("position_ids", "past_key_values", "attention_mask"):
-            if needed not in parameters:
-                raise DraftproofError(
-                    f"{self.name}: {type(self.module).__name__}.forward takes no {needed}, "
-                    "so the local decoder cannot address its cache; "
-                    "use --engine transformers for this model"
-                )
-        self._keeps_logits = "logits_to_keep" in parameters
-        for index, layer in enumerate(DynamicCache(config=self.config).layers):
-            if type(layer) is DynamicSlidingWindowLayer:
-                self._sliding_window = int(self.config.sliding_window)
-            elif type(layer) is not DynamicLayer:
-                raise DraftproofError(
-                    f"{self.name}: layer {index} keeps a {type(layer).__name__}, a state that "
-                    "cannot be rolled back when drafted tokens are rejected; "
-                    "use --engine transformers for this model"
-                )
+    @property
+    def window(self) -> int | None:
+        """Tokens that its narrowest windowed layer sees; None if every layer sees all."""
+        return self._support.window
+
+    def use_module(self) -> None:
+        """Compute by the module's own forward from now on, in caches made later."""
+        self._fused = self._lean = self._captured = None
 
     def cut(self, module: Any, layers: int) -> CausalModel:
         """Return a model of this one's first layers, its final norm and its head.
@@ -133,13 +123,7 @@ class CausalModel:
         if self.max_positions is not None and capacity > self.max_positions:
             raise DraftproofError(
                 f"{self.name}: a length of {capacity} tokens is asked for, "
-                f"the model holds {self.max_positions}"
-            )
-        if self._sliding_window is not None and capacity > self._sliding_window:
-            raise DraftproofError(
-                f"{self.name}: its attention slides over {self._sliding_window} tokens and cannot "
-                f"be rolled back beyond them, {capacity} are asked for; "
-                "shorten the answers or use --engine transformers for this model"
+                f"the model holds {self.max_positions}{self._support.limit}"
             )
         if self._fused and not suits(self.module):
             self._fused = None
@@ -148,6 +132,10 @@ class CausalModel:
         cache = RowCache(self.layers, rows, capacity)
         cache.fused = self._fused
         return cache
+
+    def _sees_all(self, capacity: int) -> bool:
+        """Return whether no window narrows what the tokens of so long a row see."""
+        return self._support.window is None or capacity <= self._support.window
 
     def forward(
         self,
@@ -251,35 +239,45 @@ class CausalModel:
         if cache.fused is not None:
             shown = keep or ids.shape[1]
             return self._run(cache, ids, starts, row=row, keep=shown, tree=tree, taps=taps)
+        if tree is not None and getattr(self.config, "alibi", False):
+            raise DraftproofError(
+                f"{self.name}: its alibi counts slots and not positions, so it can verify no tree; "
+                "draft a chain"
+            )
         width = ids.shape[1]
         slots = starts[:, None] + torch.arange(width, device=ids.device)
         kv_length = cache.capacity
-        replayed = self._captured is not None and width <= MOST_COLUMNS and row is None
+        plain = self._sees_all(cache.capacity)
+        replayed = self._captured is not None and plain and width <= MOST_COLUMNS and row is None
         if longest is not None and not replayed:
             kv_length = min(-(-(longest + width) // _STRIDE) * _STRIDE, kv_length)
         row_range = slice(0, cache.rows) if row is None else slice(row, row + 1)
         cache.set_write_slots(slots, row_range, kv_length)
-        everything = torch.arange(kv_length, device=ids.device)
-        if tree is None:
-            positions, seen = slots, everything <= slots[..., None]
-        else:
-            positions, seen = starts[:, None] + tree.depths, tree.sees(everything, starts)
-        if self._lean:
+        view = block_view(slots, starts, kv_length, tree)
+        positions, seen = view.queries, view.seen
+        if self._lean and plain:
             bias = torch.where(seen, self._seen, self._hidden)[:, None]
             forward = self._captured if self._captured and replayed else self._lean
             logits, states = forward(ids, positions, bias, cache, keep, taps)
             return logits.float(), states
-        extra = {"logits_to_keep": keep} if self._keeps_logits and keep else {}
-        given = self.module(
-            input_ids=ids,
-            position_ids=positions,
-            attention_mask=seen[:, None],
-            past_key_values=cache,
-            use_cache=True,
-            return_dict=True,
-            output_hidden_states=bool(taps),
-            **extra,
-        )
+        extra = {"logits_to_keep": keep} if self._support.keeps_logits and keep else {}
+        if self._support.makes_masks:
+            mask = torch.ones(len(ids), kv_length, dtype=torch.int64, device=ids.device)
+        elif self.config._attn_implementation in ADDED:
+            mask = added(seen, self.dtype)[:, None]
+        else:
+            mask = seen[:, None]
+        with viewed(view), own_windows(self._windowed, view):
+            given = self.module(
+                input_ids=ids,
+                position_ids=positions,
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=True,
+                return_dict=True,
+                output_hidden_states=bool(taps),
+                **extra,
+            )
         states = torch.cat([given.hidden_states[t] for t in taps], dim=-1) if taps else None
         logits = given.logits
         return (logits[:, -keep:] if keep else logits).float(), states

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 import transformers
+from huggingface_hub import constants
 from safetensors import SafetensorError
 
+from draftproof.decoding.agreement import settled
 from draftproof.decoding.model import CausalModel
 from draftproof.records import DraftproofError
 
@@ -38,6 +43,7 @@ def load_pretrained(
     device: str = "auto",
     trust_remote_code: bool = False,
     graphs: bool = False,
+    check: bool = True,
 ) -> Pretrained:
     """Load a causal LM with its tokenizer.
 
@@ -48,19 +54,21 @@ def load_pretrained(
         device: ``auto`` takes an accelerator if there is one.
         trust_remote_code: Run Python code that the checkpoint brings along.
         graphs: See `CausalModel`.
+        check: Compare our forward with the checkpoint's own, see `agreement.settled`; who leaves
+            it out does so himself.
 
     Raises:
-        DraftproofError: Not found, no tokenizer, not safetensors, or not a causal LM.
+        DraftproofError: Not found, no tokenizer, not safetensors, tensors missing or too many,
+            not a causal LM, or one that our forward cannot compute.
     """
     name = name or place
-    if device == "auto":
-        available = torch.accelerator.is_available()
-        device = str(torch.accelerator.current_accelerator()) if available else "cpu"
-    kind: Any = getattr(torch, dtype) if dtype != "auto" else dtype
-    if dtype == "auto" and device == "cpu":
-        kind = torch.float32
+    kind, device = _placed(name, dtype, device)
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if Path(place).is_dir():
+        common["local_files_only"] = True
+    elif looks_like_path(place):
+        raise DraftproofError(f"{name}: there is no such directory")
+    elif not hub_answers():
         common["local_files_only"] = True
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, **common)
@@ -69,21 +77,101 @@ def load_pretrained(
     if len(tokenizer) == 0:
         raise DraftproofError(f"{name}: the directory holds no tokenizer")
     try:
-        module = transformers.AutoModelForCausalLM.from_pretrained(
-            place, dtype=kind, use_safetensors=True, **common
+        module, loading = transformers.AutoModelForCausalLM.from_pretrained(
+            place, dtype=kind, use_safetensors=True, output_loading_info=True, **common
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError
+    ) as error:  # fmt: skip
         raise DraftproofError(_unreadable(name, place, "model", error)) from error
+    _require_all_tensors(name, module, loading)
     module = module.to(device).eval()
     causal = CausalModel(module, name, graphs=graphs)
+    if check:
+        settled(causal)
     return Pretrained(name, causal, tokenizer, end_of_sequence(module, tokenizer))
+
+
+def _placed(name: str, dtype: str, device: str) -> tuple[Any, str]:
+    """Return the type and the device that are meant, both known to exist.
+
+    Raises:
+        DraftproofError: There is no such type, or no such device here.
+    """
+    if device == "auto":
+        available = torch.accelerator.is_available()
+        device = str(torch.accelerator.current_accelerator()) if available else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DraftproofError(
+            f"{name}: no device {device!r} can be used here: {first:.200}; "
+            "choose device cpu, or auto for what there is"
+        ) from error
+    kind: Any = dtype
+    if dtype != "auto":
+        kind = getattr(torch, dtype, None)
+        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+            raise DraftproofError(f"{name}: no floating point type is called {dtype!r}")
+    elif device == "cpu":
+        kind = torch.float32
+    return kind, device
+
+
+def _require_all_tensors(name: str, module: Any, loading: Mapping[str, Any]) -> None:
+    """Check that the checkpoint holds the model's tensors, no others, and in their shapes.
+
+    Raises:
+        DraftproofError: With their names.
+    """
+    said = []
+    for what, key in (
+        ("missing from the checkpoint", "missing_keys"),
+        ("not of this architecture", "unexpected_keys"),
+        ("of another shape", "mismatched_keys"),
+    ):
+        names = sorted(str(k[0] if isinstance(k, tuple) else k) for k in loading.get(key) or ())
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            said.append(f"{', '.join(names[:3])}{more} ({what})")
+    if said:
+        raise DraftproofError(
+            f"{name}: its tensors are not those of {type(module).__name__}: {'; '.join(said)}"
+        )
 
 
 def _unreadable(name: str, place: str, what: str, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if Path(place).exists():
-        return f"{name}: no {what} can be read from it: {first}"
-    return f"{name}: no {what} by that name, neither a directory nor in the hub cache: {first}"
+        return f"{name}: no {what} can be read from it: {first:.300}"
+    return (
+        f"{name}: no {what} by that name, neither a directory nor in the hub cache, and the hub "
+        f"has none or cannot be reached: {first:.300}"
+    )
+
+
+def hub_answers() -> bool:
+    """Return whether the hub can be reached, so that nobody waits for what cannot come.
+
+    Asked once and briefly; a proxy is believed.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return False
+    place = urlsplit(constants.ENDPOINT)
+    if getproxies().get(place.scheme):
+        return True
+    try:
+        port = place.port or (443 if place.scheme == "https" else 80)
+        socket.create_connection((place.hostname or "", port), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def looks_like_path(place: str) -> bool:
+    """Return whether a name cannot be a hub's: those are ``name`` or ``owner/name``."""
+    return place.startswith((".", "/", "~")) or place.count("/") > 1 or "\\" in place
 
 
 def end_of_sequence(module: Any, tokenizer: Any = None) -> frozenset[int]:
@@ -129,7 +217,8 @@ def require_same_vocabulary(target: Pretrained, draft: Pretrained) -> None:
         DraftproofError: They do not, with how they differ.
     """
     first, second = target.tokenizer.get_vocab(), draft.tokenizer.get_vocab()
-    if target.model.vocab_size == draft.model.vocab_size and first == second:
+    rows = (target.model.vocab_size, draft.model.vocab_size)
+    if first == second and (rows[0] == rows[1] or max(first.values(), default=0) < min(rows)):
         return
     other = sum(1 for token, index in first.items() if second.get(token) != index)
     raise DraftproofError(

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from draftproof.decoding.agreement import remembered
 from draftproof.decoding.pretrained import (
     Pretrained,
     chat_tokens,
@@ -84,8 +85,12 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
             dtype=dtype,
             device=device,
             trust_remote_code=trust_remote_code,
+            check=False,
         )
-    fingerprint = _fingerprint(name, pretrained)
+        fingerprint = _fingerprint(name, pretrained)
+        known = fingerprint.weights_sha256 is not None
+        identity = digest([fingerprint.weights_sha256, fingerprint.files]) if known else None
+        remembered(pretrained.model, identity)
     return Loaded(name, pretrained.model, pretrained.tokenizer, pretrained.eos, fingerprint)
 
 

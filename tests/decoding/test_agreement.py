@@ -1,0 +1,93 @@
+"""A model whose forward is not its checkpoint's is refused, and what was found out is remembered."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from draftproof.decoding import agreement
+from draftproof.decoding import model as decoding_model
+from draftproof.decoding.model import CausalModel
+from draftproof.records import DraftproofError
+
+SHAPE = {
+    "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+    "initializer_range": 0.3,
+}  # fmt: skip
+
+
+def causal(kind=LlamaForCausalLM, config=None, **ways):
+    torch.manual_seed(4)
+    module = kind(config or LlamaConfig(**SHAPE)).eval()
+    return CausalModel(module, "the model", **ways)
+
+
+@pytest.fixture
+def broken_mask(monkeypatch):
+    """Every token sees what comes after it."""
+    whole = decoding_model.block_view
+
+    def view(*args):
+        made = whole(*args)
+        return dataclasses.replace(made, seen=torch.ones_like(made.seen))
+
+    def all_of_it(self, _):
+        return self.seen[:, None]
+
+    monkeypatch.setattr(decoding_model, "block_view", view)
+    monkeypatch.setattr("draftproof.decoding.masks.BlockView.narrowed", all_of_it)
+
+
+@pytest.mark.parametrize("ways", [{}, {"fused": False}, {"fused": False, "lean": False}])
+def test_every_forward_agrees_within_arithmetic(ways):
+    model = causal(**ways)
+    found = agreement.settled(model)
+    assert found.holds
+    assert not found.instead_of
+    assert found.difference < found.bound / 2
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_broken_mask_is_refused(broken_mask, attention):
+    config = MistralConfig(**SHAPE, sliding_window=8, attn_implementation=attention)
+    with pytest.raises(DraftproofError, match="does not compute what the checkpoint says"):
+        agreement.settled(causal(MistralForCausalLM, config))
+
+
+def test_a_mask_that_forgets_the_window_is_refused(monkeypatch):
+    def everything(self, function):
+        return self.seen[:, None]
+
+    config = MistralConfig(**SHAPE, sliding_window=8)
+    monkeypatch.setattr("draftproof.decoding.masks.BlockView.narrowed", everything)
+    with pytest.raises(DraftproofError, match="checkpoint says"):
+        agreement.settled(causal(MistralForCausalLM, config))
+
+
+def test_a_lean_forward_that_disagrees_gives_way_to_the_module():
+    model = causal(fused=False)
+    model._lean._layers[0].before = model._lean._layers[0].before * 1.5
+    found = agreement.settled(model)
+    assert (found.forward, found.instead_of) == ("module", "lean")
+    assert model.forward_kind == "module"
+
+
+def test_an_outcome_is_read_again_and_a_corrupt_one_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = agreement.remembered(causal(), "weights")
+    (file,) = tmp_path.rglob("*.json")
+
+    def never(_):
+        raise AssertionError("looked at again")
+
+    with monkeypatch.context() as inner:
+        inner.setattr(agreement, "settled", never)
+        assert agreement.remembered(causal(), "weights") == first
+        with pytest.raises(AssertionError):
+            agreement.remembered(causal(), "other weights")
+    for held in ("{", "[]", json.dumps({**dataclasses.asdict(first), "difference": float("nan")})):
+        file.write_text(held)
+        assert agreement.remembered(causal(), "weights") == first
