@@ -58,7 +58,8 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     package="draftproof.cli",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExit codes of demo, screen, compare and rejudge:\n"
-    "  0 PASS   3 FAIL   4 INVALID   5 INCONCLUSIVE   2 something could not be done",
+    "  0 PASS   3 FAIL   4 INVALID   5 INCONCLUSIVE   2 something could not be done\n\n"
+    "What the words mean (target, arm, leak, tie, ...): docs/glossary.md",
 )
 @click.option(
     "--version",
