@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from draftproof.records import Cause, Completion, Pair, Prompt
 from draftproof.scoring import score
-from draftproof.scoring.recorded import recorded_label
+from draftproof.scoring.recorded import Labels, leave_unread, recorded_label
+from draftproof.screen.counted_arm import count_arm
 from draftproof.screen.evidence import Findings
 from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
-from draftproof.screen.tally import NO_PAIR, UNREAD, ArmTally, Tally, TaskTally
+from draftproof.screen.tally import NO_PAIR, UNREAD, Tally, TaskTally
 
 if TYPE_CHECKING:
     import polars
@@ -40,6 +41,7 @@ class Counting:
             changes no decision.
         clustered: Whether any prompt belongs to a cluster.
         listed: Divergences that a piece lists.
+        unread: Labels that the user says stand for no reading.
     """
 
     names: tuple[str, str]
@@ -47,6 +49,7 @@ class Counting:
     everything: bool
     clustered: bool
     listed: int
+    unread: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -99,7 +102,7 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
     """
     import polars as pl  # noqa: PLC0415 - slow to import
 
-    tally = Tally(arms=(_arm(joined, ""), _arm(joined, "_2")))
+    tally = Tally(arms=(count_arm(joined, ""), count_arm(joined, "_2")))
     both = joined["text"].is_not_null() & joined["text_2"].is_not_null()
     counted = CountedPiece(tally, met=int(both.sum()))
     for digests, end in zip(counted.ids, ("", "_2"), strict=True):
@@ -122,7 +125,7 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
         unlike=answered & unlike,
         same=(pl.col("text") == pl.col("text_2")).fill_null(value=False),
     )
-    rows = rows.with_columns(_good(rows, counting))
+    rows = rows.with_columns(_labels(rows, counting))
     rows = rows.with_columns(
         flip=pl.when(pl.col("paired"))
         .then(pl.col("good").cast(pl.Int8) - pl.col("good_2").cast(pl.Int8))
@@ -147,23 +150,6 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
     return counted
 
 
-def _arm(joined: polars.DataFrame, end: str) -> ArmTally:
-    import polars as pl  # noqa: PLC0415
-
-    here = joined.filter(pl.col(f"text{end}").is_not_null())
-    finish = here[f"finish_reason{end}"]
-    return ArmTally(
-        answers=here.height,
-        errors=int((finish == "error").sum()),
-        truncated=int((finish == "length").sum()),
-        tokens=int(here[f"token_ids{end}"].list.len().sum() or 0),
-        counted=here[f"drafted{end}"].count(),
-        rounds=int(here[f"rounds{end}"].sum() or 0),
-        drafted=int(here[f"drafted{end}"].sum() or 0),
-        accepted=int(here[f"accepted{end}"].sum() or 0),
-    )
-
-
 def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
     """Return why pairs differ, as `explain` says without a model.
 
@@ -183,28 +169,48 @@ def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
     return +causes
 
 
-def _good(rows: polars.DataFrame, counting: Counting) -> list[polars.Series]:
-    """Return whether each answer is good, null where that is not known."""
+def _labels(rows: polars.DataFrame, counting: Counting) -> list[polars.Series]:
+    """Return whether each answer is good, null where that is not known, and which are unread."""
     import polars as pl  # noqa: PLC0415
 
     if counting.good is not None:
-        good = list(counting.good)
-        return [rows[f"label{end}"].is_in(good).alias(f"good{end}") for end in ("", "_2")]
+        read = recorded_label(counting.good, counting.unread)
+        columns = []
+        for end in ("", "_2"):
+            labels = rows[f"label{end}"]
+            values = {v: _value(read, v) for v in labels.unique().drop_nulls()}
+            good = labels.replace_strict(values, default=None, return_dtype=pl.Boolean)
+            columns += [good.alias(f"good{end}"), good.is_null().alias(f"unread{end}")]
+        return columns
     needed = rows["paired"] if counting.everything else rows["paired"] & ~rows["same"]
-    first = _scored(rows["text"], rows["finish_reason"], needed)
-    other = _scored(rows["text_2"], rows["finish_reason_2"], needed & ~rows["same"])
+    first = _scored(rows["text"], rows["finish_reason"], needed, counting)
+    other = _scored(rows["text_2"], rows["finish_reason_2"], needed & ~rows["same"], counting)
     second = pl.select(pl.when(rows["same"]).then(first).otherwise(other)).to_series()
-    return [first.alias("good"), second.alias("good_2")]
+    return [
+        first.alias("good"),
+        second.alias("good_2"),
+        (first.is_null() & needed).alias("unread"),
+        (second.is_null() & needed).alias("unread_2"),
+    ]
 
 
-def _scored(texts: polars.Series, finishes: polars.Series, needed: polars.Series) -> polars.Series:
+def _value(read: Labels, label: str) -> bool | None:
+    answer = Completion(arm="", id="", text="", label=label)
+    found = read(Prompt(id="", task="", messages=()), answer)
+    return None if found is None else found.good
+
+
+def _scored(
+    texts: polars.Series, finishes: polars.Series, needed: polars.Series, counting: Counting
+) -> polars.Series:
     import polars as pl  # noqa: PLC0415
 
     prompt = Prompt(id="", task="", messages=(), scorer=_SCORER, expect=_SCORER)
+    judge = leave_unread(score, counting.unread)
     out: list[bool | None] = []
     for text, finish in zip(texts.filter(needed), finishes.filter(needed), strict=True):
         answer = Completion(arm="", id="", text=text, finish_reason=finish)
-        label = score(prompt, answer)
+        label = judge(prompt, answer)
         out.append(None if label is None else label.good)
     unknown = pl.Series([None] * texts.len(), dtype=pl.Boolean)
     return unknown.scatter(needed.arg_true(), pl.Series(out, dtype=pl.Boolean))
@@ -226,6 +232,7 @@ def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
         gain=(read & (flip == -1)).sum(),
         neither=(read & (flip == 0) & ~good).sum(),
         same_unread=(paired & same & flip.is_null()).sum(),
+        both_unread=(paired & pl.col("unread") & pl.col("unread_2")).sum(),
         baseline_scored=(paired & good.is_not_null()).sum(),
         baseline_good=(paired & good).sum(),
         in_clusters=(paired & (same | flip.is_not_null()) & pl.col("cluster").is_not_null()).sum(),
@@ -263,7 +270,11 @@ def _pair(row: _Row, counting: Counting) -> Pair:
     before, after = (
         _completion(row, name, end) for name, end in zip(counting.names, ("", "_2"), strict=True)
     )
-    label = score if counting.good is None else recorded_label(counting.good)
+    label = (
+        leave_unread(score, counting.unread)
+        if counting.good is None
+        else recorded_label(counting.good, counting.unread)
+    )
     if row["unlike"]:
         return Pair(prompt=prompt, baseline=before, candidate=after)
     return Pair(

@@ -31,12 +31,13 @@ from draftproof.runs.collect import environment
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.recorded import good_labels
+from draftproof.screen.arm_tally import ArmTally
 from draftproof.screen.arms import Conditions, recorded_arm
 from draftproof.screen.comparison import judge
 from draftproof.screen.counting import CountedPiece, Counting, count
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.sensitivity import leak_detection
-from draftproof.screen.tally import ArmTally, Tally
+from draftproof.screen.tally import Tally
 from draftproof.screen.verdict import ScreenContext, document
 
 LISTED = 500
@@ -55,6 +56,7 @@ def compare_streams(
     good: Collection[str],
     rule: Decision,
     everything: bool = True,
+    unread: Collection[str] = (),
     jobs: int | None = None,
 ) -> Verdict:
     """Judge one Parquet file of answers against another, a piece at a time.
@@ -67,17 +69,18 @@ def compare_streams(
         candidate: The candidate's.
         names: Of the arms.
         columns: Column of each field, where it has an unusual name.
-        good: Labels that count as good; without any they are told by their usual names.
+        good: Labels that count as good; needed unless their names cannot be read both ways.
         rule: Margin and levels.
         everything: Score identical answers as well. Without it they have no label, and rates and
             |h| are those of the answers that differ; the decision is the same.
+        unread: Labels that stand for no reading, beside the usual ones.
         jobs: Processes; by default one a core.
 
     Raises:
         DraftproofError: Naming the file, the row and the field.
     """
     files = open_pair(baseline, candidate, columns)
-    accepted, warnings = _good(files, columns, good)
+    accepted, warnings = _good(files, columns, good, unread)
     if not everything and accepted is None:
         warnings.append("identical answers were not scored: rates and |h| leave them out")
     counting = Counting(
@@ -86,6 +89,7 @@ def compare_streams(
         everything=everything,
         clustered=any("cluster" in c for c in files.columns),
         listed=LISTED,
+        unread=frozenset(unread),
     )
     with _workers(jobs or os.cpu_count() or 1) as run:
         counted = _in_step(files, counting, run)
@@ -126,7 +130,10 @@ def compare_streams(
 
 
 def _good(
-    files: PairFiles, columns: Mapping[str, str], named: Collection[str]
+    files: PairFiles,
+    columns: Mapping[str, str],
+    named: Collection[str],
+    unread: Collection[str],
 ) -> tuple[frozenset[str] | None, list[str]]:
     """Return the labels that count as good, None where the texts are scored, and warnings."""
     if "label" not in columns:
@@ -134,7 +141,7 @@ def _good(
             raise DraftproofError("--good names labels, but no label column is named in --columns")
         return None, ["no labels and no battery given: answers are scored for refusal"]
     present = [label_counts(p, c["label"]) for p, c in zip(files.paths, files.columns, strict=True)]
-    accepted = good_labels(set().union(*present), named)
+    accepted = good_labels(set().union(*present), named, unread)
     if named:
         return accepted, []
     shown = ", ".join(sorted(accepted))

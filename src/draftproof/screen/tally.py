@@ -14,29 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from draftproof.records import Completion, Label, Pair, Prompt
+from draftproof.screen.arm_tally import ArmTally, tally_arm
 from draftproof.screen.pairing import Pairing
 from draftproof.stats import ByteEvidence, PairedTable, Stratum, cluster_pairs
 
 LOSS, SAME, GAIN = 1, 0, -1
 NO_PAIR, UNREAD = 2, 3
 """Signs of prompts; `UNREAD` is a pair that differs and lacks a label."""
-
-
-@dataclass(slots=True)
-class ArmTally:
-    """One arm's answers, added up.
-
-    `counted` is how many answers carry speculation counters, which the last three add up.
-    """
-
-    answers: int = 0
-    errors: int = 0
-    truncated: int = 0
-    tokens: int = 0
-    counted: int = 0
-    rounds: int = 0
-    drafted: int = 0
-    accepted: int = 0
 
 
 @dataclass(slots=True)
@@ -56,6 +40,7 @@ class TaskTally:
         identical: Pairs of the same bytes.
         both: Pairs that are good in both arms; `loss`, `gain` and `neither` likewise.
         same_unread: Pairs without a label but with the same bytes.
+        both_unread: Pairs with a text that the scorer could read in neither arm.
         baseline_scored: Pairs whose baseline answer is scored.
         baseline_good: Those of them that are good.
         in_clusters: Pairs that enter the test and belong to a cluster.
@@ -75,6 +60,7 @@ class TaskTally:
     gain: int = 0
     neither: int = 0
     same_unread: int = 0
+    both_unread: int = 0
     baseline_scored: int = 0
     baseline_good: int = 0
     in_clusters: int = 0
@@ -242,22 +228,6 @@ def tally_pairs(
     return tally
 
 
-def tally_arm(answers: Iterable[Completion]) -> ArmTally:
-    """Add up the answers of one arm."""
-    arm = ArmTally()
-    for answer in answers:
-        arm.answers += 1
-        arm.errors += answer.finish_reason == "error"
-        arm.truncated += answer.finish_reason == "length"
-        arm.tokens += len(answer.token_ids or ())
-        if answer.speculation is not None:
-            arm.counted += 1
-            arm.rounds += answer.speculation.rounds
-            arm.drafted += answer.speculation.drafted
-            arm.accepted += answer.speculation.accepted
-    return arm
-
-
 _OUTCOMES: Mapping[tuple[bool, bool], str] = {
     (True, True): "both", (True, False): "loss", (False, True): "gain", (False, False): "neither",
 }  # fmt: skip
@@ -276,6 +246,9 @@ def _count(task: TaskTally, pair: Pair | None) -> int:
     if before is not None:
         task.baseline_scored += 1
         task.baseline_good += before
+    task.both_unread += _unread(pair.baseline_label, pair.baseline) and _unread(
+        pair.candidate_label, pair.candidate
+    )
     if before is None or after is None:
         if not pair.identical:
             return UNREAD
@@ -287,3 +260,11 @@ def _count(task: TaskTally, pair: Pair | None) -> int:
         sign = int(before) - int(after)
     task.in_clusters += pair.prompt.cluster is not None
     return sign
+
+
+def _unread(label: Label | None, answer: Completion) -> bool:
+    """Whether a scorer had a text before it and could not read it.
+
+    A tool call or a refusal in a field of its own is no text that it failed at.
+    """
+    return label is not None and label.good is None and (answer.is_empty or bool(answer.text))
