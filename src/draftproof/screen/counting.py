@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from draftproof.records import Cause, Completion, Pair, Prompt
 from draftproof.scoring import score
-from draftproof.scoring.recorded import Labels, leave_unread, recorded_label
+from draftproof.scoring.recorded import leave_unread, recorded_label
 from draftproof.screen.counted_arm import count_arm
+from draftproof.screen.counted_labels import SCORER, label_columns
 from draftproof.screen.evidence import Findings
 from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     import polars
 
 _FIRST = 2**62
-_SCORER = "refusal"
+SAMPLED = 2_000
+"""Pairs whose texts are checked where not all are held."""
 _Row = dict[str, Any]
 
 
@@ -61,6 +63,7 @@ class CountedPiece:
         met: Prompts that are in both files.
         causes: Divergences by cause.
         listed: Places and rows of the first divergences.
+        sampled: Digests and rows of a random sample of the pairs, the smallest digests of ids.
         ids: Digests of the ids, per file.
     """
 
@@ -68,6 +71,7 @@ class CountedPiece:
     met: int = 0
     causes: Counter[Cause] = field(default_factory=Counter)
     listed: list[tuple[int, _Row]] = field(default_factory=list)
+    sampled: list[tuple[int, _Row]] = field(default_factory=list)
     ids: tuple[list[NDArray[np.uint64]], list[NDArray[np.uint64]]] = field(
         default_factory=lambda: ([], [])
     )
@@ -78,8 +82,13 @@ class CountedPiece:
         self.met += other.met
         self.causes += other.causes
         self.listed = sorted((*self.listed, *other.listed), key=lambda item: item[0])[:listed]
+        self.sampled = sorted((*self.sampled, *other.sampled), key=lambda item: item[0])[:SAMPLED]
         for mine, theirs in zip(self.ids, other.ids, strict=True):
             mine.extend(theirs)
+
+    def sample(self, counting: Counting) -> tuple[Pair, ...]:
+        """Return the sampled pairs, labelled as the tally counts them."""
+        return tuple(_pair(row, counting) for _, row in self.sampled)
 
     def findings(self, counting: Counting) -> Findings:
         """Return why pairs differ, as far as it can be known without a model."""
@@ -125,7 +134,9 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
         unlike=answered & unlike,
         same=(pl.col("text") == pl.col("text_2")).fill_null(value=False),
     )
-    rows = rows.with_columns(_labels(rows, counting))
+    rows = rows.with_columns(
+        label_columns(rows, counting.good, counting.unread, everything=counting.everything)
+    )
     rows = rows.with_columns(
         flip=pl.when(pl.col("paired"))
         .then(pl.col("good").cast(pl.Int8) - pl.col("good_2").cast(pl.Int8))
@@ -140,6 +151,8 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
     counted.causes = _causes(differing, counting)
     shared = rows.filter("paired")["token_ids_2"].list.len().sum()
     tally.tokens = int(shared or 0)
+    said = joined.filter(pl.col("text").is_not_null() & (pl.col("finish_reason") != "error"))
+    tally.texts = [said["text"].hash(seed=3).to_numpy().view(np.int64)]
     _tasks(rows, counting, tally)
     # a prompt that reached the arms in different form is listed before all others
     head = differing.sort(~pl.col("unlike"), "place").head(counting.listed)
@@ -147,6 +160,11 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
         (row["place"] - _FIRST if row["unlike"] else row["place"], row)
         for row in head.iter_rows(named=True)
     ]
+    drawn = rows.filter("paired").with_columns(drawn=pl.col("id").hash(seed=4))
+    counted.sampled = [
+        (row.pop("drawn"), row) for row in drawn.bottom_k(SAMPLED, by="drawn").iter_rows(named=True)
+    ]
+    counted.sampled.sort(key=lambda item: item[0])
     return counted
 
 
@@ -167,53 +185,6 @@ def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
     causes[Cause.TRUNCATION] += int(cut.sum())
     causes[Cause.UNEXPLAINED] += int((~cut).sum())
     return +causes
-
-
-def _labels(rows: polars.DataFrame, counting: Counting) -> list[polars.Series]:
-    """Return whether each answer is good, null where that is not known, and which are unread."""
-    import polars as pl  # noqa: PLC0415
-
-    if counting.good is not None:
-        read = recorded_label(counting.good, counting.unread)
-        columns = []
-        for end in ("", "_2"):
-            labels = rows[f"label{end}"]
-            values = {v: _value(read, v) for v in labels.unique().drop_nulls()}
-            good = labels.replace_strict(values, default=None, return_dtype=pl.Boolean)
-            columns += [good.alias(f"good{end}"), good.is_null().alias(f"unread{end}")]
-        return columns
-    needed = rows["paired"] if counting.everything else rows["paired"] & ~rows["same"]
-    first = _scored(rows["text"], rows["finish_reason"], needed, counting)
-    other = _scored(rows["text_2"], rows["finish_reason_2"], needed & ~rows["same"], counting)
-    second = pl.select(pl.when(rows["same"]).then(first).otherwise(other)).to_series()
-    return [
-        first.alias("good"),
-        second.alias("good_2"),
-        (first.is_null() & needed).alias("unread"),
-        (second.is_null() & needed).alias("unread_2"),
-    ]
-
-
-def _value(read: Labels, label: str) -> bool | None:
-    answer = Completion(arm="", id="", text="", label=label)
-    found = read(Prompt(id="", task="", messages=()), answer)
-    return None if found is None else found.good
-
-
-def _scored(
-    texts: polars.Series, finishes: polars.Series, needed: polars.Series, counting: Counting
-) -> polars.Series:
-    import polars as pl  # noqa: PLC0415
-
-    prompt = Prompt(id="", task="", messages=(), scorer=_SCORER, expect=_SCORER)
-    judge = leave_unread(score, counting.unread)
-    out: list[bool | None] = []
-    for text, finish in zip(texts.filter(needed), finishes.filter(needed), strict=True):
-        answer = Completion(arm="", id="", text=text, finish_reason=finish)
-        label = judge(prompt, answer)
-        out.append(None if label is None else label.good)
-    unknown = pl.Series([None] * texts.len(), dtype=pl.Boolean)
-    return unknown.scatter(needed.arg_true(), pl.Series(out, dtype=pl.Boolean))
 
 
 def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
@@ -262,7 +233,7 @@ def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
 
 def _pair(row: _Row, counting: Counting) -> Pair:
     """Return one row as a pair, labelled as the tally counts it."""
-    scored = None if counting.good is not None else _SCORER
+    scored = None if counting.good is not None else SCORER
     prompt = Prompt(
         id=row["id"], task=row["task"], messages=(), scorer=scored, expect=scored,
         cluster=row["cluster"],

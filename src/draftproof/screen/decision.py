@@ -95,7 +95,7 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
         state, reasons = _in_law(findings.distribution, state, reasons, conditions.level)
     if arm.lossy and state is State.PASS:
         state, reasons = _superior(evidence, gated, rule, sequential=conditions.sequential)
-    if state is not State.FAIL and (short := shortfalls(evidence, proof, conditions)):
+    if state is not State.FAIL and (short := shortfalls(evidence, proof, conditions, gated)):
         # each of them alone stands between the evidence and a PASS
         kept = tuple(r for r in reasons if r.state is not State.PASS)
         state, reasons = State.INCONCLUSIVE, (*short, *kept)

@@ -113,6 +113,7 @@ def compare_streams(
         tally=tally,
         findings=counted.findings(counting),
         all_scored=everything,
+        sample=counted.sample(counting),
     )
     assay = leak_detection(tally.independent(), rule)
     comparison = judge(evidence, Conditions(label=score, rule=rule, assay=assay))

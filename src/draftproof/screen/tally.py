@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from draftproof.records import Completion, Label, Pair, Prompt
+from draftproof.records import Channel, Completion, Label, Pair, Prompt
 from draftproof.screen.arm_tally import ArmTally, tally_arm
 from draftproof.screen.pairing import Pairing
 from draftproof.stats import ByteEvidence, PairedTable, Stratum, cluster_pairs
@@ -134,6 +134,7 @@ class Tally:
         mismatched: Prompts that reached the arms in different form.
         first_mismatched: Place and id of the first of them.
         tokens: Candidate tokens of complete pairs.
+        texts: Digests of what the baseline said, one an answer that is no error.
     """
 
     arms: tuple[ArmTally, ArmTally] = field(default_factory=lambda: (ArmTally(), ArmTally()))
@@ -142,6 +143,20 @@ class Tally:
     mismatched: int = 0
     first_mismatched: tuple[int, str] | None = None
     tokens: int = 0
+    texts: list[NDArray[np.int64]] = field(default_factory=list)
+
+    @property
+    def variety(self) -> float:
+        """How many different answers the baseline's are worth: n times 1 - sum p^2.
+
+        p is the share of each distinct text in the whole arm, so that n answers of one text are
+        worth 0 and n distinct ones n - 1.
+        """
+        if not self.texts:
+            return 0.0
+        shares = np.unique_counts(np.concatenate(self.texts)).counts
+        n = int(shares.sum())
+        return n - float(np.sum(shares.astype(np.float64) ** 2)) / n if n else 0.0
 
     @property
     def pairs(self) -> int:
@@ -176,6 +191,7 @@ class Tally:
         self.missing += other.missing
         self.mismatched += other.mismatched
         self.tokens += other.tokens
+        self.texts.extend(other.texts)
 
 
 _Counts = TypeVar("_Counts", ArmTally, TaskTally)
@@ -201,8 +217,10 @@ def tally_pairs(
         baseline: All answers of the arm that is compared with.
         candidate: All answers of the judged arm.
     """
+    before = list(baseline)
     tally = Tally(
-        arms=(tally_arm(baseline), tally_arm(candidate)),
+        arms=(tally_arm(before), tally_arm(candidate)),
+        texts=[_texts(before)],
         missing=len(joined.missing),
         mismatched=len(joined.mismatched),
         tokens=sum(len(p.candidate.token_ids or ()) for p in joined.pairs),
@@ -228,6 +246,7 @@ def tally_pairs(
     return tally
 
 
+_SAID = (Channel.REASONING, Channel.TEXT, Channel.REFUSAL, Channel.TOOL_CALLS)
 _OUTCOMES: Mapping[tuple[bool, bool], str] = {
     (True, True): "both", (True, False): "loss", (False, True): "gain", (False, False): "neither",
 }  # fmt: skip
@@ -268,3 +287,9 @@ def _unread(label: Label | None, answer: Completion) -> bool:
     A tool call or a refusal in a field of its own is no text that it failed at.
     """
     return label is not None and label.good is None and (answer.is_empty or bool(answer.text))
+
+
+def _texts(answers: Iterable[Completion]) -> NDArray[np.int64]:
+    """Return a digest of what each answer says, ``[answers]``; errors say nothing."""
+    said = (tuple(a.in_channel(c) for c in _SAID) for a in answers if a.finish_reason != "error")
+    return np.array([hash(one) for one in said], dtype=np.int64)

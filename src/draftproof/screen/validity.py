@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from draftproof.records import Activation, Reason, Role, State
 from draftproof.screen.activation import COVERED, activation
 from draftproof.screen.arms import Conditions
 from draftproof.screen.evidence import ArmEvidence
+from draftproof.screen.labels_only import labels_only, unexplained
+from draftproof.stats import Stratum
 
 MOST_UNREAD = 0.2
 """Share of answers without any text, or of labels that nobody could read, that may be judged."""
 LEAST_COVERED = 0.5
 """Share of the answers that counters must come from to say anything of the arm."""
+LEAST_VARIETY = 30
+"""Answers of the baseline, those that are alike discounted, from which identity says something."""
 EXERCISED = 100
 """Drafted tokens of which some must have been accepted, or accepting was never tried."""
 
@@ -108,7 +114,10 @@ def caveats(evidence: ArmEvidence, proof: Activation) -> tuple[Reason, ...]:
 
 
 def shortfalls(
-    evidence: ArmEvidence, proof: Activation, conditions: Conditions
+    evidence: ArmEvidence,
+    proof: Activation,
+    conditions: Conditions,
+    gated: Mapping[str, Stratum],
 ) -> tuple[Reason, ...]:
     """Return what is missing for a PASS whatever the tests of the tasks say."""
     texts = {}
@@ -117,7 +126,27 @@ def shortfalls(
             f"the accepting path was not exercised: none of {proof.drafted:,} drafted tokens was "
             f"accepted; use a draft that {evidence.against.name!r} agrees with now and then"
         )
+    arm = evidence.arm
+    if arm.role is Role.CANDIDATE and not arm.lossy and conditions.temperature == 0:
+        texts |= _one_text(evidence, conditions)
+        if unexplained(evidence.findings.causes):
+            texts |= labels_only(evidence, gated, conditions)
     return tuple(Reason(code=c, state=State.INCONCLUSIVE, text=t) for c, t in texts.items())
+
+
+def _one_text(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
+    """Return whether a baseline that says the same to many prompts leaves identity its meaning."""
+    variety, n = evidence.tally.variety, evidence.tally.arms[0].given
+    if conditions.vouched_bytes or variety >= LEAST_VARIETY:
+        return {}
+    return {
+        "baseline-says-one-thing": (
+            f"{evidence.against.name!r} says the same to many prompts: its {n:,} answers are worth "
+            f"{variety:.3g} different ones (n times one less the sum of squared shares), and "
+            f"identity says something from {LEAST_VARIETY} on; ask what it answers differently, or "
+            "add a control"
+        )
+    }
 
 
 __all__ = ["COVERED", "caveats", "invalid_reasons", "shortfalls"]
