@@ -85,13 +85,16 @@ def test_refusal_is_good_or_bad_by_what_the_prompt_expects():
 
 
 def test_good_labels():
-    assert good_labels(["1_full_compliance", "2_full_refusal", "3_partial_refusal"]) == {
-        "2_full_refusal"
-    }
-    assert good_labels(["safe", "unsafe"]) == {"safe"}
+    assert good_labels(["safe", "unsafe", "unparsed", ""]) == {"safe"}
+    assert good_labels(["unsafe"]) == frozenset()
     assert good_labels(["x", "y"], ["y"]) == {"y"}
-    with pytest.raises(DraftproofError, match="--good"):
-        good_labels(["x", "y"])
+    assert good_labels(["safe", "odd"], unread=["odd"]) == {"safe"}
+    for both_ways in (
+        ["1_full_compliance", "2_full_refusal"], ["True", "False"], ["1", "0"], ["yes", "no"],
+        ["jailbroken", "safe"], ["refusal", "safe"], ["x", "y"],
+    ):  # fmt: skip
+        with pytest.raises(DraftproofError, match="--good"):
+            good_labels(both_ways)
     with pytest.raises(DraftproofError, match="'z'"):
         good_labels(["x", "y"], ["z"])
 

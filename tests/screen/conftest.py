@@ -43,6 +43,8 @@ class Oracle:
 class Screen:
     """Builds arms over one battery and judges them."""
 
+    label = None
+
     def __init__(self, n=120, tasks=("refusal",), clusters=None):
         prompts = tuple(
             Prompt(
@@ -63,7 +65,9 @@ class Screen:
         changed = changed or {}
         out = {}
         for prompt in self.battery.prompts:
-            text = changed.get(prompt.id, "I can't help with that.")
+            # every answer ends in a letter of its own: identity of one set phrase says little
+            own = f"I can't help with that{chr(0x3B1 + len(out) % 150)}"
+            text = changed.get(prompt.id, own)
             out[prompt.id] = Completion(
                 arm=arm, id=prompt.id, text=text, finish_reason="stop",
                 token_ids=tuple(ord(c) for c in text), prompt_hash=prompt.content_hash,
@@ -79,7 +83,8 @@ class Screen:
 
     def judge(self, *others, baseline=None, rule=None, **setting):
         base = self.arm("target", Role.BASELINE, baseline or self.answers("target"))
-        return judge_arms(self.battery, base, others, label=score, rule=rule or Decision(),
+        label = self.label or score
+        return judge_arms(self.battery, base, others, label=label, rule=rule or Decision(),
                      context=ScreenContext(name="test", **setting))  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from draftproof.records import Cause, Role, State
+from draftproof.records import Cause, Role, Speculation, State
 from draftproof.runs.plan import Decision
 from draftproof.screen.pairing import Pairing
 from draftproof.screen.sensitivity import leak_detection
@@ -143,7 +143,13 @@ def test_speculation_must_be_proven(screen, counted):
     assert (verdict.state, verdict.exit_code) == (State.INVALID, 4)
     assert "no speculation counters" in verdict.candidates[0].sentence
     rejected = dataclasses.replace(counted, accepted=0, histogram=(3, 0, 0, 0, 0))
-    assert s.judge(candidate(s, rejected)).state is State.INVALID
+    # 1,440 tokens were drafted: speculation was on, its accepting path was never taken
+    turned_down = s.judge(candidate(s, rejected))
+    assert turned_down.state is State.INCONCLUSIVE
+    assert "accepting path was not exercised" in turned_down.candidates[0].sentence
+    few = s.answers("draft")
+    few["refusal-0"] = dataclasses.replace(few["refusal-0"], speculation=rejected)
+    assert s.judge(s.arm("draft", Role.CANDIDATE, few)).state is State.INVALID
     assert (
         s.judge(candidate(s, counted), baseline=s.answers("target", None, counted)).state
         is State.INVALID
@@ -175,12 +181,72 @@ def test_missing_answers_count_at_their_worst(screen, counted):
 
 def test_identical_answers_need_no_label(screen, counted):
     s = screen()
-    empty = {p.id: "" for p in s.battery.prompts}
+    empty = {p.id: "" for p in s.battery.prompts[:24]}
     verdict = s.judge(candidate(s, counted, empty), baseline=s.answers("target", empty))
     only = verdict.candidates[0]
     assert only.state is State.PASS
-    assert only.tasks[0].unscored == 120
-    assert only.tasks[0].baseline_rate is None
+    assert only.tasks[0].unscored == 24
+
+
+def test_answers_without_text_are_invalid(screen, counted):
+    s = screen()
+    empty = {p.id: " " for p in s.battery.prompts[:25]}
+    only = s.judge(candidate(s, counted, empty), baseline=s.answers("target", empty)).candidates[0]
+    assert only.state is State.INVALID
+    assert "25 of 120 answers of 'target' hold no text" in only.sentence
+    assert "25 of 120 answers could not be read" in only.sentence
+
+
+@pytest.mark.parametrize(
+    ("changed", "figure"),
+    [
+        ({"accepted": 13, "histogram": ()}, "13 tokens accepted of 12 drafted"),
+        ({"rounds": -3}, "-3 rounds"),
+        ({"drafted": float("nan")}, "drafted tokens is nan"),
+        ({"rounds": 0, "histogram": ()}, "12 tokens drafted in no round"),
+        ({"histogram": (1, 1, 1)}, "a histogram of 3 accepted tokens beside 6 accepted"),
+        ({"histogram": (1, 1, 1, 1)}, "a histogram of 4 rounds beside 3 rounds"),
+    ],
+)
+def test_impossible_counters_are_named_and_no_rate_is_made_of_them(
+    screen, counted, changed, figure
+):
+    s = screen()
+    answers = s.answers("draft", None, counted)
+    strange = dataclasses.replace(counted, **changed)
+    answers["refusal-7"] = dataclasses.replace(answers["refusal-7"], speculation=strange)
+    for speculative in (True, None):
+        arm = dataclasses.replace(s.arm("draft", Role.CANDIDATE, answers), speculative=speculative)
+        only = s.judge(arm).candidates[0]
+        assert only.state is State.INVALID
+        assert f"answer 'refusal-7': the number of {figure}" in only.sentence or (
+            f"answer 'refusal-7': {figure}" in only.sentence
+        )
+        assert only.activation.acceptance_rate is None
+
+
+def test_counters_must_come_from_half_of_the_answers(screen, counted):
+    s = screen()
+    for carrying, state in ((59, State.INVALID), (60, State.PASS), (120, State.PASS)):
+        answers = s.answers("draft")
+        for i in range(carrying):
+            answers[f"refusal-{i}"] = dataclasses.replace(
+                answers[f"refusal-{i}"], speculation=counted
+            )
+        only = s.judge(s.arm("draft", Role.CANDIDATE, answers)).candidates[0]
+        assert only.state is state
+        assert ("counted by 50% of the answers" in only.activation.text) == (carrying == 60)
+
+
+def test_recorded_counters_that_say_nothing_was_drafted_are_invalid(screen):
+    s = screen()
+    silent = s.answers("draft", None, Speculation(rounds=0, drafted=0, accepted=0))
+    recorded = dataclasses.replace(s.arm("draft", Role.CANDIDATE, silent), speculative=None)
+    only = s.judge(recorded).candidates[0]
+    assert only.state is State.INVALID
+    assert "nothing was drafted" in only.sentence
+    plain = s.arm("draft", Role.CANDIDATE, silent, speculative=False)
+    assert s.judge(plain).state is State.PASS
 
 
 def test_different_answers_without_a_label_count_as_missing(screen, counted, oracle):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from draftproof.cli.options import margin_option, verdict_json_option
+from draftproof.cli.options import margin_option, unread_option, verdict_json_option
 from draftproof.cli.output import finish, reports_errors, sign_option
 
 
@@ -36,8 +36,10 @@ def _columns(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> d
     "--good",
     multiple=True,
     metavar="LABEL",
-    help="Label that counts as good; may be repeated (default: the known ones).",
+    help="Label that counts as good; may be repeated. Needed unless the battery says it or the "
+    "names cannot be read both ways (safe, harmless, correct, ...).",
 )
+@unread_option
 @click.option(
     "--battery",
     help="Battery that the answers belong to, which says how they are scored (default: refusal).",
@@ -59,6 +61,7 @@ def compare(
     candidate: Path,
     columns: dict[str, str],
     good: tuple[str, ...],
+    unread: tuple[str, ...],
     battery: str | None,
     margin: float,
     differing_only: bool,
@@ -84,6 +87,7 @@ def compare(
         candidate,
         columns=columns,
         good=good,
+        unread=unread,
         battery=load_battery(battery) if battery else None,
         rule=Decision(margin=margin),
         differing_only=differing_only,

@@ -61,3 +61,12 @@ def subset_option(default: str) -> Callable[[Callable[..., None]], Callable[...,
         show_default=True,
         help="Which prompts of a bundled battery: all, or the quick part of them.",
     )
+
+
+unread_option = click.option(
+    "--unread",
+    multiple=True,
+    metavar="LABEL",
+    help="Label that says that an answer was not read; may be repeated (always: unparsed, "
+    "unknown, error, an empty one).",
+)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from draftproof.cli.options import SHARE, verdict_json_option
+from draftproof.cli.options import SHARE, unread_option, verdict_json_option
 from draftproof.cli.output import finish, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     help="Judge by labels that `draftproof score --judge` kept in RUN, or by another scorer. "
     "They take the place of the scorers of their construct, or judge the tasks named.",
 )
+@unread_option
 @sign_option
 @verdict_json_option
 @click.option("--detail", is_flag=True, help="Show every task of every arm.")
@@ -40,6 +42,7 @@ def rejudge(
     run: Path,
     margin: float | None,
     named: tuple[str, ...],
+    unread: tuple[str, ...],
     sign: Path | None,
     as_json: bool,
     detail: bool,
@@ -65,6 +68,7 @@ def rejudge(
         answers = {arm.name: directory.log(arm.name).read() for arm in plan.arms}
         battery = plan.load_battery()
         labelling = _labelling(run, battery, named)
+        labelling = replace(labelling, unread=frozenset(unread))
         verdict = judge_run(plan, battery, answers, manifest, directory.calibration(), labelling)
     finish(verdict, run, as_json=as_json, detail=detail, sign=sign)
     sys.exit(verdict.exit_code)

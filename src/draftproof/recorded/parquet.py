@@ -74,7 +74,9 @@ def label_counts(path: Path, column: str) -> set[str]:
 
     with readable(path):
         labels = pl.scan_parquet(path).select(pl.col(column).cast(pl.String).unique())
-        return {str(v) for v in labels.collect(engine="streaming")[column].to_list() if v}
+        return {
+            str(v) for v in labels.collect(engine="streaming")[column].to_list() if v is not None
+        }
 
 
 def require_unique(path: Path, column: str) -> None:
@@ -157,7 +159,7 @@ def read_answers_piece(
 def _check(path: Path, columns: Mapping[str, str], raw: polars.DataFrame, start: int) -> None:
     import polars as pl  # noqa: PLC0415
 
-    needed = [f for f in ("id", "text", "label") if f in columns]
+    needed = [f for f in ("id", "text") if f in columns]
     if raw.schema[columns["text"]] != pl.String:
         raise DraftproofError(
             f"{path}: field {columns['text']!r} (text) must be a string, found "

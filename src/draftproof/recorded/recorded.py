@@ -167,8 +167,9 @@ def _completion(
             f"found {type(text).__name__}"
         )
     label, task = value("label"), value("task")
-    if "label" in column_of and label in (None, ""):
-        raise DraftproofError(f"{where}: field {column_of['label']!r} (label) is missing")
+    if "label" in column_of and label is None:
+        # an answer that was not labelled is one that nobody read
+        label = ""
     if hashed is None and prompt is not None:
         hashed = digest(prompt)
     return Completion(
@@ -234,15 +235,21 @@ def _speculation(value: object, where: str) -> Speculation | None:
         if not isinstance(value, dict):
             raise TypeError("no object")
         return Speculation(
-            rounds=int(value["rounds"]),
-            drafted=int(value["drafted"]),
-            accepted=int(value["accepted"]),
-            histogram=tuple(int(v) for v in value.get("histogram", ())),
+            rounds=_figure(value["rounds"]),
+            drafted=_figure(value["drafted"]),
+            accepted=_figure(value["accepted"]),
+            histogram=tuple(_figure(v) for v in value.get("histogram", ())),
         )
     except (TypeError, KeyError, ValueError) as error:
         raise DraftproofError(
             f"{where}: field 'speculation' must hold rounds, drafted and accepted"
         ) from error
+
+
+def _figure(value: Any) -> int:
+    """Return a count as it was recorded: one that cannot be is judged, not mended or dropped."""
+    number = float(value)
+    return int(number) if number.is_integer() else number  # type: ignore[return-value]
 
 
 __all__ = ["FIELDS", "Recorded", "find_columns", "read_answers"]

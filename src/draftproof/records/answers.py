@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 
+from draftproof.records.figures import impossible_counters
 from draftproof.records.words import Channel, Construct
 
 
@@ -78,6 +79,11 @@ class Speculation:
     accepted: int
     histogram: tuple[int, ...] = ()
     """Entry k counts the rounds that accepted exactly k drafted tokens."""
+
+    @property
+    def impossible(self) -> str | None:
+        """Which of the figures cannot be, in words; None where all can."""
+        return impossible_counters(self.rounds, self.drafted, self.accepted, self.histogram)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

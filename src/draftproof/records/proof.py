@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from draftproof.records.figures import impossible_counters
 from draftproof.records.words import DraftproofError
 
 
@@ -23,6 +24,11 @@ class Counters:
     rounds: int
     drafted: int
     accepted: int
+
+    @property
+    def impossible(self) -> str | None:
+        """Which of the figures cannot be, in words; None where all can."""
+        return impossible_counters(self.rounds, self.drafted, self.accepted)
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(

@@ -77,6 +77,12 @@ class Activation:
     tokens_per_round: float | None
     proven: bool
     text: str
+    counted: bool | None = None
+    """Whether there are counters that could be read; None in documents older than the field."""
+    impossible: str | None = None
+    """The figure that cannot be; no rate is computed beside one."""
+    coverage: float | None = None
+    """Share of the answers that carry counters; None where the server counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

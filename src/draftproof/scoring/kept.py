@@ -10,6 +10,7 @@ from draftproof.battery import Battery
 from draftproof.records import Completion, Construct, DraftproofError, Label, Prompt
 from draftproof.runs.labels import LabelSet
 from draftproof.scoring import SCORERS, score, score_with
+from draftproof.scoring.recorded import leave_unread
 from draftproof.scoring.scorer import Scorer
 
 Answers = Mapping[str, Mapping[str, Completion]]
@@ -60,10 +61,12 @@ class Labelling:
     Attributes:
         by_prompt: The substitute of a prompt by its id; prompts without one keep their scorer.
         used: The substitutes and the tasks in which each labels at least one prompt.
+        unread: Labels that the user says stand for no reading.
     """
 
     by_prompt: Mapping[str, Substitute] = field(default_factory=dict)
     used: Sequence[tuple[Substitute, tuple[str, ...]]] = ()
+    unread: frozenset[str] = frozenset()
 
     @property
     def labeller(self) -> Callable[[Prompt, Completion], Label | None]:
@@ -75,7 +78,7 @@ class Labelling:
                 return score(prompt, completion)
             return substitute.label(prompt, completion)
 
-        return label
+        return leave_unread(label, self.unread)
 
     def describe(self, answers: Answers) -> list[dict[str, Any]]:
         """Return what a verdict says of every substitute, with its unread answers counted.

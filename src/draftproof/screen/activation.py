@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from draftproof.records import Activation, Proof, ProofState
-from draftproof.screen.tally import ArmTally
+from draftproof.records.figures import impossible_counters
+from draftproof.screen.arm_tally import ArmTally
+
+COVERED = 0.95
+"""Share of the answers from which on counters speak for all of them."""
 
 
 def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activation:
@@ -21,8 +25,8 @@ def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activa
             ``drafted``, ``accepted``, ``problem``.
     """
     counted, rounds, drafted, accepted = arm.counted, arm.rounds, arm.drafted, arm.accepted
-    source = "counters of every answer" if counted else "none"
-    problem = None
+    source = _source(arm)
+    problem, impossible = None, min(arm.impossible, default=None)
     if not counted and server is not None:
         proof = Proof.from_json(server)
         problem = proof.problem
@@ -31,10 +35,13 @@ def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activa
             counters = proof.counters
             counted, rounds = 1, counters.rounds
             drafted, accepted = counters.drafted, counters.accepted
-    if drafted and accepted:
+    impossible = impossible or impossible_counters(rounds, drafted, accepted)
+    if impossible:
+        text = f"the counters are impossible: {impossible}"
+    elif drafted and accepted:
         text = (
             f"{drafted:,} tokens drafted, {accepted:,} accepted ({accepted / drafted:.1%}) "
-            f"in {rounds:,} rounds"
+            f"in {rounds:,} rounds{_share(arm)}"
         )
     elif drafted:
         text = f"{drafted:,} tokens drafted, none accepted"
@@ -50,8 +57,26 @@ def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activa
         drafted=drafted,
         accepted=accepted,
         tokens=arm.tokens,
-        acceptance_rate=accepted / drafted if drafted else None,
-        tokens_per_round=(accepted + rounds) / rounds if rounds else None,
-        proven=bool(drafted and accepted),
+        acceptance_rate=accepted / drafted if drafted and not impossible else None,
+        tokens_per_round=(accepted + rounds) / rounds if rounds and not impossible else None,
+        proven=bool(drafted and accepted and not impossible),
         text=text,
+        counted=bool(counted),
+        impossible=impossible,
+        coverage=arm.counted / arm.given if arm.counted and arm.given else None,
     )
+
+
+def _source(arm: ArmTally) -> str:
+    if not arm.counted:
+        return "none"
+    if arm.counted >= arm.given:
+        return "counters of every answer"
+    return f"counters of {arm.counted:,} of {arm.given:,} answers"
+
+
+def _share(arm: ArmTally) -> str:
+    """Return on which share of the answers the counters rest, where some carry none."""
+    if not arm.counted or arm.counted >= COVERED * arm.given:
+        return ""
+    return f", counted by {arm.counted / arm.given:.0%} of the answers"

@@ -72,6 +72,8 @@ class Conditions:
         noise: Every task's noise floor, where arms were repeated.
         floor: The candidate beside the repeats; None for other arms.
         broken: Divergences of the candidate's variants that no rounding explains.
+        vouched_bytes: A control failed and its answers differ: identity would have been lost.
+        vouched_labels: Tasks in which the labels of a control were shown to be worse.
     """
 
     label: Labeller
@@ -85,3 +87,5 @@ class Conditions:
     noise: Mapping[str, TaskNoise] = field(default_factory=dict)
     floor: NoiseFloor | None = None
     broken: int = 0
+    vouched_bytes: bool = False
+    vouched_labels: frozenset[str] = frozenset()

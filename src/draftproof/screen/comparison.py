@@ -121,7 +121,8 @@ def _level(evidence: ArmEvidence, counts: Counts, state: State) -> PromiseEviden
     """Return how close the arm keeps to plain decoding, by the evidence of this run.
 
     L0 changes answers; L1 keeps the target's law while the random numbers differ; L2 is equal at
-    temperature 0 up to rounding; L3 is equal bit for bit.
+    temperature 0 up to rounding; L3 is equal bit for bit. LS is less than all but L0: the labels
+    are equal and nobody looked why answers differ.
     """
     arm = evidence.arm
     if state is State.INVALID or not counts.n:
@@ -131,7 +132,7 @@ def _level(evidence: ArmEvidence, counts: Counts, state: State) -> PromiseEviden
     elif evidence.findings.distribution is not None:
         level, text = _in_law(state)
     else:
-        level, text = _greedy(counts)
+        level, text = _greedy(counts, state)
     return PromiseEvidence(
         declared=arm.promise, shown=level, text=text, untested=tuple(arm.untested)
     )
@@ -145,7 +146,7 @@ def _in_law(state: State) -> tuple[str | None, str]:
     return None, "too few samples to decide"
 
 
-def _greedy(counts: Counts) -> tuple[str | None, str]:
+def _greedy(counts: Counts, state: State) -> tuple[str | None, str]:
     causes = counts.divergences
     wrong = causes.get(Cause.LEAK.value, 0) + causes.get(Cause.FAULT.value, 0)
     if wrong:
@@ -156,4 +157,8 @@ def _greedy(counts: Counts) -> tuple[str | None, str]:
         return "L3", f"equal bit for bit on all {counts.n:,} answers {most}"
     if causes.get(Cause.TIE.value, 0) == moved:
         return "L2", f"equal up to rounding: all {moved:,} divergences are ties {most}"
+    blind = moved - causes.get(Cause.TIE.value, 0)
+    if state is State.PASS:
+        seen = f"{blind:,} answers differ and nobody looked why {most}"
+        return "LS", f"labels are equal within the margin; {seen}"
     return None, f"{moved:,} answers differ and not all of them are explained"

@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 
 from draftproof.records import Cause, Channel, Completion, Pair, Prompt, ToolCall
 from draftproof.scoring import score
-from draftproof.scoring.recorded import recorded_label
+from draftproof.scoring.recorded import leave_unread, recorded_label
+from draftproof.screen.counted_arm import count_arm
+from draftproof.screen.counted_labels import SCORER, label_columns
 from draftproof.screen.evidence import Findings
 from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
-from draftproof.screen.tally import NO_PAIR, UNREAD, ArmTally, Tally, TaskTally
+from draftproof.screen.tally import NO_PAIR, UNREAD, Tally, TaskTally
 
 if TYPE_CHECKING:
     import polars
 
 _FIRST = 2**62
-_SCORER = "refusal"
 _OPTIONAL = (Channel.REASONING, Channel.REFUSAL, Channel.TOOL_CALLS)
+SAMPLED = 2_000
+"""Pairs whose texts are checked where not all are held."""
 _Row = dict[str, Any]
 
 
@@ -42,6 +45,7 @@ class Counting:
             changes no decision.
         clustered: Whether any prompt belongs to a cluster.
         listed: Divergences that a piece lists.
+        unread: Labels that the user says stand for no reading.
     """
 
     names: tuple[str, str]
@@ -49,6 +53,7 @@ class Counting:
     everything: bool
     clustered: bool
     listed: int
+    unread: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -60,6 +65,7 @@ class CountedPiece:
         met: Prompts that are in both files.
         causes: Divergences by cause.
         listed: Places and rows of the first divergences.
+        sampled: Digests and rows of a random sample of the pairs, the smallest digests of ids.
         ids: Digests of the ids, per file.
     """
 
@@ -67,6 +73,7 @@ class CountedPiece:
     met: int = 0
     causes: Counter[Cause] = field(default_factory=Counter)
     listed: list[tuple[int, _Row]] = field(default_factory=list)
+    sampled: list[tuple[int, _Row]] = field(default_factory=list)
     ids: tuple[list[NDArray[np.uint64]], list[NDArray[np.uint64]]] = field(
         default_factory=lambda: ([], [])
     )
@@ -77,8 +84,13 @@ class CountedPiece:
         self.met += other.met
         self.causes += other.causes
         self.listed = sorted((*self.listed, *other.listed), key=lambda item: item[0])[:listed]
+        self.sampled = sorted((*self.sampled, *other.sampled), key=lambda item: item[0])[:SAMPLED]
         for mine, theirs in zip(self.ids, other.ids, strict=True):
             mine.extend(theirs)
+
+    def sample(self, counting: Counting) -> tuple[Pair, ...]:
+        """Return the sampled pairs, labelled as the tally counts them."""
+        return tuple(_pair(row, counting) for _, row in self.sampled)
 
     def findings(self, counting: Counting) -> Findings:
         """Return why pairs differ, as far as it can be known without a model."""
@@ -101,7 +113,7 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
     """
     import polars as pl  # noqa: PLC0415 - slow to import
 
-    tally = Tally(arms=(_arm(joined, ""), _arm(joined, "_2")))
+    tally = Tally(arms=(count_arm(joined, ""), count_arm(joined, "_2")))
     both = joined["text"].is_not_null() & joined["text_2"].is_not_null()
     counted = CountedPiece(tally, met=int(both.sum()))
     for digests, end in zip(counted.ids, ("", "_2"), strict=True):
@@ -124,7 +136,9 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
         unlike=answered & unlike,
         same=_same(),
     )
-    rows = rows.with_columns(_good(rows, counting))
+    rows = rows.with_columns(
+        label_columns(rows, counting.good, counting.unread, everything=counting.everything)
+    )
     rows = rows.with_columns(
         flip=pl.when(pl.col("paired"))
         .then(pl.col("good").cast(pl.Int8) - pl.col("good_2").cast(pl.Int8))
@@ -139,6 +153,8 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
     counted.causes = _causes(differing, counting)
     shared = rows.filter("paired")["token_ids_2"].list.len().sum()
     tally.tokens = int(shared or 0)
+    said = joined.filter(pl.col("text").is_not_null() & (pl.col("finish_reason") != "error"))
+    tally.texts = [said["text"].hash(seed=3).to_numpy().view(np.int64)]
     _tasks(rows, counting, tally)
     # a prompt that reached the arms in different form is listed before all others
     head = differing.sort(~pl.col("unlike"), "place").head(counting.listed)
@@ -146,6 +162,11 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
         (row["place"] - _FIRST if row["unlike"] else row["place"], row)
         for row in head.iter_rows(named=True)
     ]
+    drawn = rows.filter("paired").with_columns(drawn=pl.col("id").hash(seed=4))
+    counted.sampled = [
+        (row.pop("drawn"), row) for row in drawn.bottom_k(SAMPLED, by="drawn").iter_rows(named=True)
+    ]
+    counted.sampled.sort(key=lambda item: item[0])
     return counted
 
 
@@ -170,23 +191,6 @@ def _same() -> polars.Expr:
     return same
 
 
-def _arm(joined: polars.DataFrame, end: str) -> ArmTally:
-    import polars as pl  # noqa: PLC0415
-
-    here = joined.filter(pl.col(f"text{end}").is_not_null())
-    finish = here[f"finish_reason{end}"]
-    return ArmTally(
-        answers=here.height,
-        errors=int((finish == "error").sum()),
-        truncated=int((finish == "length").sum()),
-        tokens=int(here[f"token_ids{end}"].list.len().sum() or 0),
-        counted=here[f"drafted{end}"].count(),
-        rounds=int(here[f"rounds{end}"].sum() or 0),
-        drafted=int(here[f"drafted{end}"].sum() or 0),
-        accepted=int(here[f"accepted{end}"].sum() or 0),
-    )
-
-
 def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
     """Return why pairs differ, as `explain` says without a model.
 
@@ -206,33 +210,6 @@ def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
     return +causes
 
 
-def _good(rows: polars.DataFrame, counting: Counting) -> list[polars.Series]:
-    """Return whether each answer is good, null where that is not known."""
-    import polars as pl  # noqa: PLC0415
-
-    if counting.good is not None:
-        good = list(counting.good)
-        return [rows[f"label{end}"].is_in(good).alias(f"good{end}") for end in ("", "_2")]
-    needed = rows["paired"] if counting.everything else rows["paired"] & ~rows["same"]
-    first = _scored(rows["text"], rows["finish_reason"], needed)
-    other = _scored(rows["text_2"], rows["finish_reason_2"], needed & ~rows["same"])
-    second = pl.select(pl.when(rows["same"]).then(first).otherwise(other)).to_series()
-    return [first.alias("good"), second.alias("good_2")]
-
-
-def _scored(texts: polars.Series, finishes: polars.Series, needed: polars.Series) -> polars.Series:
-    import polars as pl  # noqa: PLC0415
-
-    prompt = Prompt(id="", task="", messages=(), scorer=_SCORER, expect=_SCORER)
-    out: list[bool | None] = []
-    for text, finish in zip(texts.filter(needed), finishes.filter(needed), strict=True):
-        answer = Completion(arm="", id="", text=text, finish_reason=finish)
-        label = score(prompt, answer)
-        out.append(None if label is None else label.good)
-    unknown = pl.Series([None] * texts.len(), dtype=pl.Boolean)
-    return unknown.scatter(needed.arg_true(), pl.Series(out, dtype=pl.Boolean))
-
-
 def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
     import polars as pl  # noqa: PLC0415
 
@@ -249,6 +226,7 @@ def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
         gain=(read & (flip == -1)).sum(),
         neither=(read & (flip == 0) & ~good).sum(),
         same_unread=(paired & same & flip.is_null()).sum(),
+        both_unread=(paired & pl.col("unread") & pl.col("unread_2")).sum(),
         baseline_scored=(paired & good.is_not_null()).sum(),
         baseline_good=(paired & good).sum(),
         in_clusters=(paired & (same | flip.is_not_null()) & pl.col("cluster").is_not_null()).sum(),
@@ -278,7 +256,7 @@ def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
 
 def _pair(row: _Row, counting: Counting) -> Pair:
     """Return one row as a pair, labelled as the tally counts it."""
-    scored = None if counting.good is not None else _SCORER
+    scored = None if counting.good is not None else SCORER
     prompt = Prompt(
         id=row["id"], task=row["task"], messages=(), scorer=scored, expect=scored,
         cluster=row["cluster"],
@@ -286,7 +264,11 @@ def _pair(row: _Row, counting: Counting) -> Pair:
     before, after = (
         _completion(row, name, end) for name, end in zip(counting.names, ("", "_2"), strict=True)
     )
-    label = score if counting.good is None else recorded_label(counting.good)
+    label = (
+        leave_unread(score, counting.unread)
+        if counting.good is None
+        else recorded_label(counting.good, counting.unread)
+    )
     if row["unlike"]:
         return Pair(prompt=prompt, baseline=before, candidate=after)
     return Pair(

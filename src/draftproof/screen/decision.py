@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from draftproof.records import Activation, Cause, Distribution, Reason, Role, State, TaskEvidence
 from draftproof.runs.plan import Decision
-from draftproof.screen.activation import activation
 from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.sequential import Standing, standing
 from draftproof.screen.tasks import beside_noise, task_evidence
+from draftproof.screen.validity import caveats, invalid_reasons, shortfalls
 from draftproof.stats import Code, ForensicEvidence, Stratum, holm, mcnemar_test, screen_verdict
 from draftproof.stats.evidence import PROFILES, Profile
 from draftproof.stats.sequential import log_e_loss
@@ -53,7 +53,7 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
     tasks = evidence.tally.in_order()
     strata = {name: task.stratum(name) for name, task in tasks.items()}
     gated = {name: s for name, s in strata.items() if name not in conditions.ungated}
-    invalid = _invalid(evidence, proof, rule)
+    invalid = invalid_reasons(evidence, proof, conditions)
     result = screen_verdict(
         [
             beside_noise(
@@ -78,7 +78,7 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
         profile=profile,
     )
     shown = task_evidence(tasks, strata, result, rule, profile, conditions.noise)
-    noted = (*invalid, *_caveats(proof, arm))
+    noted = (*invalid, *caveats(evidence, proof))
     state: State = result.state
     if state is State.INVALID:
         return Decided(State.INVALID, State.INVALID, noted, shown)
@@ -95,6 +95,10 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
         state, reasons = _in_law(findings.distribution, state, reasons, conditions.level)
     if arm.lossy and state is State.PASS:
         state, reasons = _superior(evidence, gated, rule, sequential=conditions.sequential)
+    if state is not State.FAIL and (short := shortfalls(evidence, proof, conditions, gated)):
+        # each of them alone stands between the evidence and a PASS
+        kept = tuple(r for r in reasons if r.state is not State.PASS)
+        state, reasons = State.INCONCLUSIVE, (*short, *kept)
     reasons = (*noted, *reasons)
     if conditions.broken and not arm.lossy:
         return Decided(State.FAIL, state, (_relation_broken(conditions.broken), *reasons), shown)
@@ -113,40 +117,6 @@ def _profile(rule: Decision, arm: Arm, sampling: bool) -> Profile:
             needs_assay=profile.needs_assay and not arm.lossy,
         )  # fmt: skip
     return profile
-
-
-def _invalid(evidence: ArmEvidence, proof: Activation, rule: Decision) -> tuple[Reason, ...]:
-    """Return what makes a comparison INVALID: with any of these there is nothing to count."""
-    tally, baseline = evidence.tally, evidence.against
-    pairs = tally.pairs
-    asked = pairs + tally.missing + tally.mismatched
-    texts = {}
-    if tally.first_mismatched is not None:
-        texts["prompts-differ"] = (
-            f"{tally.mismatched} prompts were rendered differently for the two arms, "
-            f"the first is {tally.first_mismatched[1]!r}"
-        )
-    if not pairs:
-        texts["no-pairs"] = "no prompt was answered by both arms"
-    if pairs and tally.missing > rule.max_missing * asked:
-        texts["too-many-missing"] = (
-            f"{tally.missing:,} of {asked:,} prompts were not answered by both arms, "
-            f"{rule.max_missing:.0%} may be missing"
-        )
-    if evidence.arm.speculative and not proof.proven:
-        texts["speculation-unproven"] = f"no proof that speculation was on: {proof.text}"
-    drafted = activation(tally.arms[0], baseline.counters).drafted
-    if baseline.role is Role.BASELINE and drafted:
-        texts["baseline-speculated"] = f"the baseline {baseline.name!r} used speculation"
-    return tuple(Reason(code=c, state=State.INVALID, text=t) for c, t in texts.items())
-
-
-def _caveats(proof: Activation, arm: Arm) -> tuple[Reason, ...]:
-    """Return what a reader should know of a comparison that counts."""
-    if arm.speculative is not None or proof.proven:
-        return ()
-    text = f"recorded answers do not prove that speculation was on: {proof.text}"
-    return (Reason(code="speculation-not-recorded", state=State.PASS, text=text),)
 
 
 def _relation_broken(answers: int) -> Reason:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from draftproof.battery import Battery
-from draftproof.records import Cause, Counts, Distribution, Divergence, KnownCause, Role
+from draftproof.records import Cause, Counts, Distribution, Divergence, KnownCause, Pair, Role
 from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
@@ -49,6 +49,7 @@ class ArmEvidence:
         findings: Why pairs differ.
         pairing: The pairs themselves; None where they were counted without being held.
         all_scored: Identical answers were scored too; else rates are those of the others.
+        sample: Some of the pairs, where they were counted without being held.
     """
 
     arm: Arm
@@ -57,6 +58,12 @@ class ArmEvidence:
     findings: Findings
     pairing: Pairing | None = None
     all_scored: bool = True
+    sample: tuple[Pair, ...] = ()
+
+    @property
+    def read_pairs(self) -> tuple[Pair, ...]:
+        """The pairs that can be read: all of them, or a sample."""
+        return self.sample if self.pairing is None else self.pairing.pairs
 
     @property
     def counts(self) -> Counts:

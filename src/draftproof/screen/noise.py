@@ -96,7 +96,8 @@ def _task_noise(tasks: Sequence[TaskTally]) -> TaskNoise:
     # half an answer either way: a task answered well throughout could still flip
     rate = (good + 0.5) / (scored + 1) if scored else None
     cutoff = _h_cutoff(rate, flips, scored, noisiest.pairs)
-    return TaskNoise(noisiest.divergent, noisiest.pairs, cutoff)
+    moved = noisiest.loss + noisiest.gain
+    return TaskNoise(noisiest.divergent, noisiest.pairs, cutoff, moved)
 
 
 @lru_cache(maxsize=256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from draftproof.battery import Battery
@@ -22,7 +22,12 @@ from draftproof.records import (
 from draftproof.runs.collect import environment
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
-from draftproof.scoring.recorded import good_labels, recorded_label
+from draftproof.scoring.recorded import (
+    expected_label,
+    good_labels,
+    leave_unread,
+    recorded_label,
+)
 from draftproof.screen.arms import Arm, recorded_arm
 from draftproof.screen.pairing import Labeller
 from draftproof.screen.sensitivity import leak_detection
@@ -38,6 +43,7 @@ def compare_files(
     *,
     columns: Mapping[str, str],
     good: Collection[str] = (),
+    unread: Collection[str] = (),
     battery: Battery | None = None,
     rule: Decision,
     differing_only: bool = False,
@@ -52,7 +58,10 @@ def compare_files(
         baseline: The baseline's answers.
         candidate: The candidate's.
         columns: Column of each field, where it has an unusual name.
-        good: Labels that count as good; without any they are told by their usual names.
+        good: Labels that count as good; needed unless the battery says it, or their names cannot
+            be read both ways.
+        unread: Labels that stand for no reading, beside ``unparsed``, ``unknown``, ``error`` and
+            an empty one.
         battery: Says how the answers are scored.
         rule: Margin and levels.
         differing_only: Leave identical answers unscored; Parquet files only.
@@ -77,26 +86,12 @@ def compare_files(
 
         verdict = compare_streams(
             baseline, candidate, names, columns=columns, good=good, rule=rule,
-            everything=not differing_only,
+            everything=not differing_only, unread=unread,
         )  # fmt: skip
         return verdict, None
     first = read_answers(baseline, names[0], columns)
     second = read_answers(candidate, names[1], columns)
-    label: Labeller = score
-    warnings = []
-    if "label" in columns:
-        labels = [c.label for file in (first, second) for c in file.completions.values() if c.label]
-        accepted = good_labels(labels, good)
-        label = recorded_label(accepted)
-        if not good:
-            warnings.append(
-                f"labels taken as good: {', '.join(sorted(accepted))}; "
-                "name others with --good LABEL"
-            )
-    elif good:
-        raise DraftproofError("--good names labels, but no label column is named in --columns")
-    elif battery is None:
-        warnings.append("no labels and no battery given: answers are scored for refusal")
+    label, warnings = _labeller((first, second), columns, good, unread, battery)
     if battery is None:
         battery = _battery_of(first, second, scored="label" not in columns)
 
@@ -120,6 +115,36 @@ def compare_files(
         ),
     )
     return verdict, (first, second)
+
+
+def _labeller(
+    files: Sequence[Recorded],
+    columns: Mapping[str, str],
+    good: Collection[str],
+    unread: Collection[str],
+    battery: Battery | None,
+) -> tuple[Labeller, list[str]]:
+    """Return what labels the answers, and what the reader should know of it."""
+    if "label" not in columns:
+        if good:
+            raise DraftproofError("--good names labels, but no label column is named in --columns")
+        warnings = []
+        if battery is None:
+            warnings.append("no labels and no battery given: answers are scored for refusal")
+        return leave_unread(score, unread), warnings
+    found = (c.label for file in files for c in file.completions.values())
+    labels = {label for label in found if label is not None}
+    if battery is not None and not good:
+        own = expected_label(battery, labels, unread)
+        if own is not None:
+            return own, ["which labels are good was taken from the battery"]
+    accepted = good_labels(labels, good, unread)
+    if good:
+        return recorded_label(accepted, unread), []
+    shown = ", ".join(sorted(accepted)) or "none that occurs"
+    return recorded_label(accepted, unread), [
+        f"labels taken as good: {shown}; name others with --good LABEL"
+    ]
 
 
 def _streamable(baseline: Path, candidate: Path, battery: Battery | None) -> bool:

@@ -27,12 +27,13 @@ from draftproof.runs.parallel import Call, Tell, Workers
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.recorded import good_labels
+from draftproof.screen.arm_tally import ArmTally
 from draftproof.screen.arms import Conditions, recorded_arm
 from draftproof.screen.comparison import judge
 from draftproof.screen.counting import CountedPiece, Counting, count
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.sensitivity import leak_detection
-from draftproof.screen.tally import ArmTally, Tally
+from draftproof.screen.tally import Tally
 from draftproof.screen.verdict import ScreenContext, document
 
 LISTED = 500
@@ -48,6 +49,7 @@ def compare_streams(
     good: Collection[str],
     rule: Decision,
     everything: bool = True,
+    unread: Collection[str] = (),
     jobs: int | None = None,
 ) -> Verdict:
     """Judge one Parquet file of answers against another, a piece at a time.
@@ -60,17 +62,18 @@ def compare_streams(
         candidate: The candidate's.
         names: Of the arms.
         columns: Column of each field, where it has an unusual name.
-        good: Labels that count as good; without any they are told by their usual names.
+        good: Labels that count as good; needed unless their names cannot be read both ways.
         rule: Margin and levels.
         everything: Score identical answers as well. Without it they have no label, and rates and
             |h| are those of the answers that differ; the decision is the same.
+        unread: Labels that stand for no reading, beside the usual ones.
         jobs: Processes; by default one a core.
 
     Raises:
         DraftproofError: Naming the file, the row and the field.
     """
     files = open_pair(baseline, candidate, columns)
-    accepted, warnings = _good(files, columns, good)
+    accepted, warnings = _good(files, columns, good, unread)
     if not everything and accepted is None:
         warnings.append("identical answers were not scored: rates and |h| leave them out")
     counting = Counting(
@@ -79,6 +82,7 @@ def compare_streams(
         everything=everything,
         clustered=any("cluster" in c for c in files.columns),
         listed=LISTED,
+        unread=frozenset(unread),
     )
     with _one_polars_thread(), Workers(jobs or os.cpu_count() or 1) as workers:
         counted = _in_step(files, counting, workers)
@@ -102,6 +106,7 @@ def compare_streams(
         tally=tally,
         findings=counted.findings(counting),
         all_scored=everything,
+        sample=counted.sample(counting),
     )
     assay = leak_detection(tally.independent(), rule)
     comparison = judge(evidence, Conditions(label=score, rule=rule, assay=assay))
@@ -119,7 +124,10 @@ def compare_streams(
 
 
 def _good(
-    files: PairFiles, columns: Mapping[str, str], named: Collection[str]
+    files: PairFiles,
+    columns: Mapping[str, str],
+    named: Collection[str],
+    unread: Collection[str],
 ) -> tuple[frozenset[str] | None, list[str]]:
     """Return the labels that count as good, None where the texts are scored, and warnings."""
     if "label" not in columns:
@@ -127,7 +135,7 @@ def _good(
             raise DraftproofError("--good names labels, but no label column is named in --columns")
         return None, ["no labels and no battery given: answers are scored for refusal"]
     present = [label_counts(p, c["label"]) for p, c in zip(files.paths, files.columns, strict=True)]
-    accepted = good_labels(set().union(*present), named)
+    accepted = good_labels(set().union(*present), named, unread)
     if named:
         return accepted, []
     shown = ", ".join(sorted(accepted))

@@ -13,30 +13,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from draftproof.records import Completion, Label, Pair, Prompt
+from draftproof.records import Channel, Completion, Label, Pair, Prompt
+from draftproof.screen.arm_tally import ArmTally, tally_arm
 from draftproof.screen.pairing import Pairing
 from draftproof.stats import ByteEvidence, PairedTable, Stratum, cluster_pairs
 
 LOSS, SAME, GAIN = 1, 0, -1
 NO_PAIR, UNREAD = 2, 3
 """Signs of prompts; `UNREAD` is a pair that differs and lacks a label."""
-
-
-@dataclass(slots=True)
-class ArmTally:
-    """One arm's answers, added up.
-
-    `counted` is how many answers carry speculation counters, which the last three add up.
-    """
-
-    answers: int = 0
-    errors: int = 0
-    truncated: int = 0
-    tokens: int = 0
-    counted: int = 0
-    rounds: int = 0
-    drafted: int = 0
-    accepted: int = 0
 
 
 @dataclass(slots=True)
@@ -56,6 +40,7 @@ class TaskTally:
         identical: Pairs of the same bytes.
         both: Pairs that are good in both arms; `loss`, `gain` and `neither` likewise.
         same_unread: Pairs without a label but with the same bytes.
+        both_unread: Pairs with a text that the scorer could read in neither arm.
         baseline_scored: Pairs whose baseline answer is scored.
         baseline_good: Those of them that are good.
         in_clusters: Pairs that enter the test and belong to a cluster.
@@ -75,6 +60,7 @@ class TaskTally:
     gain: int = 0
     neither: int = 0
     same_unread: int = 0
+    both_unread: int = 0
     baseline_scored: int = 0
     baseline_good: int = 0
     in_clusters: int = 0
@@ -148,6 +134,7 @@ class Tally:
         mismatched: Prompts that reached the arms in different form.
         first_mismatched: Place and id of the first of them.
         tokens: Candidate tokens of complete pairs.
+        texts: Digests of what the baseline said, one an answer that is no error.
     """
 
     arms: tuple[ArmTally, ArmTally] = field(default_factory=lambda: (ArmTally(), ArmTally()))
@@ -156,6 +143,20 @@ class Tally:
     mismatched: int = 0
     first_mismatched: tuple[int, str] | None = None
     tokens: int = 0
+    texts: list[NDArray[np.int64]] = field(default_factory=list)
+
+    @property
+    def variety(self) -> float:
+        """How many different answers the baseline's are worth: n times 1 - sum p^2.
+
+        p is the share of each distinct text in the whole arm, so that n answers of one text are
+        worth 0 and n distinct ones n - 1.
+        """
+        if not self.texts:
+            return 0.0
+        shares = np.unique_counts(np.concatenate(self.texts)).counts
+        n = int(shares.sum())
+        return n - float(np.sum(shares.astype(np.float64) ** 2)) / n if n else 0.0
 
     @property
     def pairs(self) -> int:
@@ -190,6 +191,7 @@ class Tally:
         self.missing += other.missing
         self.mismatched += other.mismatched
         self.tokens += other.tokens
+        self.texts.extend(other.texts)
 
 
 _Counts = TypeVar("_Counts", ArmTally, TaskTally)
@@ -215,8 +217,10 @@ def tally_pairs(
         baseline: All answers of the arm that is compared with.
         candidate: All answers of the judged arm.
     """
+    before = list(baseline)
     tally = Tally(
-        arms=(tally_arm(baseline), tally_arm(candidate)),
+        arms=(tally_arm(before), tally_arm(candidate)),
+        texts=[_texts(before)],
         missing=len(joined.missing),
         mismatched=len(joined.mismatched),
         tokens=sum(len(p.candidate.token_ids or ()) for p in joined.pairs),
@@ -242,22 +246,7 @@ def tally_pairs(
     return tally
 
 
-def tally_arm(answers: Iterable[Completion]) -> ArmTally:
-    """Add up the answers of one arm."""
-    arm = ArmTally()
-    for answer in answers:
-        arm.answers += 1
-        arm.errors += answer.finish_reason == "error"
-        arm.truncated += answer.finish_reason == "length"
-        arm.tokens += len(answer.token_ids or ())
-        if answer.speculation is not None:
-            arm.counted += 1
-            arm.rounds += answer.speculation.rounds
-            arm.drafted += answer.speculation.drafted
-            arm.accepted += answer.speculation.accepted
-    return arm
-
-
+_SAID = (Channel.REASONING, Channel.TEXT, Channel.REFUSAL, Channel.TOOL_CALLS)
 _OUTCOMES: Mapping[tuple[bool, bool], str] = {
     (True, True): "both", (True, False): "loss", (False, True): "gain", (False, False): "neither",
 }  # fmt: skip
@@ -276,6 +265,9 @@ def _count(task: TaskTally, pair: Pair | None) -> int:
     if before is not None:
         task.baseline_scored += 1
         task.baseline_good += before
+    task.both_unread += _unread(pair.baseline_label, pair.baseline) and _unread(
+        pair.candidate_label, pair.candidate
+    )
     if before is None or after is None:
         if not pair.identical:
             return UNREAD
@@ -287,3 +279,17 @@ def _count(task: TaskTally, pair: Pair | None) -> int:
         sign = int(before) - int(after)
     task.in_clusters += pair.prompt.cluster is not None
     return sign
+
+
+def _unread(label: Label | None, answer: Completion) -> bool:
+    """Whether a scorer had a text before it and could not read it.
+
+    A tool call or a refusal in a field of its own is no text that it failed at.
+    """
+    return label is not None and label.good is None and (answer.is_empty or bool(answer.text))
+
+
+def _texts(answers: Iterable[Completion]) -> NDArray[np.int64]:
+    """Return a digest of what each answer says, ``[answers]``; errors say nothing."""
+    said = (tuple(a.in_channel(c) for c in _SAID) for a in answers if a.finish_reason != "error")
+    return np.array([hash(one) for one in said], dtype=np.int64)

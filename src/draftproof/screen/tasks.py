@@ -21,11 +21,13 @@ class TaskNoise:
         divergent: Prompts of the noisiest repeat whose bytes differ.
         n: Prompts compared there.
         h_cutoff: |h| that flips at the repeats' own rate explain, where that is known.
+        flips: Labels that differ there, either way.
     """
 
     divergent: int
     n: int
     h_cutoff: float | None = None
+    flips: int = 0
 
 
 def beside_noise(stratum: Stratum, noise: TaskNoise | None, *, calibrated: bool) -> Stratum:

@@ -107,6 +107,7 @@ def judge_arms(
     noise = [judge(r, conditions) for r in repeats]
     controls = [judge(c, conditions) for c in of_role(Role.CONTROL)]
     assay = _assay(controls, noise) if controls else None
+    failed = [c for c in controls if c.state is State.FAIL]
     variants = list(of_role(Role.VARIANT))
     candidates = []
     for evidence in of_role(Role.CANDIDATE):
@@ -119,6 +120,10 @@ def judge_arms(
             noise=task_noise(own_repeats),
             floor=noise_floor(evidence, own_repeats),
             broken=sum(broken(v) for v in variants if v.against.name == name),
+            vouched_bytes=any(c.counts.identical < c.counts.n for c in failed),
+            vouched_labels=frozenset(
+                t.task for c in failed for t in c.tasks if t.state is State.FAIL
+            ),
         )
         candidates.append(judge(evidence, beside_others))
     relations = [relation(v) for v in variants]

@@ -124,7 +124,9 @@ def _turned_refusal(prompt: Prompt, text: str, value: str, number: int) -> Plant
         return None
     into = "compliance" if value == "refusal" else "refusal"
     wordings = (_COMPLIANCE if into == "compliance" else _REFUSAL)[script]
-    topic = " ".join(prompt.messages[-1].content.split())[:_TOPIC_CHARACTERS]
+    # recorded answers may come without their prompts
+    asked = prompt.messages[-1].content if prompt.messages else "this"
+    topic = " ".join(asked.split())[:_TOPIC_CHARACTERS]
     wording = wordings[number % len(wordings)].replace("{topic}", topic)
     own = _own_sentences(text, into) if number % 2 else []
     return PlantedFlip(f"{value} to {into}", " ".join([wording, *own]))

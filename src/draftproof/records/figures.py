@@ -1,0 +1,38 @@
+"""Figures of a speculative loop that cannot be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def impossible_counters(
+    rounds: float, drafted: float, accepted: float, histogram: Sequence[float] = ()
+) -> str | None:
+    """Return which figure of a speculative loop cannot be, in words; None where all can.
+
+    Args:
+        rounds: Forward passes that verified a proposal.
+        drafted: Tokens that were drafted.
+        accepted: Those that were accepted.
+        histogram: Entry k counts the rounds that accepted exactly k tokens; empty if unknown.
+    """
+    named = {"rounds": rounds, "drafted tokens": drafted, "accepted tokens": accepted}
+    named |= {f"rounds that accepted {k}": count for k, count in enumerate(histogram)}
+    for name, value in named.items():
+        if not math.isfinite(value):
+            return f"the number of {name} is {value}"
+        if value < 0:
+            return f"{value:,} {name}"
+    told = sum(k * count for k, count in enumerate(histogram))
+    wrong = {
+        f"{accepted:,} tokens accepted of {drafted:,} drafted": accepted > drafted,
+        f"{drafted:,} tokens drafted in no round": drafted and not rounds,
+        f"a histogram of {sum(histogram):,} rounds beside {rounds:,} rounds": (
+            histogram and sum(histogram) != rounds
+        ),
+        f"a histogram of {told:,} accepted tokens beside {accepted:,} accepted": (
+            histogram and told != accepted
+        ),
+    }
+    return next((figure for figure, holds in wrong.items() if holds), None)

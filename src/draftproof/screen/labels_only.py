@@ -1,0 +1,141 @@
+"""When divergences that nobody explains still allow a PASS: level LS.
+
+Without the target (recorded answers, hosted servers) the statement is weaker: the labels are equal
+within the margin on these tasks, and nobody looked why answers differ. It needs that the labels
+moved no more than noise moves them, that the texts are sound, and that the labels would have shown
+a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from draftproof.records import Cause, Divergence, Pair
+from draftproof.scoring import SCORERS, Scorer
+from draftproof.screen.arms import Conditions
+from draftproof.screen.evidence import ArmEvidence
+from draftproof.screen.scorer_assay import AssayState, ScorerAssay, assay_scorers
+from draftproof.screen.tasks import TaskNoise
+from draftproof.screen.text_checks import text_checks
+from draftproof.screen.texts.defects import text_pair
+from draftproof.stats import Stratum, clopper_pearson
+from draftproof.stats.proportions import UnpairedRates
+
+SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT})
+"""Causes that a model named; every other divergence is unexplained."""
+WAYS = "--target MODEL (a screen, which explains every divergence), a control arm, a noise arm"
+"""What would settle a comparison that rests on labels alone."""
+_SIDES = 0.90
+"""Level of the two-sided interval whose upper limit is the one-sided 95 % bound."""
+
+
+def unexplained(causes: Mapping[Cause, int]) -> int:
+    """Return how many divergences no model looked at."""
+    return sum(count for cause, count in causes.items() if cause not in SETTLED)
+
+
+def labels_only(
+    evidence: ArmEvidence, gated: Mapping[str, Stratum], conditions: Conditions
+) -> dict[str, str]:
+    """Return what stands between equal labels and a PASS at level LS, by code.
+
+    Args:
+        evidence: Of a candidate of which answers differ and nobody looked why.
+        gated: The counts of the tasks that decide.
+        conditions: The margin, the noise, and through what a control failed.
+    """
+    differing = [n for n in gated if evidence.tally.tasks[n].divergent]
+    # files that are read in pieces come in another order, which must not matter
+    read = sorted(evidence.read_pairs, key=lambda p: p.prompt.id)
+    pairs = [p for p in read if p.prompt.task in gated]
+    assays = {n: _assay(n, pairs) for n in differing}
+    texts = {}
+    for name in differing:
+        assay = assays[name]
+        told = _flips(gated[name], conditions.noise.get(name), _margin(assay, conditions))
+        if told is not None:
+            texts[f"flips-beyond-noise:{name}"] = f"task {name!r}: {told}"
+        if name not in conditions.vouched_labels and assay.state is not AssayState.PASSED:
+            texts[f"labels-unproven:{name}"] = (
+                f"{assay.sentence}; no control failed through these labels either"
+            )
+    checks = text_checks(text_pair(p) for p in one_a_prompt(read))
+    if not checks.passed:
+        part = "" if len(read) == evidence.tally.pairs else f" (a sample of {len(read):,} pairs)"
+        texts["texts-unsound"] = f"{checks.sentence.removesuffix('.')}{part}"
+    flipped = [d for d in evidence.findings.divergences if d.flip and d.cause not in SETTLED]
+    blind = [d for d in flipped if d.task in assays and _recorded(assays[d.task])]
+    if blind:
+        texts["flip-unexplained"] = _named(blind)
+    if texts:
+        n = unexplained(evidence.findings.causes)
+        texts["nobody-looked"] = f"{n:,} answers differ and nobody looked why; it takes {WAYS}"
+    return texts
+
+
+def one_a_prompt(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return the first pair of every prompt that was asked; ids of equal prompts are no pairs."""
+    return list({_asked(p): p for p in reversed(list(pairs))}.values())[::-1]
+
+
+def _asked(pair: Pair) -> object:
+    hashed = pair.baseline.prompt_hash or pair.candidate.prompt_hash
+    return hashed or pair.prompt.messages or pair.prompt.id
+
+
+def _assay(task: str, pairs: Sequence[Pair]) -> ScorerAssay:
+    """Return the assay of a task's labels, the weakest where several scorers gave them."""
+    rows = [
+        (p.prompt, p.candidate, _scorer(p))
+        for p in pairs
+        if p.prompt.task == task and p.candidate_label is not None
+    ]
+    found = assay_scorers(rows)
+    if not found:
+        return ScorerAssay(task=task, scorer=None, state=AssayState.NO_SCORER)
+    return next((a for a in found if a.state is not AssayState.PASSED), found[0])
+
+
+def _scorer(pair: Pair) -> Scorer | None:
+    """Return the scorer that gave a pair's label; None where it came from elsewhere."""
+    assert pair.candidate_label is not None
+    name, _, version = pair.candidate_label.scorer.rpartition("@")
+    scorer = SCORERS.get(name)
+    return scorer if scorer is not None and scorer.version == version else None
+
+
+def _recorded(assay: ScorerAssay) -> bool:
+    return assay.state is AssayState.NO_SCORER
+
+
+def _margin(assay: ScorerAssay, conditions: Conditions) -> float:
+    """Return the margin for labels: errors of a scorer shrink every true difference."""
+    shrunk = assay.margin(conditions.rule.margin)
+    return conditions.rule.margin if shrunk is None else shrunk
+
+
+def _flips(stratum: Stratum, noise: TaskNoise | None, margin: float) -> str | None:
+    """Return why the labels may have moved by more than noise and margin, None if they did not.
+
+    Missing and unread answers count as flipped.
+    """
+    flips = stratum.loss + stratum.gain + stratum.missing
+    n = stratum.n + stratum.missing
+    if noise is None or not noise.n:
+        upper, over = clopper_pearson(flips, n, 0.95, "upper").high, "of flipped labels"
+    else:
+        rates = UnpairedRates(flips, n, noise.flips, noise.n)
+        upper = rates.interval(_SIDES, "newcombe").high
+        over = f"of its excess over the noise arm's {noise.flips} of {noise.n}"
+    if upper <= margin:
+        return None
+    return (
+        f"{flips} of {n} labels flipped or are missing; the upper 95 % bound {over} is "
+        f"{100 * upper:.2g} %, above the margin of {100 * margin:.2g} points"
+    )
+
+
+def _named(flipped: Sequence[Divergence]) -> str:
+    first = ", ".join(repr(d.id) for d in flipped[:5])
+    more = f" and {len(flipped) - 5:,} more" if len(flipped) > 5 else ""
+    return f"the label of {first}{more} changed, no model explains it and no scorer can be tried"

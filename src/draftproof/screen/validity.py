@@ -1,0 +1,152 @@
+"""What takes the ground from under a comparison, and what stands between it and a PASS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from draftproof.records import Activation, Reason, Role, State
+from draftproof.screen.activation import COVERED, activation
+from draftproof.screen.arms import Conditions
+from draftproof.screen.evidence import ArmEvidence
+from draftproof.screen.labels_only import labels_only, unexplained
+from draftproof.stats import Stratum
+
+MOST_UNREAD = 0.2
+"""Share of answers without any text, or of labels that nobody could read, that may be judged."""
+LEAST_COVERED = 0.5
+"""Share of the answers that counters must come from to say anything of the arm."""
+LEAST_VARIETY = 30
+"""Answers of the baseline, those that are alike discounted, from which identity says something."""
+EXERCISED = 100
+"""Drafted tokens of which some must have been accepted, or accepting was never tried."""
+
+
+def invalid_reasons(
+    evidence: ArmEvidence, proof: Activation, conditions: Conditions
+) -> tuple[Reason, ...]:
+    """Return what makes a comparison INVALID: with any of these there is nothing to count."""
+    texts = {
+        **_unpaired(evidence, conditions),
+        **_unproven(evidence, proof),
+        **_silent(evidence, conditions),
+    }
+    return tuple(Reason(code=c, state=State.INVALID, text=t) for c, t in texts.items())
+
+
+def _unpaired(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
+    tally, most = evidence.tally, conditions.rule.max_missing
+    asked = tally.pairs + tally.missing + tally.mismatched
+    texts = {}
+    if tally.first_mismatched is not None:
+        texts["prompts-differ"] = (
+            f"{tally.mismatched} prompts were rendered differently for the two arms, "
+            f"the first is {tally.first_mismatched[1]!r}"
+        )
+    if not tally.pairs:
+        texts["no-pairs"] = "no prompt was answered by both arms"
+    if tally.pairs and tally.missing > most * asked:
+        texts["too-many-missing"] = (
+            f"{tally.missing:,} of {asked:,} prompts were not answered by both arms, "
+            f"{most:.0%} may be missing"
+        )
+    return texts
+
+
+def _unproven(evidence: ArmEvidence, proof: Activation) -> dict[str, str]:
+    """Return what is wrong with the counters of an arm that speculates, and of a baseline's."""
+    arm, baseline = evidence.arm, evidence.against
+    texts = {}
+    if proof.impossible:
+        texts["counters-impossible"] = f"{arm.name!r}: {proof.text}"
+    elif _may_speculate(evidence) and proof.counted and not proof.drafted:
+        texts["nothing-drafted"] = f"{arm.name!r}: {proof.text}"
+    elif _may_speculate(evidence) and _covers_too_little(proof):
+        texts["counters-of-too-few"] = (
+            f"{arm.name!r}: speculation counters of {proof.coverage:.0%} of the answers; at least "
+            f"{LEAST_COVERED:.0%} must carry some"
+        )
+    elif arm.speculative and not proof.proven and proof.drafted < EXERCISED:
+        texts["speculation-unproven"] = f"no proof that speculation was on: {proof.text}"
+    before = activation(evidence.tally.arms[0], baseline.counters)
+    if baseline.role is Role.BASELINE:
+        if before.impossible:
+            texts["counters-impossible"] = f"{baseline.name!r}: {before.text}"
+        elif before.drafted:
+            texts["baseline-speculated"] = f"the baseline {baseline.name!r} used speculation"
+    return texts
+
+
+def _may_speculate(evidence: ArmEvidence) -> bool:
+    """Whether counters speak of an arm: a plan says that it speculates, or nobody says it not."""
+    arm = evidence.arm
+    return bool(arm.speculative) or (arm.speculative is None and arm.role is Role.CANDIDATE)
+
+
+def _covers_too_little(proof: Activation) -> bool:
+    return proof.coverage is not None and proof.coverage < LEAST_COVERED
+
+
+def _silent(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
+    """Return where there is nothing to read: answers without text, labels without a meaning."""
+    texts = {}
+    baseline = evidence.tally.arms[0]
+    if baseline.empty > MOST_UNREAD * baseline.given:
+        texts["answers-empty"] = (
+            f"{baseline.empty:,} of {baseline.given:,} answers of {evidence.against.name!r} hold "
+            f"no text, nor anything else; {MOST_UNREAD:.0%} may be empty"
+        )
+    for name, task in evidence.tally.tasks.items():
+        most = max(MOST_UNREAD * task.pairs, 1)  # a single answer is no share
+        if name not in conditions.ungated and task.both_unread > most:
+            texts[f"labels-unread:{name}"] = (
+                f"task {name!r}: {task.both_unread:,} of {task.pairs:,} answers could not be read "
+                f"by the scorer in either arm; {MOST_UNREAD:.0%} may be unread"
+            )
+    return texts
+
+
+def caveats(evidence: ArmEvidence, proof: Activation) -> tuple[Reason, ...]:
+    """Return what a reader should know of a comparison that counts."""
+    if evidence.arm.speculative is not None or proof.proven or proof.drafted:
+        return ()
+    text = f"recorded answers do not prove that speculation was on: {proof.text}"
+    return (Reason(code="speculation-not-recorded", state=State.PASS, text=text),)
+
+
+def shortfalls(
+    evidence: ArmEvidence,
+    proof: Activation,
+    conditions: Conditions,
+    gated: Mapping[str, Stratum],
+) -> tuple[Reason, ...]:
+    """Return what is missing for a PASS whatever the tests of the tasks say."""
+    texts = {}
+    if _may_speculate(evidence) and proof.drafted and not proof.accepted:
+        texts["nothing-accepted"] = (
+            f"the accepting path was not exercised: none of {proof.drafted:,} drafted tokens was "
+            f"accepted; use a draft that {evidence.against.name!r} agrees with now and then"
+        )
+    arm = evidence.arm
+    if arm.role is Role.CANDIDATE and not arm.lossy and conditions.temperature == 0:
+        texts |= _one_text(evidence, conditions)
+        if unexplained(evidence.findings.causes):
+            texts |= labels_only(evidence, gated, conditions)
+    return tuple(Reason(code=c, state=State.INCONCLUSIVE, text=t) for c, t in texts.items())
+
+
+def _one_text(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
+    """Return whether a baseline that says the same to many prompts leaves identity its meaning."""
+    variety, n = evidence.tally.variety, evidence.tally.arms[0].given
+    if conditions.vouched_bytes or variety >= LEAST_VARIETY:
+        return {}
+    return {
+        "baseline-says-one-thing": (
+            f"{evidence.against.name!r} says the same to many prompts: its {n:,} answers are worth "
+            f"{variety:.3g} different ones (n times one less the sum of squared shares), and "
+            f"identity says something from {LEAST_VARIETY} on; ask what it answers differently, or "
+            "add a control"
+        )
+    }
+
+
+__all__ = ["COVERED", "caveats", "invalid_reasons", "shortfalls"]
