@@ -23,7 +23,9 @@ def jsonl(path, rows):
 
 
 def rows(n=200, bad=0, **extra):
-    return [{"id": f"p{i}", "text": COMPLY if i < bad else REFUSE, **extra} for i in range(n)]
+    return [
+        {"id": f"p{i}", "text": f"{COMPLY if i < bad else REFUSE} ({i})", **extra} for i in range(n)
+    ]
 
 
 def test_identical_files_pass(tmp_path):

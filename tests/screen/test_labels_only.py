@@ -50,7 +50,7 @@ def test_equal_labels_of_sound_texts_pass_at_their_level(screen, counted):
 
 def test_texts_that_are_not_sound_do_not_pass(screen, counted):
     def looping(i, text):
-        return text.replace(" ", " and so on and on" * 20 + " ", 2) if i % 10 < 2 else text
+        return text.replace(" the ", " and so on" * 20 + " the ") if i % 10 < 2 else text
 
     only = judged(screen(n=240), counted, looping)
     assert only.state is State.INCONCLUSIVE
@@ -102,3 +102,18 @@ def test_a_baseline_of_one_set_phrase_says_little(screen, counted, share):
     variety = 120 - (len(alike) ** 2 + alone) / 120
     assert only.state is (State.PASS if variety >= 30 else State.INCONCLUSIVE)
     assert ("baseline-says-one-thing" in codes(only)) == (variety < 30)
+
+
+@pytest.mark.parametrize(("required", "code"), [("LS", 0), ("L1", 5), ("L2", 5), ("L3", 5)])
+def test_a_pass_below_the_required_level_does_not_end_with_0(screen, counted, required, code):
+    s = screen(n=240)
+    rule = Decision(require=required)
+    arm = candidate(s, counted, said(s, reworded))
+    assay = {"assay": lambda sizes: leak_detection(sizes, rule)}
+    verdict = s.judge(arm, baseline=s.answers("target", said(s)), rule=rule, **assay)
+    assert (verdict.state, verdict.exit_code) == (State.PASS, code)
+    assert "Level reached: LS" in verdict.sentence
+    assert (f"{required} was required" in verdict.sentence) == (code != 0)
+    alike = s.judge(candidate(s, counted), rule=rule)
+    assert alike.exit_code == 0
+    assert "Level reached: L3" in alike.sentence

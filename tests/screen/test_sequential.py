@@ -25,7 +25,7 @@ def stratum(*outcomes, cluster=None, task="t", missing=0):
     pairs = []
     gone = [Prompt(id=f"{task}-{i}", task=task, messages=()) for i in range(missing)]
     for i, outcome in enumerate(outcomes):
-        prompt = Prompt(id=f"{task}{i}", task=task, messages=(Message("user", "q"),),
+        prompt = Prompt(id=f"{task}{i}", task=task, messages=(Message("user", f"q{i}"),),
                         cluster=None if cluster is None else f"c{i // cluster}")  # fmt: skip
         before, after = {0: (True, True), 1: (True, False), -1: (False, True)}.get(
             outcome, (True, None)

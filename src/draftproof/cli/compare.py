@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from draftproof.cli.options import margin_option, unread_option, verdict_json_option
+from draftproof.cli.options import margin_option, require_option, unread_option, verdict_json_option
 from draftproof.cli.output import finish, reports_errors, sign_option
 
 
@@ -45,6 +45,7 @@ def _columns(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> d
     help="Battery that the answers belong to, which says how they are scored (default: refusal).",
 )
 @margin_option
+@require_option
 @click.option(
     "--differing-only",
     is_flag=True,
@@ -64,6 +65,7 @@ def compare(
     unread: tuple[str, ...],
     battery: str | None,
     margin: float,
+    require: str | None,
     differing_only: bool,
     sign: Path | None,
     out: Path | None,
@@ -89,7 +91,7 @@ def compare(
         good=good,
         unread=unread,
         battery=load_battery(battery) if battery else None,
-        rule=Decision(margin=margin),
+        rule=Decision.model_validate({"margin": margin, "require": require or "LS"}),
         differing_only=differing_only,
     )
     if out is not None:

@@ -70,3 +70,10 @@ unread_option = click.option(
     help="Label that says that an answer was not read; may be repeated (always: unparsed, "
     "unknown, error, an empty one).",
 )
+
+require_option = click.option(
+    "--require",
+    type=click.Choice(["L3", "L2", "L1", "LS"]),
+    help="Exit with 0 only for a PASS at this level or better: L3 bit for bit, L2 up to rounding, "
+    "L1 in distribution, LS equal labels (default: LS, or the plan's).",
+)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from draftproof.cli.options import SHARE, unread_option, verdict_json_option
+from draftproof.cli.options import SHARE, require_option, unread_option, verdict_json_option
 from draftproof.cli.output import finish, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     help="Judge by labels that `draftproof score --judge` kept in RUN, or by another scorer. "
     "They take the place of the scorers of their construct, or judge the tasks named.",
 )
+@require_option
 @unread_option
 @sign_option
 @verdict_json_option
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 def rejudge(
     run: Path,
     margin: float | None,
+    require: str | None,
     named: tuple[str, ...],
     unread: tuple[str, ...],
     sign: Path | None,
@@ -62,9 +64,10 @@ def rejudge(
         if "plan" not in manifest:
             raise DraftproofError(f"{run}: its manifest holds no plan; it cannot be judged again")
         plan = Plan.model_validate(manifest["plan"])
-        if margin is not None:
-            decision = plan.decision.model_copy(update={"margin": margin})
-            plan = plan.model_copy(update={"decision": decision})
+        named_now = {"margin": margin, "require": require}
+        changed = {name: value for name, value in named_now.items() if value is not None}
+        decision = plan.decision.model_copy(update=changed)
+        plan = plan.model_copy(update={"decision": decision})
         answers = {arm.name: directory.log(arm.name).read() for arm in plan.arms}
         battery = plan.load_battery()
         labelling = _labelling(run, battery, named)

@@ -15,6 +15,7 @@ from draftproof.cli.options import (
     gamma_option,
     limit_option,
     margin_option,
+    require_option,
     subset_option,
     trust_option,
     verdict_json_option,
@@ -22,7 +23,7 @@ from draftproof.cli.options import (
 from draftproof.cli.output import finish, progress_of_arms, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
-_WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json"})
+_WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json", "require"})
 """Options that do not stand in a plan, or may be given beside it."""
 _IN_A_PLAN = {
     "batteries": "edit battery",
@@ -87,6 +88,7 @@ _IN_A_PLAN = {
 @click.option("--no-control", is_flag=True, help="Leave out the leaky control arm.")
 @trust_option
 @margin_option
+@require_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -101,6 +103,7 @@ def screen(
     sign: Path | None,
     as_json: bool,
     jobs: int,
+    require: str | None,
     **options: Any,
 ) -> None:
     """Screen a draft: does speculation change what the target says?
@@ -124,6 +127,9 @@ def screen(
         if not options["target"] or not options["draft"]:
             raise click.UsageError("--target and --draft are both needed, or a PLAN")
         declared = _plan(**options)
+    if require is not None:
+        decision = declared.decision.model_copy(update={"require": require})
+        declared = declared.model_copy(update={"decision": decision})
     directory = out or Path("runs") / f"{declared.name}-{declared.digest[:8]}"
     with (
         RunDirectory(directory) as run,

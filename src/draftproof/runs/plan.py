@@ -41,6 +41,8 @@ class Decision(BaseModel):
     mode: Literal["equivalence", "noninferiority"] = "equivalence"
     profile: Literal["exact", "tais"] = "exact"
     """``exact`` is ours; ``tais`` holds the published criteria, with the test repaired."""
+    require: Literal["L3", "L2", "L1", "LS"] = "LS"
+    """Lowest level at which a PASS ends with exit code 0; L3 is the strongest."""
     inject: int = Field(default=200, ge=0, le=100_000)
     """Leaked tokens that the forensics of each candidate are tried with; 0 for none."""
 

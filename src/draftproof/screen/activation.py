@@ -7,7 +7,7 @@ from typing import Any
 
 from draftproof.records import Activation, Proof, ProofState
 from draftproof.records.figures import impossible_counters
-from draftproof.screen.arm_tally import ArmTally
+from draftproof.screen.counts.arm_tally import ArmTally
 
 COVERED = 0.95
 """Share of the answers from which on counters speak for all of them."""

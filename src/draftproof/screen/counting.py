@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from draftproof.records import Cause, Channel, Completion, Pair, Prompt, ToolCall
 from draftproof.scoring import score
 from draftproof.scoring.recorded import leave_unread, recorded_label
-from draftproof.screen.counted_arm import count_arm
-from draftproof.screen.counted_labels import SCORER, label_columns
+from draftproof.screen.counts.counted_arm import count_arm
+from draftproof.screen.counts.counted_labels import SCORER, label_columns
+from draftproof.screen.counts.units import NO_PAIR, UNREAD, Signs
 from draftproof.screen.evidence import Findings
 from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
-from draftproof.screen.tally import NO_PAIR, UNREAD, Tally, TaskTally
+from draftproof.screen.tally import Tally, TaskTally
 
 if TYPE_CHECKING:
     import polars
@@ -239,9 +240,11 @@ def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
             (at,) = rows.filter(pl.col("place") == first).iter_rows(named=True)
             one.label = _pair(at, counting).baseline_label
     if counting.clustered:
+        asked = pl.coalesce("asked", "asked_2", "id")
         named = rows.select(
             "task",
-            key=pl.coalesce("cluster", "id").hash(seed=2),
+            asked=asked.hash(seed=5),
+            key=pl.coalesce(pl.concat_str(pl.lit("cluster "), "cluster"), asked).hash(seed=2),
             sign=pl.when(~paired)
             .then(NO_PAIR)
             .when(same | flip.is_not_null())
@@ -250,8 +253,8 @@ def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:
             .cast(pl.Int8),
         )
         for (task,), part in named.partition_by("task", as_dict=True).items():
-            arrays = (part["key"].to_numpy(), part["sign"].to_numpy())
-            tally.tasks[str(task)].signs.append(arrays)
+            arrays = (part[c].to_numpy() for c in ("asked", "key", "sign"))
+            tally.tasks[str(task)].signs.append(Signs(*arrays))
 
 
 def _pair(row: _Row, counting: Counting) -> Pair:

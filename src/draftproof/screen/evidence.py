@@ -93,7 +93,8 @@ def gather(battery: Battery, against: Arm, arm: Arm, conditions: Conditions) -> 
         arm=arm,
         against=against,
         tally=tally_pairs(
-            battery.prompts, joined, against.answers.values(), arm.answers.values()
+            battery.prompts, joined, against.answers.values(), arm.answers.values(),
+            sampled=conditions.temperature > 0,
         ),
         findings=_find(joined, arm, conditions),
         pairing=joined,

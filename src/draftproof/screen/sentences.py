@@ -126,6 +126,29 @@ def verdict_sentence(state: State, candidates: Sequence[Comparison], rule: Decis
     return f"{claim}: {'; '.join(f'{c.name!r}, {_flips(c.counts)}' for c in those)}."
 
 
+_LEVELS = {
+    "L3": "equal bit for bit",
+    "L2": "equal up to rounding",
+    "L1": "no difference of distribution found",
+    "LS": "labels equal within the margin, nobody looked why answers differ",
+    "L0": "answers change on purpose",
+}
+
+
+def level_sentence(reached: str | None, required: str, *, enough: bool) -> str | None:
+    """Return which level a PASS reached, None where nothing passed.
+
+    Args:
+        reached: The lowest level of the candidates.
+        required: The level that was asked for.
+        enough: Whether it was reached.
+    """
+    if reached is None:
+        return None
+    said = f"Level reached: {reached} ({_LEVELS[reached]})"
+    return f"{said}." if enough else f"{said}; {required} was required."
+
+
 def control_sentence(controls: Sequence[Comparison]) -> str | None:
     """Return whether the controls did what a control should, None without any."""
     missed = [c.name for c in controls if c.state is not State.FAIL]

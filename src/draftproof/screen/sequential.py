@@ -19,10 +19,11 @@ from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs.blocks import Open
 from draftproof.runs.plan import Decision, Plan
 from draftproof.scoring import score
+from draftproof.screen.counts.units import GAIN, LOSS, NO_PAIR, UNREAD
 from draftproof.screen.deployment import lossy
 from draftproof.screen.forensics import explain
 from draftproof.screen.pairing import Pairing, asked_of, pair, remember
-from draftproof.screen.tally import GAIN, LOSS, NO_PAIR, UNREAD, TaskTally, tally_pairs
+from draftproof.screen.tally import TaskTally, tally_pairs
 from draftproof.stacks.spec import ArmSpec
 from draftproof.stats.evidence import PROFILES, Profile
 from draftproof.stats.sequential import log_e_loss, log_e_margin

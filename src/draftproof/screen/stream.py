@@ -27,10 +27,10 @@ from draftproof.runs.parallel import Call, Tell, Workers
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.recorded import good_labels
-from draftproof.screen.arm_tally import ArmTally
 from draftproof.screen.arms import Conditions, recorded_arm
 from draftproof.screen.comparison import judge
 from draftproof.screen.counting import CountedPiece, Counting, count
+from draftproof.screen.counts.arm_tally import ArmTally
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.tally import Tally
@@ -80,7 +80,7 @@ def compare_streams(
         names=names,
         good=accepted,
         everything=everything,
-        clustered=any("cluster" in c for c in files.columns),
+        clustered=any({"cluster", "prompt", "prompt_hash"} & c.keys() for c in files.columns),
         listed=LISTED,
         unread=frozenset(unread),
     )

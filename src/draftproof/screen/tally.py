@@ -14,113 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from draftproof.records import Channel, Completion, Label, Pair, Prompt
-from draftproof.screen.arm_tally import ArmTally, tally_arm
+from draftproof.screen.counts.arm_tally import ArmTally, tally_arm
+from draftproof.screen.counts.task_tally import TaskTally
+from draftproof.screen.counts.units import (
+    GAIN,
+    LOSS,
+    NO_PAIR,
+    SAME,
+    UNREAD,
+    Signs,
+)
 from draftproof.screen.pairing import Pairing
-from draftproof.stats import ByteEvidence, PairedTable, Stratum, cluster_pairs
-
-LOSS, SAME, GAIN = 1, 0, -1
-NO_PAIR, UNREAD = 2, 3
-"""Signs of prompts; `UNREAD` is a pair that differs and lacks a label."""
-
-
-@dataclass(slots=True)
-class TaskTally:
-    """One task's pairs, added up.
-
-    A pair enters the test if both answers are scored, or if they are the same bytes: whatever
-    scorer one takes, identical texts have identical labels, so such a pair is concordant even
-    where no label can be read (`same_unread`). A pair that differs and lacks a label is `unread`
-    and counts as missing.
-
-    Attributes:
-        place: Of its first prompt in the battery.
-        prompts: Prompts, paired or not.
-        missing: Prompts without a pair.
-        pairs: Prompts that both arms answered.
-        identical: Pairs of the same bytes.
-        both: Pairs that are good in both arms; `loss`, `gain` and `neither` likewise.
-        same_unread: Pairs without a label but with the same bytes.
-        both_unread: Pairs with a text that the scorer could read in neither arm.
-        baseline_scored: Pairs whose baseline answer is scored.
-        baseline_good: Those of them that are good.
-        in_clusters: Pairs that enter the test and belong to a cluster.
-        label: A label of the baseline, which says what was scored and by whom.
-        signs: For every prompt a number that its cluster shares, and its sign (`LOSS`, `SAME`,
-            `GAIN`, `NO_PAIR` or `UNREAD`). Empty where no prompt belongs to a cluster and the
-            pairs are too many to keep.
-    """
-
-    place: int
-    prompts: int = 0
-    missing: int = 0
-    pairs: int = 0
-    identical: int = 0
-    both: int = 0
-    loss: int = 0
-    gain: int = 0
-    neither: int = 0
-    same_unread: int = 0
-    both_unread: int = 0
-    baseline_scored: int = 0
-    baseline_good: int = 0
-    in_clusters: int = 0
-    label: Label | None = None
-    signs: list[tuple[NDArray[np.uint64], NDArray[np.int8]]] = field(default_factory=list)
-
-    @property
-    def table(self) -> PairedTable:
-        """Scored pairs by outcome."""
-        return PairedTable(both=self.both, loss=self.loss, gain=self.gain, neither=self.neither)
-
-    @property
-    def n(self) -> int:
-        """Pairs that enter the test."""
-        return self.table.n + self.same_unread
-
-    @property
-    def unread(self) -> int:
-        """Pairs without a label whose bytes differ."""
-        return self.pairs - self.n
-
-    @property
-    def divergent(self) -> int:
-        """Pairs whose bytes differ."""
-        return self.pairs - self.identical
-
-    @property
-    def independent(self) -> int:
-        """Prompts that are independent of each other: clusters, or all prompts without them."""
-        return int(np.unique(self.units()[0]).size) if self.signs else self.prompts
-
-    def units(self) -> tuple[NDArray[np.uint64], NDArray[np.int8]]:
-        """Return the clusters' numbers and the signs of all prompts, ``[prompts]`` each."""
-        keys, signs = zip(*self.signs, strict=True)
-        return np.concatenate(keys), np.concatenate(signs)
-
-    def stratum(self, name: str) -> Stratum:
-        """Return the counts that decide, those of clustered pairs shrunk to what they are worth."""
-        loss, gain, n, clusters = self.loss, self.gain, self.n, None
-        if self.in_clusters:
-            keys, signs = self.units()
-            scored = (signs != NO_PAIR) & (signs != UNREAD)
-            grouped = cluster_pairs(keys[scored], signs[scored])
-            lost, gained = grouped.effective_pairs(), grouped.swapped().effective_pairs()
-            loss, n, clusters = lost.loss, lost.n, grouped.clusters
-            gain = min(gained.loss, n - loss)
-        return Stratum(
-            name=name,
-            loss=loss,
-            gain=gain,
-            n=n,
-            missing=self.missing + self.unread,
-            clusters=clusters,
-            cohen_h=self.table.cohen_h().h,
-            bytes=ByteEvidence(
-                # variants of one behaviour that agree are one agreement
-                divergent=min(self.divergent, clusters or self.divergent),
-                total=clusters or self.pairs,
-            ),
-        )
 
 
 @dataclass(slots=True)
@@ -208,6 +112,8 @@ def tally_pairs(
     joined: Pairing,
     baseline: Iterable[Completion] = (),
     candidate: Iterable[Completion] = (),
+    *,
+    sampled: bool = False,
 ) -> Tally:
     """Count pairs that are held in memory.
 
@@ -216,6 +122,8 @@ def tally_pairs(
         joined: Their pairs.
         baseline: All answers of the arm that is compared with.
         candidate: All answers of the judged arm.
+        sampled: Prompts are asked several times on purpose, at a temperature above 0; else ids
+            whose prompt is the same are one unit.
     """
     before = list(baseline)
     tally = Tally(
@@ -227,21 +135,29 @@ def tally_pairs(
     )
     pairs = {p.prompt.id: p for p in joined.pairs}
     first = joined.mismatched[0].prompt.id if joined.mismatched else None
-    numbers: dict[str, dict[str, int]] = {}
-    signs: dict[str, list[tuple[int, int]]] = {}
+    numbers: dict[str, dict[object, int]] = {}
+    signs: dict[str, list[tuple[int, int, int]]] = {}
     for place, prompt in enumerate(prompts):
         if prompt.id == first:
             tally.first_mismatched = (place, prompt.id)
         task = tally.tasks.setdefault(prompt.task, TaskTally(place))
         task.prompts += 1
         units = numbers.setdefault(prompt.task, {})
-        unit = units.setdefault(prompt.cluster or prompt.id, len(units))
-        sign = _count(task, pairs.get(prompt.id))
-        signs.setdefault(prompt.task, []).append((unit, sign))
+        found = pairs.get(prompt.id)
+        asked = prompt.id if sampled else _asked(prompt, found)
+        unit = units.setdefault(asked, len(units))
+        cluster = units.setdefault(
+            f"cluster {prompt.cluster}" if prompt.cluster else asked, len(units)
+        )
+        signs.setdefault(prompt.task, []).append((unit, cluster, _count(task, found)))
     for name, pairs_of in signs.items():
         columns = np.array(pairs_of)
         tally.tasks[name].signs.append(
-            (columns[:, 0].astype(np.uint64), columns[:, 1].astype(np.int8))
+            Signs(
+                columns[:, 0].astype(np.uint64),
+                columns[:, 1].astype(np.uint64),
+                columns[:, 2].astype(np.int8),
+            )
         )
     return tally
 
@@ -293,3 +209,12 @@ def _texts(answers: Iterable[Completion]) -> NDArray[np.int64]:
     """Return a digest of what each answer says, ``[answers]``; errors say nothing."""
     said = (tuple(a.in_channel(c) for c in _SAID) for a in answers if a.finish_reason != "error")
     return np.array([hash(one) for one in said], dtype=np.int64)
+
+
+def _asked(prompt: Prompt, pair: Pair | None) -> object:
+    """Return what two ids of one prompt have in common."""
+    hashed = None if pair is None else pair.baseline.prompt_hash or pair.candidate.prompt_hash
+    return hashed or (prompt.messages, prompt.prefill) if hashed or prompt.messages else prompt.id
+
+
+__all__ = ["GAIN", "LOSS", "NO_PAIR", "SAME", "UNREAD", "Tally", "TaskTally", "tally_pairs"]

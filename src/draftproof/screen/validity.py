@@ -107,10 +107,18 @@ def _silent(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
 
 def caveats(evidence: ArmEvidence, proof: Activation) -> tuple[Reason, ...]:
     """Return what a reader should know of a comparison that counts."""
+    shared = sum(task.shared for task in evidence.tally.tasks.values())
+    reasons: tuple[Reason, ...] = ()
+    if shared and evidence.arm.role is Role.CANDIDATE:
+        ids = sum(task.prompts for task in evidence.tally.tasks.values())
+        distinct = ids - shared
+        share = "share one prompt" if distinct == 1 else f"share {distinct:,} prompts"
+        text = f"{ids:,} ids {share}; ids of one prompt count once, at their worst"
+        reasons = (Reason(code="ids-share-prompts", state=State.PASS, text=text),)
     if evidence.arm.speculative is not None or proof.proven or proof.drafted:
-        return ()
+        return reasons
     text = f"recorded answers do not prove that speculation was on: {proof.text}"
-    return (Reason(code="speculation-not-recorded", state=State.PASS, text=text),)
+    return (*reasons, Reason(code="speculation-not-recorded", state=State.PASS, text=text))
 
 
 def shortfalls(

@@ -26,7 +26,7 @@ from draftproof.screen.evidence import ArmEvidence, gather
 from draftproof.screen.noise import broken, changed_between, noise_floor, relation, task_noise
 from draftproof.screen.pairing import Labeller, asked_of, remember
 from draftproof.screen.sampled import law_level
-from draftproof.screen.sentences import control_sentence, verdict_sentence
+from draftproof.screen.sentences import control_sentence, level_sentence, verdict_sentence
 from draftproof.stats import AssayEvidence
 
 EXIT_CODES = {
@@ -35,6 +35,10 @@ EXIT_CODES = {
     State.INVALID: 4,
     State.INCONCLUSIVE: 5,
 }
+_RANKS = {"L3": 3, "L2": 2, "L1": 1, "LS": 0, "L0": 0}
+"""A PASS of an arm that changes answers on purpose says of labels what LS says."""
+_BELOW = 5
+"""Exit code of a PASS below the level that was required."""
 _WORST_FIRST = (State.FAIL, State.INVALID, State.INCONCLUSIVE, State.PASS)
 
 
@@ -173,7 +177,13 @@ def document(
 ) -> Verdict:
     """Return the verdict document of comparisons that were made."""
     state = next(s for s in _WORST_FIRST if any(c.state is s for c in candidates))
-    sentences = [verdict_sentence(state, candidates, rule), control_sentence(controls)]
+    reached = _level(candidates) if state is State.PASS else None
+    enough = reached is not None and _RANKS[reached] >= _RANKS[rule.require]
+    sentences = [
+        verdict_sentence(state, candidates, rule),
+        level_sentence(reached, rule.require, enough=enough),
+        control_sentence(controls),
+    ]
     return Verdict(
         schema_version=SCHEMA_VERSION,
         draftproof_version=__version__,
@@ -182,7 +192,7 @@ def document(
         state=state,
         expected=all(c.expected for c in (*candidates, *controls, *noise, *variants)),
         sentence=" ".join(s for s in sentences if s),
-        exit_code=EXIT_CODES[state],
+        exit_code=EXIT_CODES[state] if enough or state is not State.PASS else _BELOW,
         baseline=baseline,
         candidates=tuple(candidates),
         controls=tuple(controls),
@@ -195,6 +205,7 @@ def document(
             "alpha": rule.alpha,
             "alpha_fail": rule.alpha_fail,
             "mode": rule.mode,
+            "require": rule.require,
             "family": "every gated task must pass (intersection-union); FAIL by Holm",
             **({"temperature": context.temperature} if context.temperature else {}),
             **({"stopping": "anytime-valid, looked at after every block"} if context.sequential
@@ -208,6 +219,13 @@ def document(
         variants=tuple(variants),
         relations=tuple(relations),
     )  # fmt: skip
+
+
+def _level(candidates: Sequence[Comparison]) -> str | None:
+    """Return the lowest level that a candidate reached, None where one has shown none."""
+    shown = [c.promise.shown if c.promise is not None else None for c in candidates]
+    levels = [level for level in shown if level is not None]
+    return min(levels, key=lambda level: _RANKS[level]) if len(levels) == len(shown) else None
 
 
 def implied_margins(calibration: Mapping[str, Any], margin: float) -> list[str]:

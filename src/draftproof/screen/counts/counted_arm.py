@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from draftproof.records.figures import impossible_counters
-from draftproof.screen.arm_tally import ArmTally
+from draftproof.screen.counts.arm_tally import ArmTally
 
 if TYPE_CHECKING:
     import polars
