@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 import transformers
 
-from draftproof.decoding.agreement import remembered
 from draftproof.decoding.pretrained import (
     Pretrained,
     chat_tokens,
     load_pretrained,
     require_same_vocabulary,
 )
+from draftproof.decoding.remembered import remembered
 from draftproof.lab.models import UnknownModelError, model_path
 from draftproof.records import DraftproofError, ModelFingerprint, Prompt, digest
 from draftproof.stacks.base import Rendered, rendered
