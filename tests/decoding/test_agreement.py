@@ -1,4 +1,4 @@
-"""A model whose forward is not its checkpoint's is refused, and what was found out is remembered."""
+"""A model whose forward is not its checkpoint's is refused; what was found out is kept."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from draftproof.decoding import agreement
+from draftproof.decoding import agreement, remembered
 from draftproof.decoding import model as decoding_model
 from draftproof.decoding.model import CausalModel
 from draftproof.records import DraftproofError
@@ -77,17 +77,17 @@ def test_a_lean_forward_that_disagrees_gives_way_to_the_module():
 
 def test_an_outcome_is_read_again_and_a_corrupt_one_is_not(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = agreement.remembered(causal(), "weights")
+    first = remembered.remembered(causal(), "weights")
     (file,) = tmp_path.rglob("*.json")
 
     def never(_):
         raise AssertionError("looked at again")
 
     with monkeypatch.context() as inner:
-        inner.setattr(agreement, "settled", never)
-        assert agreement.remembered(causal(), "weights") == first
+        inner.setattr(remembered, "settled", never)
+        assert remembered.remembered(causal(), "weights") == first
         with pytest.raises(AssertionError):
-            agreement.remembered(causal(), "other weights")
+            remembered.remembered(causal(), "other weights")
     for held in ("{", "[]", json.dumps({**dataclasses.asdict(first), "difference": float("nan")})):
         file.write_text(held)
-        assert agreement.remembered(causal(), "weights") == first
+        assert remembered.remembered(causal(), "weights") == first

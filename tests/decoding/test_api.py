@@ -235,7 +235,7 @@ def test_decoders_that_cannot_be_are_refused(target, draft):
         SpeculativeDecoder.from_pretrained(TARGET, rule="typical")
     with pytest.raises(DraftproofError, match="gamma"):
         SpeculativeDecoder.from_pretrained(TARGET, DRAFT, gamma=0)
-    with pytest.raises(DraftproofError, match="no tokenizer by that name"):
+    with pytest.raises(DraftproofError, match="there is no such directory"):
         SpeculativeDecoder.from_pretrained("/nowhere/at/all")
     with pytest.raises(DraftproofError, match="have different vocabularies"):
         SpeculativeDecoder.from_models(

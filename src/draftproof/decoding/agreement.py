@@ -9,17 +9,11 @@ where even that differs it is refused.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import transformers
 from transformers.cache_utils import DynamicCache
 
 from draftproof.decoding.model import CausalModel
@@ -29,12 +23,9 @@ _TOKENS, _COLUMNS, _BLOCK, _SHORTER = 28, 4, 4, (0, 7, 13)
 _LONGEST_WINDOW = 1024
 """Windows beyond this are not looked over: it would cost more than loading."""
 
-_RULE = 1
-"""Which version of this check an outcome in the cache is of."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class ForwardCheck:
     """How our forward compares with the checkpoint's own.
 
     Attributes:
@@ -62,7 +53,7 @@ class Agreement:
         return self.difference <= self.bound
 
 
-def compared(model: CausalModel) -> Agreement:
+def compared(model: CausalModel) -> ForwardCheck:
     """Compare a model's forward, as it is, with the checkpoint's own, within its window and past.
 
     Returns:
@@ -83,7 +74,7 @@ def compared(model: CausalModel) -> Agreement:
 
 
 @torch.inference_mode()
-def _at_length(model: CausalModel, length: int, rounds: int) -> Agreement:
+def _at_length(model: CausalModel, length: int, rounds: int) -> ForwardCheck:
     # spread over the vocabulary, without the special tokens that lie at its ends as a rule
     step = max(model.vocab_size // 97, 1)
     total = length + rounds
@@ -102,7 +93,7 @@ def _at_length(model: CausalModel, length: int, rounds: int) -> Agreement:
             largest = float(differences.sort(descending=True).values[rank - 1])
             if largest > worst or not math.isfinite(largest):
                 worst, where = largest, f"{way}, row {row}"
-    return Agreement(
+    return ForwardCheck(
         forward=model.forward_kind,
         difference=worst,
         bound=bound,
@@ -204,7 +195,7 @@ def _ours(
     return found
 
 
-def settled(model: CausalModel) -> Agreement:
+def settled(model: CausalModel) -> ForwardCheck:
     """Compare, fall back to the model's own module where a faster forward disagrees, or refuse.
 
     Raises:
@@ -226,7 +217,7 @@ def settled(model: CausalModel) -> Agreement:
     )
 
 
-def _compared(model: CausalModel) -> Agreement:
+def _compared(model: CausalModel) -> ForwardCheck:
     try:
         return compared(model)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError) as error:
@@ -235,86 +226,3 @@ def _compared(model: CausalModel) -> Agreement:
             f"{model.name}: its forward fails as the local decoder calls it: {first:.200}; "
             "use --engine transformers for this model"
         ) from error
-
-
-def remembered(model: CausalModel, identity: str | None) -> Agreement:
-    """Return what `settled` says, from the user's cache where it was found out before.
-
-    Args:
-        model: The model.
-        identity: Digest of its weights and of the files beside them; None is not remembered.
-
-    Raises:
-        DraftproofError: See `settled`.
-    """
-    if identity is None:
-        return settled(model)
-    file = cache_directory() / "agreement" / f"{_key(model, identity)}.json"
-    known = _read(file)
-    if known is not None and known.holds and _fits(model, known):
-        return known
-    found = settled(model)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(asdict(found)), encoding="utf-8")
-        part.replace(file)
-    except OSError:
-        pass  # looked at again next time
-    return found
-
-
-def cache_directory() -> Path:
-    """Return the user's folder for what can be found out again (XDG base directories)."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(given) if given.startswith("/") else Path.home() / ".cache"
-    return base / "draftproof"
-
-
-def _key(model: CausalModel, identity: str) -> str:
-    parts = [
-        _RULE, identity, model.forward_kind, str(model.dtype), str(model.device),
-        str(model.config._attn_implementation), torch.__version__, transformers.__version__,
-        _own_code(),
-    ]  # fmt: skip
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _own_code() -> str:
-    """Return a digest of the files that decide what our forward computes."""
-    folder = Path(__file__).parent
-    files = [folder / "model.py", folder / "masks.py", folder / "cache.py", folder / "support.py"]
-    whole = hashlib.sha256()
-    for file in (*files, *sorted((folder / "forward").glob("*.py"))):
-        whole.update(file.read_bytes())
-    return whole.hexdigest()
-
-
-def _read(file: Path) -> Agreement | None:
-    """Return an outcome that was written before; None if there is none that can be read."""
-    try:
-        held = json.loads(file.read_bytes())
-        kinds: dict[str, Callable[[Any], bool]] = {
-            "forward": lambda v: v in {"fused", "lean", "module"},
-            "difference": _is_number, "bound": _is_number,
-            "where": lambda v: isinstance(v, str),
-            "tokens": lambda v: type(v) is int,
-            "past_window": lambda v: v is None or isinstance(v, bool),
-            "instead_of": lambda v: v in {"", "fused", "lean"},
-        }  # fmt: skip
-        if set(held) != set(kinds) or not all(test(held[name]) for name, test in kinds.items()):
-            return None
-        return Agreement(**held)
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float and math.isfinite(value) and value >= 0
-
-
-def _fits(model: CausalModel, known: Agreement) -> bool:
-    """Take the forward that was settled on, and return whether it is one of this model's."""
-    if known.instead_of == model.forward_kind and known.forward == "module":
-        model.use_module()
-    return known.forward == model.forward_kind

@@ -93,6 +93,24 @@ def added(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.where(seen, nothing, torch.finfo(dtype).min)
 
 
+def mask_for(view: BlockView, dtype: torch.dtype, *, own: bool, adds: bool) -> torch.Tensor:
+    """Return what a module is handed as its mask.
+
+    Args:
+        view: Of the block.
+        dtype: Of the scores.
+        own: The module makes its own masks: it is told that no slot is padding.
+        adds: Otherwise, whether it adds a mask to the scores.
+
+    Returns:
+        ``[B, T] int64``, or ``[B, 1, W, T]`` to be added, or bool.
+    """
+    rows, _, length = view.seen.shape
+    if own:
+        return torch.ones(rows, length, dtype=torch.int64, device=view.seen.device)
+    return (added(view.seen, dtype) if adds else view.seen)[:, None]
+
+
 @contextmanager
 def viewed(view: BlockView) -> Iterator[None]:
     """Let the library's masks, made meanwhile in this thread, be those of a block."""

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from draftproof.decoding.cache import RowCache
 from draftproof.decoding.forward.captured import MOST_COLUMNS, CapturedForward
 from draftproof.decoding.forward.fused import FusedForward, pays, suits
 from draftproof.decoding.forward.lean import LeanForward, plain_parts
-from draftproof.decoding.masks import ADDED, added, block_view, own_windows, viewed, windowed_parts
+from draftproof.decoding.masks import (
+    ADDED,
+    block_view,
+    mask_for,
+    own_windows,
+    viewed,
+    windowed_parts,
+)
 from draftproof.decoding.support import support_of
 from draftproof.decoding.trees.tree import Tree
 from draftproof.records import DraftproofError
@@ -53,7 +62,7 @@ class CausalModel:
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         self.config = model.config.get_text_config(decoder=True)
-        self.vocab_size = int(self.config.vocab_size)
+        self.vocab_size = self._rows = int(self.config.vocab_size)
         self._support = support_of(model, self.config, name)
         self._windowed = windowed_parts(model)
         self.max_positions = self._support.positions
@@ -62,9 +71,8 @@ class CausalModel:
         nothing = torch.zeros((), dtype=self.dtype, device=self.device)
         self._seen, self._hidden = nothing, nothing - torch.inf
         self._owned = lean
-        far = self.max_positions or sys.maxsize
-        may = fused and self.device.type == "cpu" and self._sees_all(far)
-        may = may and suits(model) and pays(model)
+        may = fused and self.device.type == "cpu" and suits(model) and pays(model)
+        may = may and self._sees_all(self.max_positions or sys.maxsize)
         self._fused = FusedForward(model, owned=lean) if may else None
         alone = self._fused is None and lean and plain_parts(model)
         self._lean = LeanForward(model) if alone else None
@@ -94,6 +102,20 @@ class CausalModel:
     def use_module(self) -> None:
         """Compute by the module's own forward from now on, in caches made later."""
         self._fused = self._lean = self._captured = None
+
+    def speaking(self, vocabulary: int) -> CausalModel:
+        """Return this model with rows of another length, as a draft of a padded target needs them.
+
+        Ids that it does not have are never likely, and are read as its last one; its own beyond
+        `vocabulary` are left out.
+        """
+        other = copy.copy(self)
+        other.vocab_size = vocabulary
+        return other
+
+    def _fitted(self, logits: torch.Tensor) -> torch.Tensor:
+        missing = self.vocab_size - logits.shape[-1]  # negative padding cuts
+        return functional.pad(logits, (0, missing), value=-torch.inf) if missing else logits
 
     def cut(self, module: Any, layers: int) -> CausalModel:
         """Return a model of this one's first layers, its final norm and its head.
@@ -135,7 +157,7 @@ class CausalModel:
 
     def _sees_all(self, capacity: int) -> bool:
         """Return whether no window narrows what the tokens of so long a row see."""
-        return self._support.window is None or capacity <= self._support.window
+        return self.window is None or capacity <= self.window
 
     def forward(
         self,
@@ -174,7 +196,10 @@ class CausalModel:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
         """Run the compiled step that the cache was made for, whatever the module is by now."""
         fused: FusedForward = cache.fused
-        return fused(ids, starts, cache, row=row or 0, keep=keep, tree=tree, taps=taps)
+        if self.vocab_size > self._rows:
+            ids = ids.clamp(max=self._rows - 1)
+        logits, states = fused(ids, starts, cache, row=row or 0, keep=keep, tree=tree, taps=taps)
+        return self._fitted(logits) if keep else logits, states
 
     @torch.inference_mode()
     def write(
@@ -244,6 +269,8 @@ class CausalModel:
                 f"{self.name}: its alibi counts slots and not positions, so it can verify no tree; "
                 "draft a chain"
             )
+        if self.vocab_size > self._rows:
+            ids = ids.clamp(max=self._rows - 1)
         width = ids.shape[1]
         slots = starts[:, None] + torch.arange(width, device=ids.device)
         kv_length = cache.capacity
@@ -259,25 +286,15 @@ class CausalModel:
             bias = torch.where(seen, self._seen, self._hidden)[:, None]
             forward = self._captured if self._captured and replayed else self._lean
             logits, states = forward(ids, positions, bias, cache, keep, taps)
-            return logits.float(), states
+            return self._fitted(logits.float()), states
         extra = {"logits_to_keep": keep} if self._support.keeps_logits and keep else {}
-        if self._support.makes_masks:
-            mask = torch.ones(len(ids), kv_length, dtype=torch.int64, device=ids.device)
-        elif self.config._attn_implementation in ADDED:
-            mask = added(seen, self.dtype)[:, None]
-        else:
-            mask = seen[:, None]
+        own, implementation = self._support.makes_masks, self.config._attn_implementation
+        mask = mask_for(view, self.dtype, own=own, adds=implementation in ADDED)
         with viewed(view), own_windows(self._windowed, view):
             given = self.module(
-                input_ids=ids,
-                position_ids=positions,
-                attention_mask=mask,
-                past_key_values=cache,
-                use_cache=True,
-                return_dict=True,
-                output_hidden_states=bool(taps),
-                **extra,
-            )
+                input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache,
+                use_cache=True, return_dict=True, output_hidden_states=bool(taps), **extra,
+            )  # fmt: skip
         states = torch.cat([given.hidden_states[t] for t in taps], dim=-1) if taps else None
-        logits = given.logits
-        return (logits[:, -keep:] if keep else logits).float(), states
+        logits = given.logits[:, -keep:] if keep else given.logits
+        return self._fitted(logits.float()), states

@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 from draftproof.decoding.grammar import TokenGrammar, Vocabulary
 from draftproof.decoding.pretrained import Pretrained
 from draftproof.decoding.processors import shaping_of
+from draftproof.decoding.sampling import LEAST_TEMPERATURE
 from draftproof.decoding.shaping import Shaping
 from draftproof.records import DraftproofError
 
@@ -57,6 +58,11 @@ class Options:
             raise DraftproofError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
         if not (self.temperature >= 0 and math.isfinite(self.temperature)):
             raise DraftproofError(f"temperature must not be negative, got {self.temperature}")
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            raise DraftproofError(
+                f"temperature {self.temperature} is too small to divide by, the least is "
+                f"{LEAST_TEMPERATURE}; 0 is greedy"
+            )
         if self.json_schema is not None and self.regex is not None:
             raise DraftproofError("give json_schema or regex, not both")
         unknown = sorted(self.more.keys() - _KNOWN)

@@ -78,8 +78,9 @@ def load_pretrained(
         raise DraftproofError(f"{name}: the directory holds no tokenizer")
     try:
         module, loading = transformers.AutoModelForCausalLM.from_pretrained(
-            place, dtype=kind, use_safetensors=True, output_loading_info=True, **common
-        )
+            place, dtype=kind, use_safetensors=True, output_loading_info=True,
+            ignore_mismatched_sizes=True, **common,
+        )  # fmt: skip
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError
     ) as error:  # fmt: skip
@@ -210,17 +211,29 @@ def chat_tokens(
     return tuple(tokenizer(text + ("\n\n" + prefill if prefill else ""))["input_ids"])
 
 
-def require_same_vocabulary(target: Pretrained, draft: Pretrained) -> None:
+def require_same_vocabulary(target: Pretrained, draft: Pretrained, *, padded: bool = False) -> None:
     """Check that drafted token ids mean the same to both models.
+
+    Args:
+        target: The one.
+        draft: The other.
+        padded: Numbers of rows may differ, where every token has one in both: the rest is padding
+            (`CausalModel.speaking`).
 
     Raises:
         DraftproofError: They do not, with how they differ.
     """
     first, second = target.tokenizer.get_vocab(), draft.tokenizer.get_vocab()
     rows = (target.model.vocab_size, draft.model.vocab_size)
-    if first == second and (rows[0] == rows[1] or max(first.values(), default=0) < min(rows)):
+    fits = padded and max(first.values(), default=0) < min(rows)
+    if first == second and (rows[0] == rows[1] or fits):
         return
     other = sum(1 for token, index in first.items() if second.get(token) != index)
+    if not other and first == second and not padded:
+        raise DraftproofError(
+            f"{target.name} and {draft.name} share their tokens but have {rows[0]} and {rows[1]} "
+            "rows, which this engine cannot bring together; use --engine local"
+        )
     raise DraftproofError(
         f"{target.name} and {draft.name} have different vocabularies "
         f"({target.model.vocab_size} and {draft.model.vocab_size} rows, {other} tokens with "

@@ -15,6 +15,9 @@ Prompt = str | Chat | Sequence[int] | torch.Tensor
 """A text that is continued as it is, a conversation (messages with role and content), or ids."""
 
 
+_KINDS = "a prompt is a text, a conversation, or a list or tensor of token ids"
+
+
 def is_one(prompt: Any) -> bool:
     """Return whether this is one prompt, and not a list of them.
 
@@ -23,7 +26,11 @@ def is_one(prompt: Any) -> bool:
     """
     if isinstance(prompt, torch.Tensor):
         return prompt.dim() == 1
-    return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], int | Mapping))
+    if isinstance(prompt, str):
+        return True
+    if not isinstance(prompt, Sequence):
+        raise TypeError(f"{_KINDS}, not {type(prompt).__name__}")
+    return len(prompt) > 0 and isinstance(prompt[0], int | Mapping)
 
 
 def tokens_of(prompt: Prompt, of: Pretrained, index: int) -> tuple[int, ...]:
@@ -36,17 +43,23 @@ def tokens_of(prompt: Prompt, of: Pretrained, index: int) -> tuple[int, ...]:
 
     Raises:
         DraftproofError: It has no tokens, or some that the model does not have.
+        TypeError: It is no prompt, or its ids are no whole numbers.
     """
     if isinstance(prompt, str):
         ids = tuple(of.tokenizer(prompt)["input_ids"])
     elif isinstance(prompt, torch.Tensor):
         ids = tuple(prompt.tolist())
+    elif not isinstance(prompt, Sequence):
+        raise TypeError(f"prompt {index}: {_KINDS}, not {type(prompt).__name__}")
     elif prompt and isinstance(prompt[0], Mapping):
         ids = chat_tokens(of.tokenizer, cast(Chat, prompt))
     else:
         ids = tuple(cast(Sequence[int], prompt))
     if not ids:
         raise DraftproofError(f"prompt {index} has no tokens")
-    if not all(isinstance(i, int) and 0 <= i < of.model.vocab_size for i in ids):
+    strange = next((i for i in ids if not isinstance(i, int)), None)
+    if strange is not None:
+        raise TypeError(f"prompt {index}: token ids are whole numbers, not {strange!r:.40}")
+    if not all(0 <= i < of.model.vocab_size for i in ids):
         raise DraftproofError(f"prompt {index} holds ids that are no tokens of {of.name}")
     return ids

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+LEAST_TEMPERATURE = 1e-30
+"""Below, logits divided by it leave the range of float32."""
+
 
 def probabilities(logits: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return softmax(logits / T) as ``float32``, of the shape of `logits` (``[..., V]``)."""

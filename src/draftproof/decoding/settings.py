@@ -10,6 +10,7 @@ from draftproof.decoding.drafters.drafter import Drafter
 from draftproof.decoding.requests import Request
 from draftproof.decoding.rules.exact import Exact
 from draftproof.decoding.rules.rule import Rule
+from draftproof.decoding.sampling import LEAST_TEMPERATURE
 
 Exactness = Literal["fast", "same_shape", "recheck"]
 
@@ -73,6 +74,11 @@ class Settings:
             )
         if self.temperature < 0:
             raise ValueError(f"the temperature must not be negative, got {self.temperature}")
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            raise ValueError(
+                f"the temperature {self.temperature} is too small to divide by, the least is "
+                f"{LEAST_TEMPERATURE}; 0 is greedy"
+            )
         if self.rule.facts.changes_target and self.drafter is None:
             raise ValueError(
                 f"the rule {self.rule.name!r} mixes the draft's distribution into the target's, "

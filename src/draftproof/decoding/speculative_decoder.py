@@ -180,7 +180,7 @@ class SpeculativeDecoder:
         parts = Parts(target=target.model, gamma=gamma)
         if draft is not None:
             if name != "intersection":
-                require_same_vocabulary(target, draft)
+                require_same_vocabulary(target, draft, padded=True)
             both = (target.tokenizer, draft.tokenizer)
             parts = replace(parts, draft=draft.model, tokenizers=both)
         try:

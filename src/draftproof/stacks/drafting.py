@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from draftproof.decoding.checkpoint_options import checkpoint_options
 from draftproof.decoding.drafters import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.options import Options
@@ -53,12 +54,13 @@ class Shaper:
     """
 
     def __init__(self, spec: ArmSpec, target: Loaded) -> None:
-        given: Mapping[str, Any] = spec.processors
-        twice = sorted(_DECLARED & given.keys())
+        twice = sorted(_DECLARED & spec.processors.keys())
         if twice:
             raise DraftproofError(
                 f"arm {spec.name!r}: processors: {twice[0]} is a field of the arm itself"
             )
+        own = {} if spec.ignore_generation_config else checkpoint_options(target.model.module)
+        given: Mapping[str, Any] = {**own, **spec.processors}
         try:
             self._options = Options(
                 max_new_tokens=spec.max_new_tokens,

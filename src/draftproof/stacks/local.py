@@ -40,7 +40,7 @@ class LocalEngine:
         if spec.draft is not None:
             self._draft = models.load(spec.draft, *options)
             if spec.drafter != "intersection":
-                models.require_same_vocabulary(self._target, self._draft)
+                models.require_same_vocabulary(self._target, self._draft, padded=True)
         try:
             self._rule = make_rule(spec.rule, spec.rule_options)
         except ValueError as error:

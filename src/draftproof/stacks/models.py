@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 import transformers
 
-from draftproof.decoding.agreement import remembered
+from draftproof.decoding.checkpoint_options import checkpoint_options
 from draftproof.decoding.pretrained import (
     Pretrained,
     chat_tokens,
     load_pretrained,
     require_same_vocabulary,
 )
+from draftproof.decoding.remembered import remembered
 from draftproof.lab.models import UnknownModelError, model_path
 from draftproof.records import DraftproofError, ModelFingerprint, Prompt, digest
 from draftproof.stacks.base import Rendered, rendered
@@ -119,6 +120,7 @@ def directory_fingerprint(name: str) -> ModelFingerprint:
 def _fingerprint(name: str, pretrained: Pretrained) -> ModelFingerprint:
     module, tokenizer = pretrained.model.module, pretrained.tokenizer
     template = getattr(tokenizer, "chat_template", None)
+    asked = checkpoint_options(module)
     return replace(
         directory_fingerprint(name),
         revision=getattr(module.config, "_commit_hash", None),
@@ -130,6 +132,7 @@ def _fingerprint(name: str, pretrained: Pretrained) -> ModelFingerprint:
         vocabulary=len(tokenizer),
         chat_template_sha256=digest(template) if template else None,
         eos=tuple(sorted(pretrained.eos)),
+        details={"generation_config": json.dumps(asked, sort_keys=True)} if asked else {},
     )
 
 

@@ -51,6 +51,9 @@ class ArmSpec(HttpOptions):
     not know on under vLLM's names."""
     processors: dict[str, Any] = Field(default_factory=dict)
     """Of the local decoder: ``repetition_penalty``, ``min_new_tokens``, ``stop`` and so on."""
+    ignore_generation_config: bool = False
+    """Of the local and transformers engines: leave out what the checkpoint's own
+    ``generation_config`` asks for, ``repetition_penalty``, ``suppress_tokens`` and so on."""
     properties: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Device properties of OpenVINO, e.g. ``KV_CACHE_PRECISION``, or engine arguments of vLLM,
     e.g. ``enforce_eager``."""
@@ -117,6 +120,10 @@ class ArmSpec(HttpOptions):
         of_local = self.exactness != "fast" or self.mutant is not None or self.processors
         if self.engine != "local" and of_local:
             raise ValueError("exactness, mutant and processors are options of the local engine")
+        if self.ignore_generation_config and self.engine not in {"local", "transformers"}:
+            raise ValueError(
+                "ignore_generation_config is an option of the local and transformers engines"
+            )
         if self.mutant is not None and self.role is not Role.CONTROL:
             raise ValueError("a mutant is known to be bad: its role is control")
         return self

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
+from draftproof.decoding.checkpoint_options import checkpoint_options
 from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Speculation
 from draftproof.stacks import models
 from draftproof.stacks.base import PromptStore, seed_of
@@ -113,7 +115,7 @@ class TransformersEngine:
             options |= {"temperature": spec.temperature, "top_k": 0, "top_p": 1.0}
             torch.manual_seed(seed_of(spec, prompt, 60))
         start = time.perf_counter()
-        with torch.inference_mode(), models.quiet(), self._counted() as counters:
+        with torch.inference_mode(), models.quiet(), self._asked(), self._counted() as counters:
             tokens = module.generate(ids, **options)[0, ids.shape[1] :].tolist()
         seconds = time.perf_counter() - start
         ended = bool(tokens) and tokens[-1] in self._target.eos
@@ -128,6 +130,18 @@ class TransformersEngine:
             speculation=_speculation(counters) if spec.speculative else None,
             seconds=seconds,
         )
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Leave of the checkpoint's own generation_config what the local decoder serves too."""
+        module = self._target.model.module
+        before = module.generation_config
+        own = {} if self.spec.ignore_generation_config else checkpoint_options(module)
+        module.generation_config = GenerationConfig(**own)
+        try:
+            yield
+        finally:
+            module.generation_config = before
 
     @contextmanager
     def _counted(self) -> Iterator[list[_Counter]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from draftproof.decoding.drafters.draft_model import DraftModel
@@ -179,6 +179,9 @@ def make_drafter(name: str, parts: Parts, options: Mapping[str, Any] | None = No
     if name not in DRAFTERS:
         raise ValueError(f"no drafter is called {name!r}; there are {', '.join(sorted(DRAFTERS))}")
     make, needs = DRAFTERS[name]
+    draft, rows = parts.draft, parts.target.vocab_size
+    if draft is not None and name != "intersection" and draft.vocab_size != rows:
+        parts = replace(parts, draft=draft.speaking(rows))
     missing = [part for part in needs if getattr(parts, part) is None]
     if missing:
         raise ValueError(f"drafter {name!r} needs {' and '.join(missing)}")
