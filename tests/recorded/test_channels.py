@@ -178,11 +178,11 @@ def test_no_door_passes_over_a_channel(tmp_path, form, change):
         cells = [
             {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()}
             for row in table
-            for row in table
         ]
         frame = pl.DataFrame(cells)
         (frame.write_csv if form == "csv" else frame.write_parquet)(paths[-1])
     done = CliRunner().invoke(compare, [*map(str, paths), "--json"])
+    assert done.stdout, done.output
     document = json.loads(done.stdout)
     assert document["candidates"][0]["counts"]["identical"] == 119, done.stderr
     assert document["state"] != "PASS"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -114,6 +115,7 @@ def mask_for(view: BlockView, dtype: torch.dtype, *, own: bool, adds: bool) -> t
 @contextmanager
 def viewed(view: BlockView) -> Iterator[None]:
     """Let the library's masks, made meanwhile in this thread, be those of a block."""
+    _serve_library_masks()
     token = _CURRENT.set(view)
     try:
         yield
@@ -172,6 +174,9 @@ def _by_block(original: Callable[..., Any], *, adds: bool) -> Callable[..., Any]
     return mask
 
 
-for _name in sorted(SERVED):
-    _made = _by_block(ALL_MASK_ATTENTION_FUNCTIONS[_name], adds=_name in ADDED)
-    AttentionMaskInterface.register(_name, _made)
+@lru_cache(maxsize=1)
+def _serve_library_masks() -> None:
+    """Put our masks before the library's own; outside of `viewed` they leave those as they are."""
+    for name in sorted(SERVED):
+        made = _by_block(ALL_MASK_ATTENTION_FUNCTIONS[name], adds=name in ADDED)
+        AttentionMaskInterface.register(name, made)

@@ -63,7 +63,7 @@ class StopRule(BaseModel):
 
 
 _ADDED_TO_PLANS: tuple[str, ...] = ()
-_ADDED_TO_ARMS: tuple[str, ...] = ("headers_env", "limit_field")
+_ADDED_TO_ARMS: tuple[str, ...] = ("headers_env", "limit_field", "ignore_generation_config")
 """Fields that came after version 0.1.0."""
 
 

@@ -172,10 +172,7 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
 
 
 def _same() -> polars.Expr:
-    """Return whether two answers are the same in every channel that both show.
-
-    As `Pair.identical` says: a null is a channel that the file does not show.
-    """
+    """Return what `Pair.identical` says; a null is a channel that the file does not show."""
     import polars as pl  # noqa: PLC0415
 
     def agree(channel: str, *, shown: polars.Expr | None = None) -> polars.Expr:
@@ -193,10 +190,7 @@ def _same() -> polars.Expr:
 
 
 def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
-    """Return why pairs differ, as `explain` says without a model.
-
-    Texts alone tell the beginning of another one and no more, which is asked in columns.
-    """
+    """Return why pairs differ, as `explain` says without a model; texts alone in columns."""
     import polars as pl  # noqa: PLC0415
 
     text, text_2 = pl.col("text"), pl.col("text_2")

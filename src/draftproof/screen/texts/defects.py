@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.records import Pair
+from draftproof.records import Completion, Pair
 from draftproof.screen.texts.features import (
     BoolArray,
     doubled,
@@ -52,11 +52,21 @@ def text_pair(pair: Pair) -> TextPair:
     return TextPair(
         id=pair.prompt.id,
         prompt="\n".join(m.content for m in pair.prompt.messages),
-        baseline=pair.baseline.text,
-        candidate=pair.candidate.text,
+        baseline=_whole(pair.baseline),
+        candidate=_whole(pair.candidate),
         baseline_finish=pair.baseline.finish_reason,
         candidate_finish=pair.candidate.finish_reason,
     )
+
+
+def _whole(answer: Completion) -> str:
+    """Return what an answer holds in all channels: one that only calls a tool is not empty."""
+    calls = [f"{call.name}({call.arguments})" for call in answer.tool_calls or ()]
+    others = [answer.reasoning, answer.refusal, *calls]
+    if not any(others):
+        return answer.text
+    parts = [answer.reasoning, answer.text, answer.refusal, *calls]
+    return "\n".join(part for part in parts if part)
 
 
 Flags = tuple[BoolArray, BoolArray]
