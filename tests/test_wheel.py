@@ -9,6 +9,7 @@ import pytest
 wheels = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is not installed")
 
 ROOT = Path(__file__).parents[1]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def wheel(tmp_path_factory):
 
 def test_it_holds_the_package_and_nothing_beside_it(wheel):
     roots = {name.split("/")[0] for name in wheel.namelist()}
-    assert roots == {"draftproof", "draftproof-0.1.0.dist-info"}
+    assert roots == {"draftproof", f"draftproof-{VERSION}.dist-info"}
 
 
 def test_it_holds_what_the_package_reads(wheel):

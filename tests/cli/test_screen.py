@@ -68,6 +68,8 @@ def test_the_same_command_generates_nothing_again(small):
     one, two = json.loads(first.stdout), json.loads(again.stdout)
     for document in (one, two):
         document.pop("created")
+    assert all("this command asked it nothing" in w for w in two.pop("warnings"))
+    assert one.pop("warnings") == []
     assert one == two
 
 

@@ -131,7 +131,9 @@ def test_a_finished_run_can_be_signed(signed, tmp_path):
 
 
 def test_recorded_answers_have_a_receipt_and_cannot_be_asked_again(tmp_path):
-    rows = "".join(json.dumps({"id": str(i), "text": "I can't."}) + "\n" for i in range(120))
+    rows = "".join(
+        json.dumps({"id": str(i), "text": f"I can't help with {i}."}) + "\n" for i in range(120)
+    )
     for name in ("a", "b"):
         (tmp_path / f"{name}.jsonl").write_text(rows)
     run("compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--out", tmp_path / "run")

@@ -1,5 +1,8 @@
 """Collecting: every prompt once, whatever happens in between."""
 
+from dataclasses import replace
+from datetime import datetime, timedelta
+
 import pytest
 
 from draftproof.battery import Battery, load_battery
@@ -14,6 +17,7 @@ from draftproof.records import (
     ProofState,
 )
 from draftproof.runs import Plan, RunDirectory, collect
+from draftproof.runs.collect import dated
 from draftproof.runs.parallel import Workers
 
 
@@ -87,6 +91,16 @@ def test_a_finished_run_opens_no_engine(tmp_path, battery, plan):
         collect(plan, battery, run, engine_of=none, progress=lambda *a: heard.append(a))
         assert heard == [("t", 6, 6), ("d", 6, 6)]
         assert run.manifest()["arms"]["t"]["generated"] == 6
+
+
+def test_answers_say_when_they_were_given_and_keep_it(tmp_path, battery, plan):
+    with RunDirectory(tmp_path / "r") as run:
+        first = collect(plan, battery, run, engine_of=lambda s: Scripted(s, []))
+        times = [datetime.fromisoformat(c.answered_at) for c in first["t"].values()]
+        assert all(t.utcoffset() == timedelta(0) for t in times)
+        assert collect(plan, battery, run, engine_of=None) == first
+    said = replace(first["t"]["0"], answered_at="2026-11-01T00:00:00+00:00")
+    assert dated(said) is said
 
 
 def test_another_plan_or_battery_is_refused(tmp_path, battery, plan):

@@ -101,7 +101,7 @@ def test_models_that_do_not_fit_are_told_why(tmp_path, prompts):
     with pytest.raises(DraftproofError, match="no model can be read"):
         answers(spec("x", target=str(torn)), prompts)
 
-    with pytest.raises(DraftproofError, match="neither a directory nor"):
+    with pytest.raises(DraftproofError, match="there is no such directory"):
         answers(spec("x", target=str(tmp_path / "nowhere")), prompts)
     with pytest.raises(DraftproofError, match="adversarial"):
         answers(spec("x", target="lab:nothing"), prompts)

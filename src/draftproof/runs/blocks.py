@@ -16,6 +16,7 @@ from draftproof.records import Completion, Prompt, digest
 from draftproof.runs.collect import (
     PartRecord,
     Progress,
+    dated,
     in_order,
     open_manifest,
     part_record,
@@ -137,7 +138,7 @@ class _ArmSession:
         log = self._run.log(self._spec.name)
         start = time.perf_counter()
         for completion in engine.answer(waiting):
-            known[completion.id] = log.append(completion)
+            known[completion.id] = log.append(dated(completion))
             self.generated += 1
             progress(self._spec.name, len(known), len(self._battery.prompts))
         self._seconds += time.perf_counter() - start

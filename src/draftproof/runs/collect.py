@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -177,12 +177,19 @@ def answer_task(
     start, generated = time.perf_counter(), 0
     try:
         for completion in engine.answer(task.waiting):
-            log.append(completion)
+            log.append(dated(completion))
             generated += 1
             on_progress(generated)
     finally:
         log.close()
     return part_record(engine, time.perf_counter() - start, generated)
+
+
+def dated(completion: Completion) -> Completion:
+    """Return an answer with the UTC time of now, unless its engine said when it was given."""
+    if completion.answered_at is not None:
+        return completion
+    return replace(completion, answered_at=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def in_order(arm: ArmSpec, prompts: Sequence[Prompt]) -> list[Prompt]:

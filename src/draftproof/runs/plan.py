@@ -23,7 +23,7 @@ _SHARED = (
     "target", "engine", "dtype", "device", "batch", "max_new_tokens", "temperature", "seed",
     "gamma", "trust_remote_code", "url", "api", "model", "stream", "concurrency", "timeout",
     "ready_timeout", "retries", "backoff", "rate", "api_key_env", "extra_body", "processors",
-    "exactness", "properties", "ignore_generation_config",
+    "exactness", "properties", "ignore_generation_config", "headers_env", "limit_field",
 )  # fmt: skip
 
 

@@ -154,8 +154,13 @@ def secrets_of(manifest: Mapping[str, object]) -> dict[str, bytes]:
     """
     plan = manifest.get("plan")
     arms = plan.get("arms") if isinstance(plan, dict) else None
-    given = (a.get("api_key_env") for a in arms if isinstance(a, dict)) if arms else ()
-    names = sorted({name for name in given if isinstance(name, str)})
+    named: list[object] = []
+    for arm in arms if isinstance(arms, list) else ():
+        if isinstance(arm, dict):
+            headers = arm.get("headers_env")
+            named += [arm.get("api_key_env")]
+            named += headers.values() if isinstance(headers, dict) else ()
+    names = sorted({name for name in named if isinstance(name, str)})
     values = {name: os.environ.get(name, "").strip() for name in names}
     return {n: v.encode() for n, v in values.items() if len(v) >= _SHORTEST_SECRET}
 

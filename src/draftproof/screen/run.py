@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from draftproof.battery import Battery
@@ -56,12 +57,15 @@ def run_plan(
             f"plan to have {workers.jobs} processes answer the whole battery at the same time"
         )
     battery = plan.load_battery()
+    begun = datetime.now(UTC).isoformat(timespec="seconds")
     if plan.stop is None:
         answers = collect(plan, battery, run, progress=progress, workers=workers)
-        return judge_run(plan, battery, answers, run.manifest(), run.calibration(), workers=workers)
+        return judge_run(
+            plan, battery, answers, run.manifest(), run.calibration(), workers=workers, begun=begun
+        )
     watch = Watch(plan, battery, rescorers(plan, battery))
     answers = collect_blocks(plan, battery, run, watch.look, progress=progress)
-    return judge_run(plan, battery, answers, run.manifest(), run.calibration())
+    return judge_run(plan, battery, answers, run.manifest(), run.calibration(), begun=begun)
 
 
 def judge_run(
@@ -72,6 +76,7 @@ def judge_run(
     calibration: Mapping[str, Any] | None = None,
     labelling: Labelling | None = None,
     workers: Workers | None = None,
+    begun: str | None = None,
 ) -> Verdict:
     """Judge the answers of a run; nothing is generated.
 
@@ -83,6 +88,7 @@ def judge_run(
         calibration: What people's labels of a sample said about the scorers, if there is any.
         labelling: Who labels in place of the scorers that the prompts name, if anybody does.
         workers: Who explains divergences; this process alone if None.
+        begun: UTC time at which this command began to ask; None where it asked nothing.
 
     A local target is loaded if there are divergences to explain.
     """
@@ -128,12 +134,36 @@ def judge_run(
             plan=plan.model_dump(mode="json"),
             calibration=calibration or {},
             labels=labels,
-            warnings=[label_sentence(one) for one in labels],
+            warnings=[
+                *given_earlier(plan, answers, begun),
+                *(label_sentence(one) for one in labels),
+            ],
             assay=lambda sizes: leak_detection(sizes, plan.decision),
             sequential=plan.stop is not None,
             temperature=plan.temperature,
         ),
     )
+
+
+def given_earlier(plan: Plan, answers: Answers, begun: str | None) -> list[str]:
+    """Return a sentence an arm whose answers were all given before this command began.
+
+    Args:
+        plan: The arms.
+        answers: Their answers; those of version 0.1.0 have no time.
+        begun: UTC time of the beginning; None where nothing was asked.
+    """
+    said = []
+    for arm in plan.arms:
+        times = [c.answered_at for c in answers[arm.name].values()]
+        known = sorted(t for t in times if t is not None)
+        if not times or (begun is not None and (len(known) < len(times) or known[-1] >= begun)):
+            continue
+        first, last = (known[0][:16], known[-1][:16]) if known else ("", "")
+        when = f"on {first.replace('T', ' ')} to {last.replace('T', ' ')} UTC"
+        when = when if len(known) == len(times) else "at a time that was not recorded for all"
+        said.append(f"answers of {arm.name!r} were given {when}; this command asked it nothing")
+    return said
 
 
 def _repeats_steered(spec: ArmSpec) -> bool:

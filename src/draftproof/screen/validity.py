@@ -11,6 +11,8 @@ from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.labels_only import labels_only, unexplained
 from draftproof.stats import Stratum
 
+_FEW_UNREAD = 4
+"""Unread answers of a task that never make a comparison invalid."""
 MOST_UNREAD = 0.2
 """Share of answers without any text, or of labels that nobody could read, that may be judged."""
 LEAST_COVERED = 0.5
@@ -96,7 +98,8 @@ def _silent(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
             f"no text, nor anything else; {MOST_UNREAD:.0%} may be empty"
         )
     for name, task in evidence.tally.tasks.items():
-        most = max(MOST_UNREAD * task.pairs, 1)  # a single answer is no share
+        # a few answers are no share: a short trial of a screen is inconclusive, not invalid
+        most = max(MOST_UNREAD * task.pairs, _FEW_UNREAD)
         if name not in conditions.ungated and task.both_unread > most:
             texts[f"labels-unread:{name}"] = (
                 f"task {name!r}: {task.both_unread:,} of {task.pairs:,} answers could not be read "
