@@ -7,7 +7,7 @@ own tests) and ``prompt_logprobs`` (vLLM, for completions and for chats).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from draftproof.records import DraftproofError, Prompt
@@ -22,13 +22,17 @@ class ScoredToken:
 
     Attributes:
         token: Its text.
-        logprob: Its log-probability given all before it, nats.
+        logprob: Its log-probability given all before it, nats; NaN where the server said nothing
+            finite: what is missing is unexplained, and no certainty.
         top: The most likely tokens there with theirs, `token` among them or not.
+        ranked: Log-probabilities of the most likely tokens, descending: one an id where the
+            server told them by id, as two ids may have one text.
     """
 
     token: str
     logprob: float
     top: Mapping[str, float]
+    ranked: tuple[float, ...] = ()
 
 
 def request_body(options: RescoreOptions, prompt: Prompt, text: str, top: int) -> dict[str, object]:
@@ -100,9 +104,8 @@ def _echoed(document: Mapping[str, object]) -> list[ScoredToken]:
     out = []
     for i in range(len(tokens) - generated):
         # the first token of all has nothing before it and no probability
-        value = values[i] if isinstance(values[i], int | float) else 0.0
-        top = likeliest[i] if i < len(likeliest) else None
-        out.append(ScoredToken(str(tokens[i]), float(value), _numbers(top)))
+        top = _numbers(likeliest[i] if i < len(likeliest) else None)
+        out.append(ScoredToken(str(tokens[i]), _finite(values[i]), top, _descending(top.values())))
     return out
 
 
@@ -121,10 +124,24 @@ def _listed(document: Mapping[str, object]) -> list[ScoredToken]:
         if not isinstance(row, dict) or not row:
             continue
         entries = [v for v in row.values() if isinstance(v, dict)]
-        top = _numbers({str(v.get("decoded_token")): v.get("logprob") for v in entries})
+        # of two ids with one text the likelier stands for both; `ranked` keeps them apart
+        known = sorted(entries, key=lambda v: _finite(v.get("logprob")))
+        top = _numbers({str(v.get("decoded_token")): v.get("logprob") for v in known})
         token = str(entries[0].get("decoded_token")) if entries else ""
-        out.append(ScoredToken(token, top.get(token, 0.0), top))
+        own = _finite(entries[0].get("logprob")) if entries else math.nan
+        by_id = _descending(_finite(v.get("logprob")) for v in entries)
+        out.append(ScoredToken(token, own, top, by_id))
     return out
+
+
+def _finite(value: object) -> float:
+    """Return a number that a server gave; NaN where it is none or infinite."""
+    given = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if given and isinstance(value, int | float) else math.nan
+
+
+def _descending(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(sorted((v for v in values if math.isfinite(v)), reverse=True))
 
 
 def _numbers(values: object) -> dict[str, float]:

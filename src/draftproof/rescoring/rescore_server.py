@@ -9,7 +9,8 @@ chosen from outside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -54,7 +55,7 @@ class ServerRescorer:
         http: httpx.Client | None = None,
     ) -> None:
         self._options = options
-        self._http = http or _client(options)
+        self._http = http or rescore_client(options)
         self._numbers: dict[str, int] = {}
         self._texts: list[str] = []
         self._answers: dict[str, dict[str, _Tokenised | None]] = {}
@@ -108,31 +109,12 @@ class ServerRescorer:
         """Return an answer as the server tokenises it, None where its tokens do not spell it."""
         answers = self._answers.setdefault(prompt.id, {})
         if text not in answers:
-            tokens = read_answer_tokens(self._ask(prompt, text), self._options, text)
+            tokens = ask_answer_tokens(self._http, self._options, prompt, text, _TOP)
             answers[text] = None
-            if tokens is not None:
+            # a log-probability that is missing is no zero: nothing is said of such an answer
+            if tokens is not None and not any(math.isnan(t.logprob) for t in tokens):
                 answers[text] = _Tokenised(tuple(self._number(t.token) for t in tokens), tokens)
         return answers[text]
-
-    def _ask(self, prompt: Prompt, text: str) -> Mapping[str, object]:
-        body = request_body(self._options, prompt, text, _TOP)
-        where = f"{self._options.url}: prompt {prompt.id!r}"
-        try:
-            reply = self._http.post(f"/v1/{self._options.path}", json=body)
-        except httpx.HTTPError as error:
-            raise DraftproofError(f"{where}: cannot be reached: {error}") from error
-        if reply.status_code != 200:
-            raise DraftproofError(
-                f"{where}: HTTP {reply.status_code} to a request for log-probabilities of a "
-                "prompt; name a server that returns them, or a local target"
-            )
-        try:
-            document = reply.json()
-        except ValueError as error:
-            raise DraftproofError(f"{where}: the response is no JSON: {error}") from error
-        if not isinstance(document, dict):
-            raise DraftproofError(f"{where}: the response is no JSON object")
-        return document
 
     def _number(self, token: str) -> int:
         if token not in self._numbers:
@@ -155,6 +137,38 @@ class ServerRescorer:
         return _SAFETY * largest
 
 
-def _client(options: RescoreOptions) -> httpx.Client:
+def ask_answer_tokens(
+    http: httpx.Client, options: RescoreOptions, prompt: Prompt, text: str, top: int
+) -> tuple[ScoredToken, ...] | None:
+    """Ask a server what it thinks of an answer's tokens.
+
+    Returns:
+        See `read_answer_tokens`.
+
+    Raises:
+        DraftproofError: The server cannot be reached or returns no log-probabilities of prompts.
+    """
+    body = request_body(options, prompt, text, top)
+    where = f"{options.url}: prompt {prompt.id!r}"
+    try:
+        reply = http.post(f"/v1/{options.path}", json=body)
+    except httpx.HTTPError as error:
+        raise DraftproofError(f"{where}: cannot be reached: {error}") from error
+    if reply.status_code != 200:
+        raise DraftproofError(
+            f"{where}: HTTP {reply.status_code} to a request for log-probabilities of a "
+            "prompt; name a server that returns them, or a local target"
+        )
+    try:
+        document = reply.json()
+    except ValueError as error:
+        raise DraftproofError(f"{where}: the response is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise DraftproofError(f"{where}: the response is no JSON object")
+    return read_answer_tokens(document, options, text)
+
+
+def rescore_client(options: RescoreOptions) -> httpx.Client:
+    """Return a client of the server that scores."""
     headers = authorization("rescore", options.api_key_env)
     return httpx.Client(base_url=options.url, headers=headers, timeout=options.timeout)

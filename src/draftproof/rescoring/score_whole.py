@@ -1,0 +1,191 @@
+"""Scoring answers whole with a local target: one forward an answer, many side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from draftproof.decoding.cache import RowCache
+from draftproof.records import Completion, Prompt
+from draftproof.rescoring.prefixes import blocks, read, read_prefixes
+from draftproof.rescoring.scored_answers import PositionScores, ScorableAnswer
+from draftproof.stacks import models
+from draftproof.stacks.drafting import Shaper
+from draftproof.stacks.spec import ArmSpec
+
+_CHUNK = 256
+"""Answers among which prefixes of prompts are shared; bounds the memory of the caches."""
+_MOST_LOGITS = 2**26
+"""Logits that are held at once (256 MiB in float32)."""
+_ROOM = 1.5
+"""Free memory that float32 weights should find, in multiples of themselves."""
+
+_Key = tuple[tuple[int, ...], tuple[int, ...], int, str]
+
+
+class LocalInstrument:
+    """Scores answers with a target that is loaded here, in float32 where memory allows.
+
+    Answers that several arms give to the same prompt are scored once.
+
+    Args:
+        target: Directory, hub name or ``lab:NAME``.
+        device: Where it runs.
+        trust_remote_code: Run code that the checkpoint brings along.
+        dtype: Of the weights; by default float32, or the checkpoint's own where that is too large.
+        progress: Heard with answers done and answers in all.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        device: str = "auto",
+        trust_remote_code: bool = False,
+        dtype: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        wanted = dtype or instrument_dtype(target)
+        self._loaded = models.load(target, wanted, device, trust_remote_code)
+        self._progress = progress or (lambda _done, _total: None)
+        self._known: dict[_Key, PositionScores] = {}
+        used = self._loaded.fingerprint.dtype
+        self.description = f"{target}, {used}, {self._loaded.model.device.type}"
+
+    def show(self, token: int) -> str:
+        """See `Instrument.show`."""
+        text: str = self._loaded.tokenizer.decode([token])
+        return text
+
+    def read(self, prompt: Prompt, completion: Completion, *, stops: bool) -> ScorableAnswer | str:
+        """See `Instrument.read`."""
+        ended = completion.finish_reason == "stop" and not stops
+        if completion.token_ids is not None:
+            ids = completion.token_ids
+            if ids and not 0 <= min(ids) <= max(ids) < self._loaded.model.vocab_size:
+                return "holds token ids that the target does not have"
+            end = ended and not (ids and ids[-1] in self._loaded.eos)
+            return ScorableAnswer(prompt, completion.text, ids, end, respelled=False)
+        if completion.reasoning or completion.tool_calls or completion.refusal:
+            return "known by its text only, and that is not all that was generated"
+        tokenizer = self._loaded.tokenizer
+        spelled = tuple(tokenizer(completion.text, add_special_tokens=False)["input_ids"])
+        if tokenizer.decode(spelled) != completion.text:
+            return "a text that the target's tokens do not spell"
+        return ScorableAnswer(prompt, completion.text, spelled, ended, respelled=True)
+
+    def score(
+        self, answers: Sequence[ScorableAnswer], lengths: Sequence[int], spec: ArmSpec | None
+    ) -> list[PositionScores]:
+        """See `Instrument.score`."""
+        shaper = Shaper(spec, self._loaded) if spec is not None and spec.processors else None
+        shape = repr(sorted(spec.processors.items())) if spec is not None else ""
+        prompts = [models.render_known(self._loaded, a.prompt).ids for a in answers]
+        keys: list[_Key] = [
+            (p, a.tokens, n, shape) for p, a, n in zip(prompts, answers, lengths, strict=True)
+        ]
+        new = [k for k in dict.fromkeys(keys) if k not in self._known]
+        for start in range(0, len(new), _CHUNK):
+            for key, scores in self._scored(new[start : start + _CHUNK], shaper):
+                self._known[key] = scores
+                self._progress(len(answers) - len(new) + len(self._known.keys() & new), len(keys))
+        self._progress(len(keys), len(keys))
+        return [self._known[key] for key in keys]
+
+    def _scored(
+        self, keys: Sequence[_Key], shaper: Shaper | None
+    ) -> Iterator[tuple[_Key, PositionScores]]:
+        model = self._loaded.model
+        prefixes = read_prefixes(model, [k[0] for k in keys])
+        unread = [k[2] + len(k[0]) - (p.length if p else 0) for k, p in
+                  zip(keys, prefixes, strict=True)]  # fmt: skip
+        for block in blocks(model, unread, 0):
+            for part in self._fitting(block, keys):
+                members = [keys[i] for i in part]
+                cached = [prefixes[i] for i in part]
+                spare = max(k[2] for k in members)
+                cache = read(model, [k[0] for k in members], cached, spare)
+                yield from zip(members, self._rows(members, cache, shaper), strict=True)
+
+    def _fitting(self, block: list[int], keys: Sequence[_Key]) -> list[list[int]]:
+        """Return a block whole, or one by one where padding would leave the model's context."""
+        most = self._loaded.model.max_positions
+        longest = max(len(keys[i][0]) for i in block) + max(keys[i][2] for i in block)
+        return [block] if most is None or longest <= most else [[i] for i in block]
+
+    def _rows(
+        self, members: Sequence[_Key], cache: RowCache, shaper: Shaper | None
+    ) -> list[PositionScores]:
+        model = self._loaded.model
+        width = max(k[2] for k in members)
+        texts = [[k[0][-1], *k[1]][: k[2]] for k in members]
+        block = torch.tensor([[*t, *([t[-1]] * (width - len(t)))] for t in texts])
+        said = [[*k[1], -1][: k[2]] for k in members]
+        starts = torch.tensor([len(k[0]) - 1 for k in members])
+        step = max(1, _MOST_LOGITS // (len(members) * model.vocab_size))
+        found: list[list[torch.Tensor]] = [[] for _ in members]
+        for first in range(0, width, step):
+            ids = block[:, first : first + step].to(model.device)
+            logits = model.forward(
+                ids, (starts + first).to(model.device), cache, longest=int(starts.max()) + first + 1
+            )
+            for row, key in enumerate(members):
+                here = range(first, min(first + step, key[2]))
+                if here:
+                    shaped = self._shaped(logits[row, : len(here)], key, here, shaper)
+                    found[row].append(self._measured(shaped, said[row][first : here.stop]))
+        return [_scores(torch.cat(parts, dim=1)) for parts in found]
+
+    def _shaped(
+        self, rows: torch.Tensor, key: _Key, here: range, shaper: Shaper | None
+    ) -> torch.Tensor:
+        """Return ``[n, V]`` rows as the arm's own processors make them."""
+        shaping = shaper.shaping(len(key[0])) if shaper else None
+        if shaping is None or not shaping.reads_text:
+            return rows
+        # a row at a time: each follows a text of its own
+        shaped = [
+            shaping.shape(rows[k : k + 1], key[0], [key[1][:position]], 0.0)
+            for k, position in enumerate(here)
+        ]
+        return torch.cat(shaped)
+
+    def _measured(self, rows: torch.Tensor, said: Sequence[int]) -> torch.Tensor:
+        """Return best, second, the logit of the token said, its id and the best's, ``[5, n]``."""
+        eos = torch.tensor(sorted(self._loaded.eos) or [0], device=rows.device)
+        tokens = torch.tensor(said, device=rows.device)
+        # whichever end token the model likes best is the one that ended the answer
+        ends = eos[rows[:, eos].argmax(dim=1)]
+        tokens = torch.where(tokens < 0, ends, tokens)
+        best = rows.topk(2, dim=1)
+        mine = rows.gather(1, tokens[:, None])[:, 0]
+        columns = (best.values[:, 0], best.values[:, 1], mine, tokens, best.indices[:, 0])
+        return torch.stack([c.double() for c in columns]).cpu()
+
+
+def _scores(rows: torch.Tensor) -> PositionScores:
+    best, second, mine, said, chosen = rows.numpy()
+    # at an exact tie the token said is as good as the best
+    agreed = mine == best
+    return PositionScores(
+        gap=best - second,
+        deviation=best - mine,
+        said=said.astype(np.int64),
+        best=np.where(agreed, said, chosen).astype(np.int64),
+    )
+
+
+def instrument_dtype(target: str) -> str:
+    """Return ``float32`` where memory allows, else the checkpoint's own type (``auto``).
+
+    A model that is not on this disk is taken to fit.
+    """
+    files = list(Path(models.resolve(target)).glob("*.safetensors"))
+    # checkpoints are held in 16 bits as a rule; those in 32 are only taken for larger
+    needed = 2 * _ROOM * sum(f.stat().st_size for f in files)
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return "float32" if needed <= free else "auto"
