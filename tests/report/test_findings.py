@@ -71,7 +71,7 @@ def told(verdict: Verdict) -> Verdict:
     variant = replace(verdict.noise[0], name="draft-seed", role=Role.VARIANT, baseline="draft")
     return replace(
         verdict,
-        schema_version="1.1",
+        schema_version="1.2",
         candidates=(first, *others),
         variants=(variant,),
         relations=(moved, replace(moved, arm="g", changed="gamma", held=True)),

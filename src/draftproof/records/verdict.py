@@ -14,9 +14,9 @@ from draftproof.records.evidence import (
     Sensitivity,
     Stopping,
 )
-from draftproof.records.words import Cause, Role, State
+from draftproof.records.words import Cause, Channel, Role, State
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Version of the verdict document; a change of the first number breaks readers."""
 
 
@@ -52,6 +52,8 @@ class Divergence:
     baseline_rank: int | None = None
     """The target's rank of the baseline's token, 0 its favourite."""
     candidate_rank: int | None = None
+    channels: tuple[Channel, ...] = ()
+    """The channels in which the answers differ, in the order of generation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

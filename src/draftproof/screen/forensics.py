@@ -183,6 +183,7 @@ def _divergence(
         explanation=explanation,
         token_index=index,
         char_index=first_difference(pair.baseline.text, pair.candidate.text),
+        channels=pair.different_channels,
         baseline_text=pair.baseline.text,
         candidate_text=pair.candidate.text,
         baseline_token=baseline_token,

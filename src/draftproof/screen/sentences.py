@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from draftproof.records import Cause, Comparison, Counts, KnownCause, Role, State, Stopping
+from draftproof.records import Cause, Channel, Comparison, Counts, KnownCause, Role, State, Stopping
 from draftproof.runs.plan import Decision
 from draftproof.screen.decision import Decided
-from draftproof.screen.evidence import ArmEvidence
+from draftproof.screen.evidence import ArmEvidence, Findings
 
 _COUNTABLE = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.TRUNCATION})
+_TEXT = frozenset({Channel.TEXT})
 _ENDS = {
     State.PASS: "passes",
     State.FAIL: "fails",
@@ -50,9 +51,16 @@ def comparison_sentence(evidence: ArmEvidence, counts: Counts, decided: Decided)
     else:
         what = (
             f"{counts.identical:,} of {counts.n:,} answers are byte-identical to {whose}; "
-            f"{_causes(counts.divergences)}; {_flips(counts)}"
+            f"{_causes(counts.divergences)}{_beside_text(findings)}; {_flips(counts)}"
         )
     return f"{who}: {what}; {why}{fault}."
+
+
+def _beside_text(findings: Findings) -> str:
+    """Return where answers differ besides their texts; a text that differs needs no mention."""
+    beside = [d.channels for d in findings.divergences if _TEXT.isdisjoint(d.channels)]
+    names = [c.value.replace("_", " ") for c in Channel if any(c in those for those in beside)]
+    return f" (equal texts that differ in their {' and '.join(names)})" if names else ""
 
 
 def _fault(fault: KnownCause | None) -> str:
