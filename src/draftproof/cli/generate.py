@@ -59,7 +59,7 @@ def generate(prompt: str, raw: bool, as_json: bool, no_color: bool, **options: A
 
     The answer goes to stdout, the statistics to stderr. PROMPT is a user's message; - reads it
     from stdin. On a terminal drafted and accepted tokens are green, corrected ones red, bonus
-    tokens cyan; what a rule that steers decided in union mode is underlined.
+    tokens cyan; what was decided in union mode (safety_aware) is underlined.
     """
     text = sys.stdin.read() if prompt == "-" else prompt
     if not text.strip():

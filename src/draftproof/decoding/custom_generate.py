@@ -68,8 +68,9 @@ def generate(
         rule: Acceptance rule.
         rule_options: Its parameters.
         gamma: Tokens that a draft model drafts a round.
-        draft_prompts: For a rule that steers, the ids that the draft reads in place of each row,
-            without padding: the same conversation in the draft's own chat template.
+        draft_prompts: For a rule that changes the target distribution, the ids that the draft reads
+            in place of each row, without padding: the same conversation in the draft's own chat
+            template.
         streamer: Is given each round's tokens; for one prompt.
         tokenizer: Needed for stop strings.
         stop_strings: End an answer.

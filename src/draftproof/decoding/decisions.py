@@ -137,7 +137,8 @@ def _decide_chains(
 ) -> Verification:
     """Judge rows that all propose `length` tokens."""
     rows = logits[:, : length + 1]
-    # a rule that steers decides without a draft too, by the rows of both models
+    # a rule that changes the target distribution decides without a draft too, by the rows of both
+    # models
     if length == 0 and not (rule.facts.changes_target and proposal.tokens.shape[1] == 0):
         token = (
             rows[:, 0].argmax(dim=-1)

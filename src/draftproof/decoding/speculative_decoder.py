@@ -36,7 +36,8 @@ class SpeculativeDecoder:
     Args:
         target: The model whose answers are wanted.
         drafter: Proposes tokens; None decodes plainly.
-        draft: The draft model, whose chat template a rule that steers feeds it.
+        draft: The draft model, whose chat template a rule that changes the target distribution
+            feeds it.
         rule: Name of the acceptance rule, or the rule itself.
         rule_options: The named rule's parameters.
         exactness: See `draftproof.decoding.decode`.

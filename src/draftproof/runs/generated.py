@@ -53,8 +53,8 @@ def with_variants(arms: Sequence[Declared]) -> list[Declared]:
     """Return the arms with variants of every local candidate that drafts with a model.
 
     Another γ for every rule; another seed at temperature 0; for the exact rules another draft,
-    the target itself, which proposes what no draft would; and for a rule that steers by its draft
-    the same rule decoded token by token, γ = 0.
+    the target itself, which proposes what no draft would; and for a rule that changes the target
+    distribution by its draft the same rule decoded token by token, γ = 0.
 
     Raises:
         ValueError: There is no such candidate.

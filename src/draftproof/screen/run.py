@@ -106,7 +106,8 @@ def judge_run(
             role=spec.role,
             answers=answers[spec.name],
             speculative=spec.speculative,
-            # the target alone cannot say what a rule that steers would have chosen
+            # the target alone cannot say what a rule that changes the target distribution would
+            # have chosen
             rescorer=lambda: None if _repeats_steered(spec) else makers[spec.name](answers),
             counters=record.get("counters"),
             of=spec.of,

@@ -3,7 +3,7 @@
 By forensics: leaked tokens are injected into baseline answers at random places, and the share
 that is called a leak bounds the chance d that one is; a leak of each token with probability t is
 then seen in N tokens with probability 1 - (1 - t·d)^N. The confidence is split evenly between d
-and N. By statistics: the smallest share of a task's answers which, turned bad, FAILs its test.
+and N. By statistics: the smallest share of a task's answers that FAILs its test as regressions.
 """
 
 from __future__ import annotations

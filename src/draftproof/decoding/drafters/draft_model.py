@@ -24,7 +24,7 @@ class DraftModel:
     Args:
         model: The draft.
         gamma: Most tokens a round. With 0 nothing is drafted: the draft only says its row, for a
-            rule that steers by it token by token.
+            rule that changes the target distribution token by token.
         confidence: A row stops drafting after a token that the draft gives less than this
             probability; 0 never stops. What transformers calls `assistant_confidence_threshold`.
         adaptive: Let each request find its own length: 2 more after a round that was accepted
