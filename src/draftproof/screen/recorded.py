@@ -27,6 +27,7 @@ from draftproof.scoring.recorded import (
     good_labels,
     leave_unread,
     recorded_label,
+    xstest_good,
 )
 from draftproof.screen.arms import Arm, recorded_arm
 from draftproof.screen.pairing import Labeller
@@ -138,7 +139,9 @@ def _labeller(
         own = expected_label(battery, labels, unread)
         if own is not None:
             return own, ["which labels are good was taken from the battery"]
-    accepted = good_labels(labels, good, unread)
+    ids = (id_ for file in files for id_ in file.completions)
+    xstest = frozenset() if good else xstest_good(columns["label"], ids, labels)
+    accepted = xstest or good_labels(labels, good, unread)
     if good:
         return recorded_label(accepted, unread), []
     shown = ", ".join(sorted(accepted)) or "none that occurs"
