@@ -59,7 +59,7 @@ def _completion(row: Mapping[str, Any], arm: str, id_: str, where: str) -> Compl
     body = response.get("body") if isinstance(response, Mapping) else None
     body = body if isinstance(body, Mapping) else {}
     error = row.get("error") or body.get("error")
-    status = response.get("status_code", 200) if isinstance(response, Mapping) else None
+    status = response.get("status_code") if isinstance(response, Mapping) else None
     if error or status != 200:
         words = error.get("message", error) if isinstance(error, Mapping) else error
         return Completion(
