@@ -29,15 +29,15 @@ def _columns(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> d
     multiple=True,
     callback=_columns,
     metavar="FIELD=COLUMN,…",
-    help="Columns with unusual names: text=completion,label=final_label. Fields: id, "
+    help="Columns with other names, such as text=completion,label=final_label. Fields: id, "
     "text, task, prompt, label, token_ids, finish_reason, prompt_hash, cluster.",
 )
 @click.option(
     "--good",
     multiple=True,
     metavar="LABEL",
-    help="Label that counts as good; may be repeated. Needed unless the battery says it or the "
-    "names cannot be read both ways (safe, harmless, correct, ...).",
+    help="Label that counts as good; may be repeated. Needed with a label column, unless the "
+    "battery says it or the labels are safe/unsafe, correct/incorrect or the like.",
 )
 @unread_option
 @click.option(
@@ -49,7 +49,7 @@ def _columns(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> d
 @click.option(
     "--differing-only",
     is_flag=True,
-    help="Score only answers that differ (Parquet): same decision, much faster, no rates.",
+    help="Score only answers that differ (Parquet): same decision, faster, without rates.",
 )
 @sign_option
 @click.option(
@@ -71,14 +71,17 @@ def compare(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge recorded answers of a candidate against a baseline's.
+    """Judge two files of recorded answers, a baseline's and a candidate's.
 
-    BASELINE and CANDIDATE are files of JSON lines, CSV or Parquet with the columns id and text.
-    Labels come from the column named with --columns label=…, otherwise from the scorers. Large
-    Parquet files are read piece by piece and may be larger than the memory.
+    BASELINE and CANDIDATE are JSON lines, CSV or Parquet with the columns id and text, or logs of
+    inspect_ai and lm-evaluation-harness. Answers with the same id are compared. Labels come from
+    the column that --columns label=NAME names, otherwise from the scorers. Large Parquet files are
+    read in pieces and may be larger than memory.
     """
     if sign is not None and out is None:
-        raise click.UsageError("--sign signs the receipt of a run directory; name one with --out")
+        raise click.UsageError(
+            "--sign-key signs the receipt of a run directory; name one with --out"
+        )
     from draftproof.battery import load_battery  # noqa: PLC0415 - quick --help
     from draftproof.runs import RunDirectory  # noqa: PLC0415
     from draftproof.runs.plan import Decision  # noqa: PLC0415

@@ -27,16 +27,9 @@ def lab() -> None:
 @reports_errors
 def list_models(as_json: bool) -> None:
     """List the models, heads and adapters that ship, with the digests of their weights."""
-    from draftproof.lab.models import (  # noqa: PLC0415 - quick --help
-        UnknownModelError,
-        model_card,
-        shipped_models,
-    )
+    from draftproof.lab.models import model_card, shipped_models  # noqa: PLC0415 - quick --help
 
-    try:
-        models = list(shipped_models())
-    except UnknownModelError as error:
-        raise DraftproofError(str(error)) from error
+    models = list(shipped_models())
     card = str(model_card())
     if as_json:
         rows = [{**asdict(model), "path": str(model.path)} for model in models]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from draftproof.decoding.drafters import head_files
 from draftproof.decoding.drafters.drafter import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.generation import Generation, Part, finished
@@ -81,8 +83,8 @@ class SpeculativeDecoder:
     @classmethod
     def from_pretrained(
         cls,
-        target: str,
-        draft: str | None = None,
+        target: str | Path,
+        draft: str | Path | None = None,
         *,
         gamma: int = 4,
         dtype: str = "auto",
@@ -94,7 +96,7 @@ class SpeculativeDecoder:
         """Load models from directories or the hub.
 
         Args:
-            target: Directory or hub name.
+            target: Directory, hub name or ``lab:NAME`` for a model that ships.
             draft: The same of the draft model; None decodes plainly.
             gamma: Most tokens drafted a round.
             dtype: ``auto`` is float32 on a CPU and what the checkpoint says elsewhere.
@@ -167,7 +169,8 @@ class SpeculativeDecoder:
             gamma: Most tokens drafted a round.
             drafter: Name of the drafter; by default ``draft_model`` where there is a draft, and
                 plain decoding where there is none.
-            drafter_options: Its parameters.
+            drafter_options: Its parameters; ``heads`` names trained heads, a directory or
+                ``lab:NAME``.
             options: As `SpeculativeDecoder` takes them.
 
         Raises:
@@ -178,14 +181,20 @@ class SpeculativeDecoder:
             return cls(target, **options)
         if gamma < 1:
             raise DraftproofError(f"gamma must be at least 1, got {gamma}")
-        parts = Parts(target=target.model, gamma=gamma)
+        of_drafter = dict(drafter_options or {})
+        trained = of_drafter.pop("heads", None)
+        parts = Parts(
+            target=target.model,
+            gamma=gamma,
+            heads=head_files.load(trained) if trained else None,
+        )
         if draft is not None:
             if name != "intersection":
                 require_same_vocabulary(target, draft, padded=True)
             both = (target.tokenizer, draft.tokenizer)
             parts = replace(parts, draft=draft.model, tokenizers=both)
         try:
-            made = make_drafter(name, parts, drafter_options)
+            made = make_drafter(name, parts, of_drafter)
         except ValueError as error:
             raise DraftproofError(str(error)) from error
         return cls(target, made, draft=draft, **options)
