@@ -41,7 +41,7 @@ def test_options_become_the_parameters_of_the_server(tmp_path):
     assert made.speculative.draft.cache_type_k == library.ggml_type.GGML_TYPE_Q8_0
     assert made.speculative.draft.n_max == 3
     assert [round(r, 3) for r in made.speculative.synth_rates] == [0.9, 0.5]
-    with pytest.raises(DraftproofError, match="'f31' is none of .*f16"):
+    with pytest.raises(DraftproofError, match="'f31' is none of"):
         llama_server._named(library.ggml_type, "GGML_TYPE_f31")
 
 
