@@ -243,7 +243,7 @@ def test_shipped_models_and_heads_go_by_their_names(plain, drafter, heads):
     [
         (
             "lab:medusa",
-            "no model that ships is called lab:medusa; there are: lab:target, lab:draft",
+            "no model is called lab:medusa; there are: lab:target, lab:draft",
         ),
         ("./no-such", "there is no such directory; models that ship are called lab:NAME"),
         ("target", "name a directory, a hub name, or a model that ships as lab:NAME"),

@@ -35,7 +35,7 @@ SECTIONS = {
     },
     "Models": {
         "export": "Export a model in the format of another stack.",
-        "lab": "List the small models that ship.",
+        "lab": "List the small models that ship, or fetch a real one.",
     },
     "Study": {
         "study": "Run the study of safety-aware decoding on the shipped models or yours.",
