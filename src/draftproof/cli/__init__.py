@@ -35,7 +35,7 @@ SECTIONS = {
     },
     "Models": {
         "export": "Export a model as another stack reads it.",
-        "lab": "List the small models that ship.",
+        "lab": "List the small models that ship; fetch a real one.",
     },
     "Study": {
         "study": "Run a published experiment, on the shipped models or yours.",
