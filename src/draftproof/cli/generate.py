@@ -12,7 +12,13 @@ import click
 from rich.console import Console
 
 from draftproof.cli.answering import document, write, write_statistics
-from draftproof.cli.options import device_option, dtype_option, gamma_option, trust_option
+from draftproof.cli.options import (
+    device_option,
+    dtype_option,
+    gamma_option,
+    generation_config_option,
+    trust_option,
+)
 from draftproof.cli.output import reports_errors, stderr
 from draftproof.cli.serve import rule_options
 from draftproof.records import DraftproofError
@@ -50,6 +56,7 @@ _INTERRUPTED = 130
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without chat template.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end.")
 @click.option("--no-color", is_flag=True, help="Plain text, also on a terminal.")
+@generation_config_option
 @dtype_option
 @device_option
 @trust_option
@@ -90,6 +97,7 @@ def _decoder(options: dict[str, Any]) -> SpeculativeDecoder:
         drafter=options["drafter"],
         rule=options["rule"],
         rule_options=options["options_of_rule"],
+        ignore_generation_config=options["ignore_generation_config"],
     )
 
 

@@ -41,6 +41,11 @@ device_option = click.option(
 trust_option = click.option(
     "--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along."
 )
+generation_config_option = click.option(
+    "--ignore-generation-config",
+    is_flag=True,
+    help="Leave out what the checkpoint's generation_config asks of every answer.",
+)
 limit_option = click.option(
     "--limit",
     type=click.IntRange(1),

@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from draftproof.cli.options import device_option, dtype_option, gamma_option, trust_option
+from draftproof.cli.options import (
+    device_option,
+    dtype_option,
+    gamma_option,
+    generation_config_option,
+    trust_option,
+)
 from draftproof.cli.output import reports_errors, stderr
 from draftproof.records import DraftproofError
 
@@ -83,6 +89,7 @@ def rule_options(_: click.Context, __: click.Parameter, value: tuple[str, ...]) 
     show_default=True,
     help="Requests that may wait; more are turned away with 429.",
 )
+@generation_config_option
 @dtype_option
 @device_option
 @trust_option
