@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from draftproof.decoding.drafters import head_files
 from draftproof.decoding.drafters.drafter import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.generation import Generation, Part, finished
@@ -76,8 +79,8 @@ class SpeculativeDecoder:
     @classmethod
     def from_pretrained(
         cls,
-        target: str,
-        draft: str | None = None,
+        target: str | Path,
+        draft: str | Path | None = None,
         *,
         gamma: int = 4,
         dtype: str = "auto",
@@ -89,7 +92,7 @@ class SpeculativeDecoder:
         """Load models from directories or the hub.
 
         Args:
-            target: Directory or hub name.
+            target: Directory, hub name or ``lab:NAME`` for a model that ships.
             draft: The same of the draft model; None decodes plainly.
             gamma: Most tokens drafted a round.
             dtype: ``auto`` is float32 on a CPU and what the checkpoint says elsewhere.
@@ -101,11 +104,11 @@ class SpeculativeDecoder:
         Raises:
             DraftproofError: A model cannot be loaded, or the two have different vocabularies.
         """
-        common = {"dtype": dtype, "device": device, "graphs": graphs}
-        common["trust_remote_code"] = trust_remote_code
-        loaded = load_pretrained(target, **common)  # type: ignore[arg-type]
-        second = load_pretrained(draft, **common) if draft else None  # type: ignore[arg-type]
-        return cls.from_pair(loaded, second, gamma=gamma, **options)
+        load = partial(
+            load_pretrained, dtype=dtype, device=device, graphs=graphs,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+        return cls.from_pair(load(target), load(draft) if draft else None, gamma=gamma, **options)
 
     @classmethod
     def from_models(
@@ -162,7 +165,8 @@ class SpeculativeDecoder:
             gamma: Most tokens drafted a round.
             drafter: Name of the drafter; by default ``draft_model`` where there is a draft, and
                 plain decoding where there is none.
-            drafter_options: Its parameters.
+            drafter_options: Its parameters; ``heads`` names trained heads, a directory or
+                ``lab:NAME``.
             options: As `SpeculativeDecoder` takes them.
 
         Raises:
@@ -173,14 +177,17 @@ class SpeculativeDecoder:
             return cls(target, **options)
         if gamma < 1:
             raise DraftproofError(f"gamma must be at least 1, got {gamma}")
+        of_drafter = dict(drafter_options or {})
         parts = Parts(target=target.model, gamma=gamma)
+        if "heads" in of_drafter:
+            parts = replace(parts, heads=head_files.load(of_drafter.pop("heads")))
         if draft is not None:
             if name != "intersection":
                 require_same_vocabulary(target, draft, padded=True)
             both = (target.tokenizer, draft.tokenizer)
             parts = replace(parts, draft=draft.model, tokenizers=both)
         try:
-            made = make_drafter(name, parts, drafter_options)
+            made = make_drafter(name, parts, of_drafter)
         except ValueError as error:
             raise DraftproofError(str(error)) from error
         return cls(target, made, draft=draft, **options)
@@ -191,8 +198,8 @@ class SpeculativeDecoder:
         Args:
             prompt: A text (continued as it is), a conversation (messages with role and content;
                 the chat template is applied), token ids, or a list of any of these.
-            options: The fields of `draftproof.decoding.options.Options`, and what transformers'
-                `GenerationConfig` knows (``top_p``, ``repetition_penalty``, …).
+            options: Fields of `draftproof.decoding.options.Options` or of transformers'
+                `GenerationConfig` (``top_p``, ``repetition_penalty``, …).
 
         Returns:
             A `Generation`; for a list of prompts a list of them, one a prompt.
@@ -207,18 +214,11 @@ class SpeculativeDecoder:
         return answers[0] if is_one(prompt) else [answers[i] for i in sorted(answers)]
 
     def stream(self, prompt: Any, **options: Any) -> Generator[Part]:
-        """Do what `generate` does and yield what each round adds.
-
-        Args:
-            prompt: See `generate`.
-            options: See `generate`.
+        """Do what `generate` does, with its arguments and errors, and yield what each round adds.
 
         Yields:
-            A part a round and prompt; the last one of a prompt has its `generation`. Closing
-            the generator ends the decoding.
-
-        Raises:
-            DraftproofError: See `generate`.
+            One part for each round and prompt; the last one of a prompt has its `generation`.
+            Closing the generator ends the decoding.
         """
         return self._parts(prompt, options, streamed=True)
 
