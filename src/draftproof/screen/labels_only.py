@@ -21,8 +21,8 @@ from draftproof.screen.texts.defects import text_pair
 from draftproof.stats import Stratum, clopper_pearson
 from draftproof.stats.proportions import UnpairedRates
 
-SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT})
-"""Causes that a model named; every other divergence is unexplained."""
+SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.SPELLING})
+"""Causes that a model or the answers themselves name; every other divergence is unexplained."""
 WAYS = "--target MODEL (a screen, which explains every divergence), a control arm, a noise arm"
 """What would settle a comparison that rests on labels alone."""
 _SIDES = 0.90
