@@ -85,7 +85,7 @@ rule_options_option = click.option(
 generation_config_option = click.option(
     "--ignore-generation-config",
     is_flag=True,
-    help="Ignore the checkpoint's generation_config, such as its repetition penalty (default: apply it).",
+    help="Ignore the checkpoint's generation_config, such as penalties (default: apply it).",
 )
 limit_option = click.option(
     "--limit",

@@ -19,7 +19,7 @@ from draftproof.decoding.rules import make_rule
 from draftproof.decoding.rules.rule import Rule
 from draftproof.decoding.settings import Settings
 from draftproof.decoding.shaping import Shaping
-from draftproof.records import Completion, DraftproofError, Speculation, digest
+from draftproof.records import TEXT_CHANNELS, Completion, DraftproofError, Speculation, digest
 
 
 class DoesNotFitError(DraftproofError):
@@ -275,6 +275,7 @@ def completion_of(
         finish_reason=answer.finish_reason,
         token_ids=tuple(answer.tokens),
         provenance="".join(answer.provenance),
+        channels=TEXT_CHANNELS,
         prompt_hash=prompt_hash,
         speculation=speculation_of(answer) if speculative else None,
         modes="".join(map(str, answer.modes)) or None,
