@@ -13,6 +13,7 @@ SECTIONS = {
         "demo": "Screen the shipped lab models: two must pass, one must fail.",
         "screen": "Screen a draft: does speculation change what the target says?",
         "compare": "Judge recorded answers of a candidate against a baseline's.",
+        "audit": "Audit one deployment: do its answers follow this target up to rounding?",
         "rejudge": "Score and judge the answers of a finished run again.",
         "verify": "Verify a run against its receipt and its signature.",
         "sign": "Sign the receipt of a finished run, or make a key.",
@@ -57,7 +58,7 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     sections=SECTIONS,
     package="draftproof.cli",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExit codes of demo, screen, compare and rejudge:\n"
+    epilog="\b\nExit codes of demo, screen, compare, audit and rejudge:\n"
     "  0 PASS   3 FAIL   4 INVALID   5 INCONCLUSIVE   2 something could not be done\n\n"
     "What the words mean (target, arm, leak, tie, ...): docs/glossary.md",
 )

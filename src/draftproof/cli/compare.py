@@ -21,10 +21,7 @@ def _columns(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> d
     return named
 
 
-@click.command()
-@click.argument("baseline", type=click.Path(path_type=Path))
-@click.argument("candidate", type=click.Path(path_type=Path))
-@click.option(
+columns_option = click.option(
     "--columns",
     multiple=True,
     callback=_columns,
@@ -32,6 +29,12 @@ def _columns(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> d
     help="Columns with unusual names: text=completion,label=final_label. Fields: id, "
     "text, task, prompt, label, token_ids, finish_reason, prompt_hash, cluster.",
 )
+
+
+@click.command()
+@click.argument("baseline", type=click.Path(path_type=Path))
+@click.argument("candidate", type=click.Path(path_type=Path))
+@columns_option
 @click.option(
     "--good",
     multiple=True,

@@ -14,6 +14,7 @@ from draftproof.records.answers import (
     ToolCall,
     digest,
 )
+from draftproof.records.audit import AuditDocument, AuditedToken
 from draftproof.records.evidence import (
     Distribution,
     Excess,
@@ -58,6 +59,8 @@ __all__ = [
     "SCHEMA_VERSION",
     "Activation",
     "ArmSummary",
+    "AuditDocument",
+    "AuditedToken",
     "ByteIdentity",
     "Cause",
     "Channel",
