@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from draftproof.cli.compare import columns_option
-from draftproof.cli.options import SHARE, device_option, json_option, subset_option, trust_option
+from draftproof.cli.compare import columns_option, rescore_option
+from draftproof.cli.options import (
+    SHARE,
+    device_option,
+    json_option,
+    subset_option,
+    target_help,
+    trust_option,
+)
 from draftproof.cli.output import progress_of_arms, reports_errors
 from draftproof.records import DraftproofError, Role, digest
 
@@ -26,16 +33,8 @@ _ARM = "deployment"
 
 @click.command()
 @click.argument("subject")
-@click.option("--target", help="The target: a directory, a hub name or lab:NAME.")
-@click.option("--rescore", metavar="URL", help="A server of the target, in place of --target.")
-@click.option("--rescore-model", help="The target's name there (default: the one it lists).")
-@click.option("--rescore-api", type=click.Choice(["completions", "chat"]), help="API asked there.")
-@click.option(
-    "--rescore-dialect",
-    type=click.Choice(["echo", "prompt_logprobs"]),
-    help="How it is asked for log-probabilities (default: vLLM's prompt_logprobs, else echo).",
-)
-@click.option("--rescore-key-env", metavar="NAME", help="Environment variable with its key.")
+@click.option("--target", help=f"{target_help}.")
+@rescore_option
 @click.option(
     "--battery",
     help="Prompts that a URL is asked (default: lab-core), or that a FILE answers.",
@@ -76,7 +75,7 @@ _ARM = "deployment"
 def audit(
     subject: str,
     target: str | None,
-    rescore: str | None,
+    rescore: RescoreOptions | None,
     detect: float,
     sigma: float | None,
     device: str,
@@ -98,7 +97,7 @@ def audit(
 
     with progress_of_arms(quiet=as_json) as listener:
         hears = listener or (lambda _arm, _done, _total: None)
-        judge = _instrument(target, rescore, device, trust_remote_code, hears, options)
+        judge = _instrument(target, rescore, device, trust_remote_code, hears)
         asked, out = _subject(subject, out, hears, options)
         found = audit_answers(
             judge, asked.name, asked.answers, spec=asked.spec, detect=detect, sigma=sigma
@@ -117,17 +116,15 @@ def audit(
 
 def _instrument(
     target: str | None,
-    rescore: str | None,
+    rescore: RescoreOptions | None,
     device: str,
     trust: bool,
     hears: Callable[[str, int, int], None],
-    options: dict[str, Any],
 ) -> Instrument:
     if rescore is not None:
         from draftproof.rescoring.score_served import ServedInstrument  # noqa: PLC0415 - an extra
 
-        server = _server(rescore, options)
-        return ServedInstrument(server)
+        return ServedInstrument(rescore, progress=lambda done: hears("scoring", done, done + 1))
     try:
         from draftproof.rescoring.score_whole import LocalInstrument  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -140,18 +137,6 @@ def _instrument(
         device=device,
         trust_remote_code=trust,
         progress=lambda done, total: hears("scoring", done, total),
-    )
-
-
-def _server(url: str, options: dict[str, Any]) -> RescoreOptions:
-    from draftproof.rescoring.rescore_server import described  # noqa: PLC0415 - an extra
-
-    return described(
-        url,
-        model=options["rescore_model"],
-        api=options["rescore_api"],
-        dialect=options["rescore_dialect"],
-        api_key_env=options["rescore_key_env"],
     )
 
 

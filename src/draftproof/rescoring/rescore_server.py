@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
-from pydantic import ValidationError
 
 from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.rescoring.prompt_logprobs import ScoredToken, read_answer_tokens, request_body
@@ -173,51 +172,3 @@ def rescore_client(options: RescoreOptions) -> httpx.Client:
     """Return a client of the server that scores."""
     headers = authorization("rescore", options.api_key_env)
     return httpx.Client(base_url=options.url, headers=headers, timeout=options.timeout)
-
-
-def described(
-    url: str,
-    *,
-    model: str | None,
-    api: str | None = None,
-    dialect: str | None = None,
-    api_key_env: str | None = None,
-) -> RescoreOptions:
-    """Return how to ask a server, from what it says of itself where nothing is named.
-
-    vLLM takes chats and ``prompt_logprobs``; every other is asked ``echo`` completions.
-
-    Raises:
-        DraftproofError: It cannot be reached, or lists no model or several and none is named.
-    """
-    wanted = {"url": url, "model": model or "?", "api_key_env": api_key_env}
-    try:
-        known = RescoreOptions.model_validate(wanted)
-        listed = _listed(known)
-        named = [str(entry.get("id")) for entry in listed]
-        if model is None and len(named) != 1:
-            raise DraftproofError(
-                f"{url}: lists {len(named)} models ({', '.join(named[:8])}); name the target's"
-            )
-        vllm = any(entry.get("owned_by") == "vllm" for entry in listed)
-        return RescoreOptions.model_validate({
-            **wanted,
-            "model": model or named[0],
-            "api": api or ("chat" if vllm else "completions"),
-            "dialect": dialect or ("prompt_logprobs" if vllm else "echo"),
-        })  # fmt: skip
-    except ValidationError as error:
-        raise DraftproofError(f"--rescore: {error.errors()[0]['msg']}") from error
-
-
-def _listed(options: RescoreOptions) -> list[dict[str, object]]:
-    """Return the models that a server lists; empty where it lists none."""
-    with rescore_client(options) as http:
-        try:
-            document = http.get("/v1/models").json()
-        except httpx.HTTPError as error:
-            raise DraftproofError(f"{options.url}: cannot be reached: {error}") from error
-        except ValueError:
-            return []
-    data = document.get("data") if isinstance(document, dict) else None
-    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
