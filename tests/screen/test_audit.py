@@ -171,7 +171,7 @@ def test_few_tokens_find_less_than_is_asked_for(instrument, pairs):
 
 
 def test_the_target_is_named_once():
-    for options in ([], ["--target", "a", "--rescore", "http://b"]):
+    for options in ([], ["--target", "a", "--rescore", "http://b,model=c"]):
         done = CliRunner().invoke(main, ["audit", "x.jsonl", *options])
         assert done.exit_code == 2
         assert "either --target MODEL or --rescore URL" in done.stderr
