@@ -47,16 +47,21 @@ from draftproof.records.verdict import (
     Verdict,
 )
 from draftproof.records.words import (
+    CHAT_CHANNELS,
+    TEXT_CHANNELS,
     Cause,
     Channel,
     Construct,
     DraftproofError,
     Role,
     State,
+    channel_words,
 )
 
 __all__ = [
+    "CHAT_CHANNELS",
     "SCHEMA_VERSION",
+    "TEXT_CHANNELS",
     "Activation",
     "ArmSummary",
     "AuditDocument",
@@ -96,5 +101,6 @@ __all__ = [
     "TaskEvidence",
     "ToolCall",
     "Verdict",
+    "channel_words",
     "digest",
 ]
