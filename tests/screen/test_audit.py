@@ -15,7 +15,7 @@ from draftproof.records import State  # noqa: E402
 from draftproof.rescoring.score_whole import LocalInstrument  # noqa: E402
 from draftproof.rescoring.scored_answers import LeftOut, score_answers  # noqa: E402
 from draftproof.runs import RunDirectory  # noqa: E402
-from draftproof.screen.audit import audit_answers, judge_audit  # noqa: E402
+from draftproof.screen.audit.judge import audit_answers, judge_audit  # noqa: E402
 from draftproof.stacks.http.server import Server  # noqa: E402
 
 LIMIT = "5"

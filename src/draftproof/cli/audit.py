@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from draftproof.battery import Battery
     from draftproof.rescoring.rescore_options import RescoreOptions
     from draftproof.rescoring.scored_answers import Instrument
-    from draftproof.screen.audited import AuditSubject
+    from draftproof.screen.audit.subjects import AuditSubject
 
 _ARM = "deployment"
 
@@ -93,7 +93,7 @@ def audit(
     if (target is None) == (rescore is None):
         raise click.UsageError("name the target: either --target MODEL or --rescore URL")
     from draftproof.report import print_audit, to_json, write_audit  # noqa: PLC0415 - matplotlib
-    from draftproof.screen.audit import audit_answers  # noqa: PLC0415 - quick --help
+    from draftproof.screen.audit.judge import audit_answers  # noqa: PLC0415 - quick --help
 
     with progress_of_arms(quiet=as_json) as listener:
         hears = listener or (lambda _arm, _done, _total: None)
@@ -147,17 +147,17 @@ def _subject(
     options: dict[str, Any],
 ) -> tuple[AuditSubject, Path | None]:
     """Return the answers and the directory that the report is written to."""
-    from draftproof.screen import audited  # noqa: PLC0415 - quick --help
+    from draftproof.screen.audit import subjects  # noqa: PLC0415 - quick --help
 
     if subject.startswith(("http://", "https://")):
         return _asked(subject, out, hears, options)
     run, _, arm = subject.rpartition(":")
     if run and (Path(run) / "manifest.json").is_file():
-        return audited.run_subject(Path(run), arm), out
+        return subjects.run_subject(Path(run), arm), out
     if Path(subject).is_dir():
         raise DraftproofError(f"{subject}: is a directory; name an arm of a run as RUN:ARM")
     battery = _battery(options["battery"]) if options["battery"] else None
-    return audited.recorded_subject(Path(subject), options["columns"], battery), out
+    return subjects.recorded_subject(Path(subject), options["columns"], battery), out
 
 
 def _asked(
@@ -169,7 +169,7 @@ def _asked(
     from pydantic import ValidationError  # noqa: PLC0415 - quick --help
 
     from draftproof.runs.plan import explain  # noqa: PLC0415
-    from draftproof.screen.audited import served_subject  # noqa: PLC0415
+    from draftproof.screen.audit.subjects import served_subject  # noqa: PLC0415
     from draftproof.stacks.spec import ArmSpec  # noqa: PLC0415
 
     names = ("model", "api", "api_key_env", "max_new_tokens", "concurrency")
