@@ -4,8 +4,8 @@ import pytest
 
 from draftproof.decoding.rules import RULES
 from draftproof.lab.models import model_path
-from draftproof.lint.lint import lint_command, lint_path, rule_promises
 from draftproof.lint.knowledge import rules
+from draftproof.lint.lint import lint_command, lint_path, rule_promises
 from draftproof.records import DraftproofError
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MEANING = {
     "L0": "lossy by declaration",
-    "L1": "lossless in law: the distribution is kept, the random numbers differ",
+    "L1": "keeps the distribution of answers; the random numbers differ",
     "L2": "equal to greedy decoding up to rounding",
     "L3": "equal bit for bit",
     "unknown": "nothing can be concluded, see below",
@@ -34,7 +34,7 @@ _MEANING = {
     "  2 the file could not be read at all"
 )
 @click.argument("path", required=False)
-@click.option("--command", help="Check this command line instead of a PATH.")
+@click.option("--command", help="Command line to check, in place of a PATH.")
 @click.option("--rules", "list_rules", is_flag=True, help="List what lint knows, and stop.")
 @click.option(
     "--add-rules",
@@ -42,7 +42,9 @@ _MEANING = {
     help="A TOML file with rules of your own, in the format that docs/lint.md shows.",
 )
 @json_option
-@click.option("--sarif", is_flag=True, help="Print a SARIF log, for code hosts.")
+@click.option(
+    "--sarif", is_flag=True, help="Print a SARIF log, which code hosts show beside the lines."
+)
 @reports_errors
 def lint(
     path: str | None,
@@ -73,9 +75,9 @@ def lint(
         _list_rules((*rules(), *added), as_json=as_json)
         return
     if (path is None) == (command is None):
-        raise click.UsageError("give a PATH or --command, one of both")
+        raise click.UsageError("give either a PATH or --command")
     if as_json and sarif:
-        raise click.UsageError("--json and --sarif exclude each other")
+        raise click.UsageError("give --json or --sarif, not both")
     if path is None:
         judged = lint_command(command or "", added)
     elif path.startswith(("http://", "https://")):

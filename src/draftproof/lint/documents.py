@@ -8,10 +8,11 @@ from pathlib import Path
 
 import yaml
 
+from draftproof.lint.expansion import Word
 from draftproof.lint.knowledge import is_speculative, program_of, programs, stack_of
 from draftproof.lint.launches import Container, Place, command_subjects, container_subject
 from draftproof.lint.settings import node_settings, pairs, renamed, scalar
-from draftproof.lint.shell import Word, read_script
+from draftproof.lint.shell import read_script
 from draftproof.lint.subject import ConfigSetting, Subject
 
 _MAX_NODES = 20_000

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+from draftproof.lint.expansion import Word
 from draftproof.lint.knowledge import Program, is_speculative, program_of, programs, words
 from draftproof.lint.settings import read_settings, read_text, renamed
-from draftproof.lint.shell import Command, Script, Word, read_script
+from draftproof.lint.shell import Command, Script, read_script
 from draftproof.lint.subject import GROUP, ConfigSetting, Subject
 
 

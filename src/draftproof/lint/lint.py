@@ -191,13 +191,11 @@ def _at_keys(rule_id: str, keys: tuple[str, ...], subject: Subject) -> Iterator[
 
 def _unknown_names(subject: Subject) -> Iterator[LintFinding]:
     """Yield the settings about speculation that are not known for the program."""
-    if subject.stack == "checkpoint":
-        return
     for setting in subject.settings:
         program = program_of(setting.stack or subject.stack)
         # an arm's options are read again under the names of its stack
         ours = setting.path[0] in {"drafter_options", "rule_options"}
-        if program is None or program.stack == "draftproof" or ours:
+        if program is None or program.stack in {"draftproof", "checkpoint"} or ours:
             continue
         inside = len(setting.path) > 1 and setting.path[-2] == "speculative_config"
         if inside and program.inner:

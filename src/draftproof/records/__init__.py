@@ -46,16 +46,21 @@ from draftproof.records.verdict import (
     Verdict,
 )
 from draftproof.records.words import (
+    CHAT_CHANNELS,
+    TEXT_CHANNELS,
     Cause,
     Channel,
     Construct,
     DraftproofError,
     Role,
     State,
+    channel_words,
 )
 
 __all__ = [
+    "CHAT_CHANNELS",
     "SCHEMA_VERSION",
+    "TEXT_CHANNELS",
     "Activation",
     "ArmSummary",
     "ByteIdentity",
@@ -93,5 +98,6 @@ __all__ = [
     "TaskEvidence",
     "ToolCall",
     "Verdict",
+    "channel_words",
     "digest",
 ]
