@@ -160,6 +160,13 @@ DRAFTERS: dict[str, tuple[Callable[..., Drafter], tuple[str, ...]]] = {
 }
 """How each drafter is made, and the parts that it cannot do without."""
 
+_PARTS = {
+    "draft": "a draft model",
+    "heads": "trained heads; name them with its option heads",
+    "recordings": "recorded drafts; name them with its option recordings",
+    "tokenizers": "both tokenizers",
+}
+
 
 def make_drafter(name: str, parts: Parts, options: Mapping[str, Any] | None = None) -> Drafter:
     """Return the drafter called `name`.
@@ -184,7 +191,7 @@ def make_drafter(name: str, parts: Parts, options: Mapping[str, Any] | None = No
         parts = replace(parts, draft=draft.speaking(rows))
     missing = [part for part in needs if getattr(parts, part) is None]
     if missing:
-        raise ValueError(f"drafter {name!r} needs {' and '.join(missing)}")
+        raise ValueError(f"drafter {name!r} needs {' and '.join(_PARTS[m] for m in missing)}")
     try:
         return make(parts, **dict(options or {}))
     except (TypeError, ValueError) as error:
