@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from draftproof.battery import Battery
+from draftproof.files import read_json_object
 from draftproof.records import ArmSummary, Completion, DraftproofError, Role, Verdict
 from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs import Plan, RunDirectory, collect
+from draftproof.runs.answers import AnswerLog
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress
 from draftproof.runs.parallel import Workers
 from draftproof.scoring.degeneracy import degeneracy
 from draftproof.scoring.kept import Labelling, label_sentence
 from draftproof.screen.arms import Arm
+from draftproof.screen.counts.observed import ObservedFlips, observed_flips
 from draftproof.screen.deployment import (
     law_test,
     lossy,
@@ -23,8 +27,10 @@ from draftproof.screen.deployment import (
     rescorer_of,
     untested,
 )
+from draftproof.screen.pairing import pair, remember
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.sequential import Watch
+from draftproof.screen.tally import tally_pairs
 from draftproof.screen.verdict import ScreenContext, judge_arms
 from draftproof.stacks.spec import ArmSpec
 
@@ -143,6 +149,29 @@ def judge_run(
             temperature=plan.temperature,
         ),
     )
+
+
+def flips_of_run(path: Path) -> dict[str, ObservedFlips]:
+    """Return how often labels flipped in a run, by task: in its repeats and candidates.
+
+    Raises:
+        DraftproofError: The directory holds no run of a plan.
+    """
+    manifest = read_json_object(path / "manifest.json")
+    if "plan" not in manifest:
+        raise DraftproofError(f"{path}: its manifest holds no plan; name its two files of answers")
+    plan = Plan.model_validate(manifest["plan"])
+    battery = plan.load_battery()
+    answers = {a.name: AnswerLog(path / "answers" / f"{a.name}.jsonl").read() for a in plan.arms}
+    label = remember(Labelling().labeller)
+    tallies = []
+    for arm in plan.arms:
+        if arm.role in {Role.NOISE, Role.CANDIDATE}:
+            against = answers[arm.of or plan.baseline.name]
+            joined = pair(battery.prompts, against, answers[arm.name], label)
+            sampled = plan.temperature > 0
+            tallies.append(tally_pairs(battery.prompts, joined, sampled=sampled).tasks)
+    return observed_flips(tallies)
 
 
 def given_earlier(plan: Plan, answers: Answers, begun: str | None) -> list[str]:
