@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,10 +74,16 @@ _HOUR, _MINUTE = 3600, 60
     metavar="RUN",
     help="Price the plan at the speed that RUN had (default: no hours).",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Only look whether everything that the PLAN names is there and fits together.",
+)
 @json_option
 @reports_errors
 def plan(
     plan: Path | None,
+    check: bool,
     sizes: tuple[int, ...],
     discordance: float,
     scorer_error: float,
@@ -92,6 +99,9 @@ def plan(
     PLAN is a YAML file. Without one, prints what numbers of prompts can resolve. Hours need a
     speed, from --measure or --like; no speed is ever assumed.
     """
+    if check:
+        _check(plan, as_json=as_json)
+        return
     from draftproof.stats.planning import plan as tabulate  # noqa: PLC0415 - quick --help
     from draftproof.stats.sensitivity import canned_leak, detection_curve  # noqa: PLC0415
 
@@ -146,6 +156,30 @@ def plan(
     if priced is not None:
         _print_price(console, priced)
     _print_sizes(console, document)
+
+
+def _check(path: Path | None, *, as_json: bool) -> None:
+    from draftproof.screen.plan_check import (  # noqa: PLC0415 - quick --help
+        PlanFaultsError,
+        read_faultless,
+        require_faultless,
+    )
+
+    if path is None:
+        raise click.UsageError("--check looks at a PLAN; name one")
+    faults: tuple[tuple[str, str], ...] = ()
+    try:
+        declared = read_faultless(path)
+        require_faultless(declared, where=str(path))
+    except PlanFaultsError as error:
+        if not as_json:
+            raise
+        faults = error.faults
+    if as_json:
+        listed = [{"field": place, "message": said} for place, said in faults]
+        click.echo(json.dumps({"plan": str(path), "faults": listed}, indent=1))
+        sys.exit(2 if faults else 0)
+    click.echo(f"{path}: everything that its {len(declared.arms)} arms name is there and fits")
 
 
 def _price(

@@ -24,6 +24,7 @@ from draftproof.screen.deployment import (
     server_rescorer,
     untested,
 )
+from draftproof.screen.plan_check import require_faultless
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.sequential import Watch
 from draftproof.screen.verdict import ScreenContext, judge_arms
@@ -56,7 +57,7 @@ def run_plan(
             f"the other in one process; leave out --jobs {workers.jobs}, or take stop out of the "
             f"plan to have {workers.jobs} processes answer the whole battery at the same time"
         )
-    battery = plan.load_battery()
+    battery = _checked_battery(plan, run, workers.jobs if workers else 1)
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     if plan.stop is None:
         answers = collect(plan, battery, run, progress=progress, workers=workers)
@@ -66,6 +67,20 @@ def run_plan(
     watch = Watch(plan, battery, rescorers(plan, battery))
     answers = collect_blocks(plan, battery, run, watch.look, progress=progress)
     return judge_run(plan, battery, answers, run.manifest(), run.calibration(), begun=begun)
+
+
+def _checked_battery(plan: Plan, run: RunDirectory, jobs: int) -> Battery:
+    """Return the prompts, after a look at all that the plan names and that will be asked."""
+    try:
+        battery = plan.load_battery()
+    except DraftproofError:
+        require_faultless(plan, jobs=jobs)  # tells everything else as well
+        raise
+    # a sequential screen may have ended before every prompt was asked
+    enough = 1 if plan.stop is not None else len(battery.prompts)
+    lacking = {a.name for a in plan.arms if len(run.log(a.name).read()) < enough}
+    require_faultless(plan, battery=battery, arms=lacking, jobs=jobs)
+    return battery
 
 
 def judge_run(

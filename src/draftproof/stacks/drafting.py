@@ -10,19 +10,19 @@ from draftproof.decoding.checkpoint_options import checkpoint_options
 from draftproof.decoding.drafters import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.options import Options
+from draftproof.decoding.pretrained import Pretrained
 from draftproof.decoding.session import Session
 from draftproof.decoding.shaping import Shaping
 from draftproof.lab import heads
 from draftproof.recorded.drafts import read_drafts
 from draftproof.records import DraftproofError
-from draftproof.stacks.models import Loaded
 from draftproof.stacks.spec import ArmSpec
 
 _OWN = frozenset({"stop", "json_schema", "regex", "presence_penalty", "frequency_penalty"})
 _DECLARED = frozenset({"max_new_tokens", "temperature", "seed"})
 
 
-def drafter_of(spec: ArmSpec, target: Loaded, draft: Loaded | None) -> Drafter | None:
+def drafter_of(spec: ArmSpec, target: Pretrained, draft: Pretrained | None) -> Drafter | None:
     """Return a fresh drafter for an arm, None where it decodes plainly.
 
     Raises:
@@ -53,7 +53,7 @@ class Shaper:
         DraftproofError: An option is not known or has an impossible value.
     """
 
-    def __init__(self, spec: ArmSpec, target: Loaded) -> None:
+    def __init__(self, spec: ArmSpec, target: Pretrained) -> None:
         twice = sorted(_DECLARED & spec.processors.keys())
         if twice:
             raise DraftproofError(
