@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from transformers import GenerationConfig, GgufConfig
 
 from draftproof.decoding.agreement import settled
 from draftproof.decoding.checkpoint import UNREADABLE, Checkpoint
 from draftproof.decoding.model import CausalModel
-from draftproof.decoding.room import bytes_needed, require_disk, require_memory
+from draftproof.decoding.room import bytes_needed, placed, require_disk, require_memory
 from draftproof.records import DraftproofError
 
 
@@ -109,7 +111,7 @@ def open_pretrained(checkpoint: Checkpoint, *, dtype: str, device: str) -> Opene
     outline = checkpoint.outline(kind)
     require_memory(checkpoint.name, bytes_needed(checkpoint, outline), device)
     with checkpoint.readable() as (where, options):
-        tokenizer = _tokenizer(checkpoint, where, options)
+        tokenizer = _tokenizer(checkpoint, where, options, outline)
         module = _module(checkpoint, where, options, outline.dtype).to(device).eval()
     return Opened(checkpoint.name, module, tokenizer, end_of_sequence(module, tokenizer))
 
@@ -126,7 +128,7 @@ def preview(checkpoint: Checkpoint, dtype: torch.dtype | None) -> Opened:
     """
     module = checkpoint.outline(dtype)
     with checkpoint.readable() as (where, options):
-        tokenizer = _tokenizer(checkpoint, where, options)
+        tokenizer = _tokenizer(checkpoint, where, options, module)
         if not checkpoint.is_gguf:
             with suppress(OSError):  # has none of its own
                 module.generation_config = GenerationConfig.from_pretrained(where, **options)
@@ -150,14 +152,28 @@ def served(opened: Opened, *, graphs: bool = False, check: bool = False) -> Pret
     return Pretrained(opened.name, causal, opened.tokenizer, opened.eos)
 
 
-def _tokenizer(checkpoint: Checkpoint, where: str, options: Mapping[str, object]) -> Any:
+def _tokenizer(
+    checkpoint: Checkpoint, where: str, options: Mapping[str, object], outline: Any
+) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
     except UNREADABLE as error:
         raise checkpoint.unreadable("tokenizer", error) from error
     if len(tokenizer) == 0:
         raise DraftproofError(f"{checkpoint.name}: the directory holds no tokenizer")
+    if checkpoint.is_gguf:
+        _keep_tokens_below(tokenizer, outline.config.get_text_config(decoder=True).vocab_size)
     return tokenizer
+
+
+def _keep_tokens_below(tokenizer: Any, rows: int) -> None:
+    """Take out the special tokens that transformers adds to a GGUF file's own.
+
+    The model has no rows for them, and the same model in safetensors does not know them.
+    """
+    whole = json.loads(tokenizer.backend_tokenizer.to_str())
+    whole["added_tokens"] = [t for t in whole["added_tokens"] if t["id"] < rows]
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(whole))
 
 
 def _module(
@@ -176,35 +192,6 @@ def _module(
         raise checkpoint.unreadable("model", error) from error
     _require_all_tensors(checkpoint.name, module, loading)
     return module
-
-
-def placed(name: str, dtype: str, device: str) -> tuple[torch.dtype | None, str]:
-    """Return the type and the device that are meant, both known to exist.
-
-    The type is None where the checkpoint says it.
-
-    Raises:
-        DraftproofError: There is no such type, or no such device here.
-    """
-    if device == "auto":
-        available = torch.accelerator.is_available()
-        device = str(torch.accelerator.current_accelerator()) if available else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DraftproofError(
-            f"{name}: no device {device!r} can be used here: {first:.200}; "
-            "choose device cpu, or auto for what there is"
-        ) from error
-    kind: torch.dtype | None = None
-    if dtype != "auto":
-        kind = getattr(torch, dtype, None)
-        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-            raise DraftproofError(f"{name}: no floating point type is called {dtype!r}")
-    elif device == "cpu":
-        kind = torch.float32
-    return kind, device
 
 
 def _require_all_tensors(name: str, module: Any, loading: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Does the machine have the memory and the disk that loading a model takes? Asked beforehand."""
+"""Does the machine have the device, memory and disk that loading a model takes?"""
 
 from __future__ import annotations
 
@@ -22,6 +22,35 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _MEMORY_FILES = (
     ("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"),
 )  # fmt: skip
+
+
+def placed(name: str, dtype: str, device: str) -> tuple[torch.dtype | None, str]:
+    """Return the type and the device that are meant, both known to exist.
+
+    The type is None where the checkpoint says it.
+
+    Raises:
+        DraftproofError: There is no such type, or no such device here.
+    """
+    if device == "auto":
+        available = torch.accelerator.is_available()
+        device = str(torch.accelerator.current_accelerator()) if available else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DraftproofError(
+            f"{name}: no device {device!r} can be used here: {first:.200}; "
+            "choose device cpu, or auto for what there is"
+        ) from error
+    kind: torch.dtype | None = None
+    if dtype != "auto":
+        kind = getattr(torch, dtype, None)
+        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+            raise DraftproofError(f"{name}: no floating point type is called {dtype!r}")
+    elif device == "cpu":
+        kind = torch.float32
+    return kind, device
 
 
 def overridden() -> bool:

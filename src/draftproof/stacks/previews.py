@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import torch
 
-from draftproof.decoding.pretrained import Opened, placed
+from draftproof.decoding.pretrained import Opened
 from draftproof.decoding.pretrained import preview as preview_of
-from draftproof.decoding.room import bytes_needed, require_disk
+from draftproof.decoding.room import bytes_needed, placed, require_disk
 from draftproof.stacks.check import Findings
 from draftproof.stacks.models import checkpoint_of, quiet
 
