@@ -128,7 +128,7 @@ def test_a_screen_without_a_plan_names_its_options(tmp_path):
     assert done.exit_code == 2
     first, second = done.stderr.splitlines()
     assert first.startswith("error: --device: lab:target: no device 'cuda' can be used here")
-    assert second == "--draft: ./nowhere: there is no such directory"
+    assert second.startswith("--draft: ./nowhere: there is no such directory; ")
 
 
 def test_memory_that_is_not_there_is_told_and_may_be_overridden(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ import transformers
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from draftproof.lab.models import resolve
 from draftproof.records import DraftproofError
 
 GGUF = ".gguf"
@@ -29,6 +30,7 @@ UNREADABLE = (
     AssertionError, OverflowError, ImportError, ArithmeticError, struct.error,
 )  # fmt: skip
 """What libraries raise over files that are not what they seem."""
+_NAMES = "models that ship are called lab:NAME (`draftproof lab list`)"
 _LONGEST_HEADER = 100_000_000
 """Bytes of a header, safetensors' own limit."""
 
@@ -49,18 +51,17 @@ class Checkpoint:
     local_only: bool = field(default=True)
 
     @classmethod
-    def at(cls, place: str, name: str | None = None, *, trust_remote_code: bool = False) -> Any:
-        """Return the files at a place, after a look whether there are any.
+    def at(cls, name: str, *, trust_remote_code: bool = False) -> Checkpoint:
+        """Return the files of a model, after a look whether there are any.
 
         Args:
-            place: Directory, hub name or GGUF file.
-            name: What to call it; its place by default.
+            name: Directory, hub name, GGUF file or ``lab:NAME`` for a model that ships.
             trust_remote_code: See `Checkpoint`.
 
         Raises:
             DraftproofError: There are none, or what reads them is not installed.
         """
-        name, local = name or place, True
+        place, local = resolve(name), True
         if place.endswith(GGUF):
             if not Path(place).is_file():
                 raise DraftproofError(f"{name}: there is no such file")
@@ -73,7 +74,7 @@ class Checkpoint:
             raise DraftproofError(f"{name}: is a file; name its directory, or a .gguf file")
         elif not Path(place).is_dir():
             if looks_like_path(place):
-                raise DraftproofError(f"{name}: there is no such directory")
+                raise DraftproofError(f"{name}: there is no such directory; {_NAMES}")
             local = not hub_answers()
             if local:
                 _require_in_cache(name, place)
@@ -116,7 +117,8 @@ class Checkpoint:
     def unreadable(self, what: str, error: Exception) -> DraftproofError:
         """Return the one line that says what cannot be read, and why."""
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return DraftproofError(f"{self.name}: no {what} can be read from it: {first:.300}")
+        said = f"{self.name}: no {what} can be read from it: {first:.300}"
+        return DraftproofError(said if self.local_only else f"{said}; {_NAMES}")
 
     @cached_property
     def tensors(self) -> Mapping[str, int]:
@@ -208,7 +210,8 @@ def _require_in_cache(name: str, place: str) -> None:
         snapshot_download(place, local_files_only=True, allow_patterns=["config.json"])
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise DraftproofError(
-            f"{name}: neither a directory nor in the hub cache, and the hub cannot be reached"
+            f"{name}: neither a directory nor in the hub cache, and the hub cannot be reached; "
+            f"{_NAMES}"
         ) from error
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,9 +65,8 @@ class Pretrained:
 
 
 def load_pretrained(
-    place: str,
+    name: str | Path,
     *,
-    name: str | None = None,
     dtype: str = "auto",
     device: str = "auto",
     trust_remote_code: bool = False,
@@ -76,8 +76,8 @@ def load_pretrained(
     """Load a causal LM with its tokenizer.
 
     Args:
-        place: Directory, hub name or GGUF file, which is read de-quantised.
-        name: What to call it in messages; its place by default.
+        name: Directory, hub name, GGUF file, which is read de-quantised, or ``lab:NAME`` for a
+            model that ships.
         dtype: ``auto`` is float32 on a CPU and what the checkpoint says elsewhere.
         device: ``auto`` takes an accelerator if there is one.
         trust_remote_code: Run Python code that the checkpoint brings along.
@@ -89,9 +89,8 @@ def load_pretrained(
         DraftproofError: Not found, no tokenizer, not safetensors, tensors missing or too many,
             not a causal LM, one that our forward cannot compute, or more than the machine holds.
     """
-    opened = open_pretrained(
-        Checkpoint.at(place, name, trust_remote_code=trust_remote_code), dtype=dtype, device=device
-    )
+    checkpoint = Checkpoint.at(str(name), trust_remote_code=trust_remote_code)
+    opened = open_pretrained(checkpoint, dtype=dtype, device=device)
     return served(opened, graphs=graphs, check=check)
 
 

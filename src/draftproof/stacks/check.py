@@ -150,7 +150,7 @@ def _openvino(found: Findings) -> None:
 
 
 def _vllm(found: Findings) -> None:
-    from draftproof.stacks import models  # noqa: PLC0415 - needs torch
+    from draftproof.lab.models import resolve  # noqa: PLC0415 - small
     from draftproof.stacks.vllm.config import engine_arguments  # noqa: PLC0415
 
     arm = found.arm
@@ -158,7 +158,7 @@ def _vllm(found: Findings) -> None:
     options = {**arm.drafter_options, **arm.rule_options, **arm.properties}
     where = "properties" if arm.properties else "drafter_options"
     with found.at(where, options):
-        engine_arguments(arm, models.resolve)
+        engine_arguments(arm, resolve)
 
 
 def _mlx(found: Findings) -> None:

@@ -24,8 +24,8 @@ from draftproof.decoding.pretrained import (
     served,
 )
 from draftproof.decoding.remembered import remembered
-from draftproof.lab.models import UnknownModelError, model_path
-from draftproof.records import DraftproofError, ModelFingerprint, Prompt, digest
+from draftproof.lab.models import resolve
+from draftproof.records import ModelFingerprint, Prompt, digest
 from draftproof.stacks.base import Rendered, rendered
 
 _BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
@@ -48,16 +48,6 @@ class Loaded(Pretrained):
     fingerprint: ModelFingerprint
     known: dict[tuple[str, Prompt], Rendered] = field(default_factory=dict, compare=False)
     """Prompts of batteries as it is fed them, by chat template."""
-
-
-def resolve(name: str) -> str:
-    """Return the directory or hub name that a plan's model name means."""
-    if not name.startswith("lab:"):
-        return name
-    try:
-        return str(model_path(name.removeprefix("lab:")))
-    except UnknownModelError as error:
-        raise DraftproofError(str(error)) from error
 
 
 @contextmanager
@@ -94,7 +84,8 @@ def load_module(
         DraftproofError: Not found, no tokenizer, not safetensors, or not a causal LM.
     """
     with quiet():
-        opened = open_pretrained(checkpoint_of(name, trust_remote_code), dtype=dtype, device=device)
+        checkpoint = Checkpoint.at(name, trust_remote_code=trust_remote_code)
+        opened = open_pretrained(checkpoint, dtype=dtype, device=device)
         fingerprint = _fingerprint(name, opened)
     return LoadedModule(name, opened.module, opened.tokenizer, opened.eos, fingerprint)
 
@@ -122,15 +113,6 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
     return Loaded(
         name, pretrained.model, opened.tokenizer, opened.eos, fingerprint, known=opened.known
     )
-
-
-def checkpoint_of(name: str, trust_remote_code: bool = False) -> Checkpoint:
-    """Return the files of a model that a plan names.
-
-    Raises:
-        DraftproofError: See `Checkpoint.at`.
-    """
-    return Checkpoint.at(resolve(name), name, trust_remote_code=trust_remote_code)
 
 
 def directory_fingerprint(name: str) -> ModelFingerprint:
@@ -206,7 +188,6 @@ __all__ = [
     "Loaded",
     "LoadedModule",
     "Rendered",
-    "checkpoint_of",
     "environment",
     "load",
     "load_module",

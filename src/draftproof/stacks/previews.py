@@ -7,11 +7,12 @@ from functools import lru_cache
 
 import torch
 
+from draftproof.decoding.checkpoint import Checkpoint
 from draftproof.decoding.pretrained import Opened
 from draftproof.decoding.pretrained import preview as preview_of
 from draftproof.decoding.room import bytes_needed, placed, require_disk
 from draftproof.stacks.check import Findings
-from draftproof.stacks.models import checkpoint_of, quiet
+from draftproof.stacks.models import quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def preview(found: Findings) -> Previews:
 
 @lru_cache(maxsize=16)
 def _known(name: str, dtype: torch.dtype | None, trust_remote_code: bool) -> tuple[Opened, int]:
-    checkpoint = checkpoint_of(name, trust_remote_code)
+    checkpoint = Checkpoint.at(name, trust_remote_code=trust_remote_code)
     require_disk(checkpoint)
     opened = preview_of(checkpoint, dtype)
     return opened, bytes_needed(checkpoint, opened.module)
