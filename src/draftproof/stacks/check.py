@@ -79,7 +79,7 @@ def _local(found: Findings) -> None:
     from draftproof.decoding.mutants import MUTANTS  # noqa: PLC0415 - needs torch
     from draftproof.decoding.pretrained import require_same_vocabulary, served  # noqa: PLC0415
     from draftproof.decoding.rules import RULES, make_rule  # noqa: PLC0415
-    from draftproof.stacks.drafting import Shaper, drafter_of  # noqa: PLC0415
+    from draftproof.stacks.drafting import drafter_of, shaper_of  # noqa: PLC0415
     from draftproof.stacks.previews import preview  # noqa: PLC0415
 
     arm = found.arm
@@ -108,7 +108,7 @@ def _local(found: Findings) -> None:
                 require_same_vocabulary(opened.target, opened.draft, padded=True)
     if target is not None:
         with found.at("processors", arm.processors):
-            Shaper(arm, target)
+            shaper_of(arm, target)(1)
         if draft is not None or arm.draft is None:
             with found.at("drafter_options", arm.drafter_options):
                 drafter_of(arm, target, draft)
