@@ -9,7 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from draftproof.battery import Battery, load_battery, merge
@@ -74,7 +82,8 @@ class Plan(BaseModel):
 
     name: str = "screen"
     battery: tuple[str, ...] = ("lab-core",)
-    half: str = "full"
+    half: str = Field(default="full", validation_alias=AliasChoices("subset", "half"))
+    """Which prompts of a bundled battery: ``full`` or ``quick``; plans may call it `subset`."""
     limit: int | None = Field(default=None, ge=1)
     """Ask only the first so many prompts of every task."""
     samples: int = Field(default=1, ge=1, le=1000)
@@ -273,7 +282,9 @@ def faults_of(error: ValidationError) -> Iterator[tuple[str, str]]:
         if isinstance(cause, MisfitError):
             yield from ((f"{place}.{name}".lstrip("."), said) for name, said in cause.misfits)
         else:
-            yield place.lstrip(".") or "plan", item["msg"].removeprefix("Value error, ")
+            said = item["msg"].removeprefix("Value error, ")
+            said = "there is no such field" if item["type"] == "extra_forbidden" else said
+            yield place.lstrip(".") or "plan", said
 
 
 def explain(error: ValidationError) -> str:
