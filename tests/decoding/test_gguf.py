@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from tests.decoding.gguf_files import write_gguf
 
 from draftproof.cli import main
-from draftproof.decoding import SpeculativeDecoder, checkpoint
+from draftproof.decoding import SpeculativeDecoder
+from draftproof.decoding.loading import checkpoint
 from draftproof.decoding.pretrained import load_pretrained
 from draftproof.lab.models import model_path
 from draftproof.records import DraftproofError

@@ -164,27 +164,21 @@ def plan(
 
 
 def _check(path: Path | None, *, as_json: bool) -> None:
-    from draftproof.screen.plan_check import (  # noqa: PLC0415 - quick --help
-        PlanFaultsError,
-        read_faultless,
-        require_faultless,
-    )
+    from draftproof.runs.plan_check import look_at  # noqa: PLC0415 - quick --help
+    from draftproof.scoring import SCORERS  # noqa: PLC0415
 
     if path is None:
         raise click.UsageError("--check looks at a PLAN; name one")
-    faults: tuple[tuple[str, str], ...] = ()
-    try:
-        declared = read_faultless(path)
-        require_faultless(declared, where=str(path))
-    except PlanFaultsError as error:
-        if not as_json:
-            raise
-        faults = error.faults
+    error = look_at(path, SCORERS)
     if as_json:
-        listed = [{"field": place, "message": said} for place, said in faults]
+        listed = (
+            [{"field": place, "message": said} for place, said in error.faults] if error else []
+        )
         click.echo(json.dumps({"plan": str(path), "faults": listed}, indent=1))
-        sys.exit(2 if faults else 0)
-    click.echo(f"{path}: everything that its {len(declared.arms)} arms name is there and fits")
+        sys.exit(2 if listed else 0)
+    if error is not None:
+        raise error
+    click.echo(f"{path}: everything that it names is there and fits")
 
 
 def _price(

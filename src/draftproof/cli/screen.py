@@ -24,7 +24,7 @@ from draftproof.cli.output import finish, progress_of_arms, reports_errors, sign
 from draftproof.records import DraftproofError
 
 if TYPE_CHECKING:
-    from draftproof.screen.plan_check import PlanFaultsError
+    from draftproof.runs.plan_check import PlanFaultsError
 
 _WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json", "require"})
 """Options that do not stand in a plan, or may be given beside it."""
@@ -124,14 +124,15 @@ def screen(
     """
     from draftproof.runs import RunDirectory  # noqa: PLC0415 - quick --help
     from draftproof.runs.parallel import Workers  # noqa: PLC0415
-    from draftproof.screen.plan_check import PlanFaultsError, read_faultless  # noqa: PLC0415
+    from draftproof.runs.plan_check import PlanFaultsError, read_faultless  # noqa: PLC0415
+    from draftproof.scoring import SCORERS  # noqa: PLC0415
     from draftproof.screen.run import run_plan  # noqa: PLC0415
 
     if plan is not None:
         if options["target"] or options["draft"]:
             raise click.UsageError("give a PLAN or --target and --draft, not both")
         _refuse_what_a_plan_says()
-        declared = read_faultless(plan)
+        declared = read_faultless(plan, SCORERS)
         if options["limit"] is not None:
             declared = declared.model_copy(update={"limit": options["limit"]})
     else:

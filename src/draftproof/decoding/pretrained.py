@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, GgufConfig
 
 from draftproof.decoding.agreement import settled
-from draftproof.decoding.checkpoint import UNREADABLE, Checkpoint
+from draftproof.decoding.loading.checkpoint import UNREADABLE, Checkpoint
+from draftproof.decoding.loading.room import bytes_needed, placed, require_disk, require_memory
 from draftproof.decoding.model import CausalModel
-from draftproof.decoding.room import bytes_needed, placed, require_disk, require_memory
 from draftproof.records import DraftproofError
 
 

@@ -13,6 +13,8 @@ from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress
 from draftproof.runs.parallel import Workers
+from draftproof.runs.plan_check import require_faultless
+from draftproof.scoring import SCORERS
 from draftproof.scoring.degeneracy import degeneracy
 from draftproof.scoring.kept import Labelling, label_sentence
 from draftproof.screen.arms import Arm
@@ -23,7 +25,6 @@ from draftproof.screen.deployment import (
     rescorer_of,
     untested,
 )
-from draftproof.screen.plan_check import require_faultless
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.sequential import Watch
 from draftproof.screen.verdict import ScreenContext, judge_arms
@@ -73,12 +74,12 @@ def _checked_battery(plan: Plan, run: RunDirectory, jobs: int) -> Battery:
     try:
         battery = plan.load_battery()
     except DraftproofError:
-        require_faultless(plan, jobs=jobs)  # tells everything else as well
+        require_faultless(plan, SCORERS, jobs=jobs)  # tells everything else as well
         raise
     # a sequential screen may have ended before every prompt was asked
     enough = 1 if plan.stop is not None else len(battery.prompts)
     lacking = {a.name for a in plan.arms if len(run.log(a.name).read()) < enough}
-    require_faultless(plan, battery=battery, arms=lacking, jobs=jobs)
+    require_faultless(plan, SCORERS, battery=battery, arms=lacking, jobs=jobs)
     return battery
 
 

@@ -19,7 +19,7 @@ _TREES = frozenset({"draft_tree", "medusa", "eagle", "eagle2", "eagle3"})
 
 
 @dataclass(slots=True)
-class Findings:
+class ArmFindings:
     """What was found out about an arm.
 
     Attributes:
@@ -62,12 +62,12 @@ def _option_named(where: str, options: Mapping[str, object], said: str) -> str:
     return f"{where}.{named[0]}" if len(named) == 1 else where
 
 
-def examined(arm: ArmSpec) -> Findings:
+def examined(arm: ArmSpec) -> ArmFindings:
     """Return everything that is wrong with an arm, as far as can be told beforehand.
 
     Nothing is answered, no weights are loaded and no server is started or asked.
     """
-    found = Findings(arm)
+    found = ArmFindings(arm)
     with found.at("engine"):
         make_engine(arm)
     if not found.faults:
@@ -75,7 +75,7 @@ def examined(arm: ArmSpec) -> Findings:
     return found
 
 
-def _local(found: Findings) -> None:
+def _local(found: ArmFindings) -> None:
     from draftproof.decoding.mutants import MUTANTS  # noqa: PLC0415 - needs torch
     from draftproof.decoding.pretrained import require_same_vocabulary, served  # noqa: PLC0415
     from draftproof.decoding.rules import RULES, make_rule  # noqa: PLC0415
@@ -114,7 +114,7 @@ def _local(found: Findings) -> None:
                 drafter_of(arm, target, draft)
 
 
-def _transformers(found: Findings) -> None:
+def _transformers(found: ArmFindings) -> None:
     from draftproof.decoding.pretrained import require_same_vocabulary  # noqa: PLC0415 - torch
     from draftproof.stacks.previews import preview  # noqa: PLC0415
     from draftproof.stacks.transformers import speculative_options  # noqa: PLC0415
@@ -130,7 +130,7 @@ def _transformers(found: Findings) -> None:
         speculative_options(arm, opened.target.module)
 
 
-def _openvino(found: Findings) -> None:
+def _openvino(found: ArmFindings) -> None:
     from draftproof.stacks.openvino.drafting import drafting  # noqa: PLC0415 - an extra
     from draftproof.stacks.openvino.model import model_directory, quietly  # noqa: PLC0415
 
@@ -149,7 +149,7 @@ def _openvino(found: Findings) -> None:
             found.faults.append(("device", said))
 
 
-def _vllm(found: Findings) -> None:
+def _vllm(found: ArmFindings) -> None:
     from draftproof.lab.models import resolve  # noqa: PLC0415 - small
     from draftproof.stacks.vllm.config import engine_arguments  # noqa: PLC0415
 
@@ -161,13 +161,13 @@ def _vllm(found: Findings) -> None:
         engine_arguments(arm, resolve)
 
 
-def _mlx(found: Findings) -> None:
+def _mlx(found: ArmFindings) -> None:
     if found.arm.temperature > 0:
         found.faults.append(("temperature", "the mlx engine answers at temperature 0"))
     _names(found)
 
 
-def _openai(found: Findings) -> None:
+def _openai(found: ArmFindings) -> None:
     from draftproof.stacks.http.client import from_environment  # noqa: PLC0415 - an extra
 
     arm = found.arm
@@ -200,7 +200,7 @@ def _require_command(command: str) -> None:
         raise DraftproofError(f"there is no program {words[0]!r} to start")
 
 
-def _names(found: Findings) -> None:
+def _names(found: ArmFindings) -> None:
     """Check the models of another stack: names of the lab, and paths that must be there."""
     for where, name in (("target", found.arm.target), ("draft", found.arm.draft)):
         if not name:
@@ -214,7 +214,7 @@ def _names(found: Findings) -> None:
             found.faults.append((where, f"{name}: there is no such file or directory"))
 
 
-_CHECKS: dict[str, Callable[[Findings], None]] = {
+_CHECKS: dict[str, Callable[[ArmFindings], None]] = {
     "local": _local,
     "transformers": _transformers,
     "openvino": _openvino,

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 import transformers
 
-from draftproof.decoding.checkpoint import GGUF, Checkpoint
 from draftproof.decoding.checkpoint_options import checkpoint_options
+from draftproof.decoding.loading.checkpoint import GGUF, Checkpoint
 from draftproof.decoding.pretrained import (
     Opened,
     Pretrained,

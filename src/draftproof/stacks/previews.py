@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import torch
 
-from draftproof.decoding.checkpoint import Checkpoint
+from draftproof.decoding.loading.checkpoint import Checkpoint
+from draftproof.decoding.loading.room import bytes_needed, placed, require_disk
 from draftproof.decoding.pretrained import Opened
 from draftproof.decoding.pretrained import preview as preview_of
-from draftproof.decoding.room import bytes_needed, placed, require_disk
-from draftproof.stacks.check import Findings
+from draftproof.stacks.check import ArmFindings
 from draftproof.stacks.models import quiet
 
 
@@ -23,7 +23,7 @@ class Previews:
     draft: Opened | None = None
 
 
-def preview(found: Findings) -> Previews:
+def preview(found: ArmFindings) -> Previews:
     """Return the models of an arm without their weights, and note what is wrong with them."""
     arm = found.arm
     kind, device = torch.float32, ""

@@ -11,7 +11,6 @@ from draftproof.battery import Battery, load_battery
 from draftproof.files import read_yaml
 from draftproof.records import DraftproofError
 from draftproof.runs.plan import Plan, faults_of, hand_down, place_battery, read_plan
-from draftproof.scoring import scorer_named
 from draftproof.stacks.check import examined
 from draftproof.stacks.spec import ArmSpec
 
@@ -35,8 +34,12 @@ class PlanFaultsError(DraftproofError):
         super().__init__(head + "\n  ".join(lines))
 
 
-def read_faultless(path: Path) -> Plan:
+def read_faultless(path: Path, scorers: Collection[str]) -> Plan:
     """Read a plan whose fields are all in order; `require_faultless` looks behind them.
+
+    Args:
+        path: Of the plan.
+        scorers: Names of all scorers.
 
     Raises:
         PlanFaultsError: Naming every fault that could be found: where fields are not in order,
@@ -49,20 +52,35 @@ def read_faultless(path: Path) -> Plan:
     except ValidationError as error:
         faults = list(faults_of(error))
         known = {place for place, _ in faults}
-        more = _faults_of_document(hand_down(document), path.parent)
+        more = _faults_of_document(hand_down(document), path.parent, scorers)
         faults += [f for f in more if f[0] not in known]
         raise PlanFaultsError(str(path), faults) from error
     return read_plan(path)
 
 
-def _faults_of_document(document: object, folder: Path) -> Iterator[Fault]:
+def look_at(path: Path, scorers: Collection[str]) -> PlanFaultsError | None:
+    """Return everything that is wrong with a plan's file, None if nothing is.
+
+    Raises:
+        DraftproofError: There is no such file, or it is no YAML.
+    """
+    try:
+        require_faultless(read_faultless(path, scorers), scorers, where=str(path))
+    except PlanFaultsError as error:
+        return error
+    return None
+
+
+def _faults_of_document(
+    document: object, folder: Path, scorers: Collection[str]
+) -> Iterator[Fault]:
     """Yield what is wrong with the parts of a plan that can be read though the whole cannot."""
     if not isinstance(document, dict):
         return
     sources = document.get("battery", ())
     sources = [sources] if isinstance(sources, str) else sources
     if isinstance(sources, list | tuple) and all(isinstance(s, str) for s in sources):
-        yield from _battery_faults([place_battery(s, folder) for s in sources])
+        yield from _battery_faults([place_battery(s, folder) for s in sources], scorers)
     arms: dict[int, ArmSpec] = {}
     declared = document.get("arms")
     for index, arm in enumerate(declared if isinstance(declared, list | tuple) else ()):
@@ -75,6 +93,7 @@ def _faults_of_document(document: object, folder: Path) -> Iterator[Fault]:
 
 def require_faultless(
     plan: Plan,
+    scorers: Collection[str],
     *,
     where: str = "",
     battery: Battery | None = None,
@@ -87,6 +106,7 @@ def require_faultless(
 
     Args:
         plan: The plan.
+        scorers: Names of all scorers.
         where: What to call it in the message; its name by default.
         battery: Its prompts, where they have been read already.
         jobs: Processes that hold copies of its models.
@@ -97,16 +117,16 @@ def require_faultless(
     """
     asked = {i: a for i, a in enumerate(plan.arms) if arms is None or a.name in arms}
     prompts = (
-        _battery_faults(plan.battery)
+        _battery_faults(plan.battery, scorers)
         if battery is None
-        else (("battery", said) for said in _scorer_faults(battery))
+        else (("battery", said) for said in _scorer_faults(battery, scorers))
     )
     faults = [*prompts, *_rescore_faults(plan), *_arm_faults(asked, jobs)]
     if faults:
         raise PlanFaultsError(where or f"plan {plan.name!r}", faults)
 
 
-def _battery_faults(sources: Sequence[str]) -> Iterator[Fault]:
+def _battery_faults(sources: Sequence[str], scorers: Collection[str]) -> Iterator[Fault]:
     for index, source in enumerate(sources):
         place = f"battery[{index}]"
         try:
@@ -114,15 +134,12 @@ def _battery_faults(sources: Sequence[str]) -> Iterator[Fault]:
         except DraftproofError as error:
             yield place, str(error)
             continue
-        yield from ((place, said) for said in _scorer_faults(battery))
+        yield from ((place, said) for said in _scorer_faults(battery, scorers))
 
 
-def _scorer_faults(battery: Battery) -> Iterator[str]:
-    for name in {p.scorer: p for p in battery.prompts if p.scorer is not None}:
-        try:
-            scorer_named(name, battery.name)
-        except DraftproofError as error:
-            yield str(error)
+def _scorer_faults(battery: Battery, scorers: Collection[str]) -> Iterator[str]:
+    for name in sorted({p.scorer for p in battery.prompts if p.scorer} - set(scorers)):
+        yield f"no scorer is called {name!r}; there are {', '.join(sorted(scorers))}"
 
 
 def _rescore_faults(plan: Plan) -> Iterator[Fault]:
@@ -158,7 +175,7 @@ def _arm_faults(arms: Mapping[int, ArmSpec], jobs: int) -> Iterator[Fault]:
 
 
 def _memory_faults(needed: Mapping[tuple[str, str, str], int], jobs: int) -> Iterator[Fault]:
-    from draftproof.decoding.room import require_memory  # noqa: PLC0415 - needs torch
+    from draftproof.decoding.loading.room import require_memory  # noqa: PLC0415 - needs torch
 
     for device in sorted({device for _, _, device in needed}):
         names = sorted({name for name, _, where in needed if where == device})

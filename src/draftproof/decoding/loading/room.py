@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 
-from draftproof.decoding.checkpoint import Checkpoint
+from draftproof.decoding.loading.checkpoint import Checkpoint
 from draftproof.records import DraftproofError
 
 OVERRIDE = "DRAFTPROOF_IGNORE_ROOM"
