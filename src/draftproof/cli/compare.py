@@ -46,23 +46,34 @@ def _server(_: click.Context, __: click.Parameter, value: str | None) -> Any:
         raise click.BadParameter(explain(error)) from error
 
 
-@click.command()
-@click.argument("baseline", type=click.Path(path_type=Path))
-@click.argument("candidate", type=click.Path(path_type=Path))
-@click.option(
+columns_option = click.option(
     "--columns",
     multiple=True,
     callback=_columns,
     metavar="FIELD=COLUMN,…",
-    help="Columns with unusual names: text=completion,label=final_label. Fields: id, "
+    help="Columns with other names, such as text=completion,label=final_label. Fields: id, "
     "text, task, prompt, label, token_ids, finish_reason, prompt_hash, cluster.",
 )
+rescore_option = click.option(
+    "--rescore",
+    callback=_server,
+    metavar="URL[,FIELD=VALUE…]",
+    help="Server of the target without speculation that returns log-probabilities of a prompt, in "
+    "place of --target. Fields as in a plan: model, api, dialect, api_key_env, "
+    "noise_bound, timeout.",
+)
+
+
+@click.command()
+@click.argument("baseline", type=click.Path(path_type=Path))
+@click.argument("candidate", type=click.Path(path_type=Path))
+@columns_option
 @click.option(
     "--good",
     multiple=True,
     metavar="LABEL",
-    help="Label that counts as good; may be repeated. Needed unless the battery says it or the "
-    "names cannot be read both ways (safe, harmless, correct, ...).",
+    help="Label that counts as good; may be repeated. Needed with a label column, unless the "
+    "battery says it or the labels are safe/unsafe, correct/incorrect or the like.",
 )
 @unread_option
 @click.option(
@@ -72,21 +83,21 @@ def _server(_: click.Context, __: click.Parameter, value: str | None) -> Any:
 @click.option(
     "--target",
     metavar="MODEL",
-    help="Directory or hub name of the target, which is asked why answers differ.",
+    help="Model of the target, to find why answers differ: directory, hub name or lab:NAME "
+    "(default: none).",
 )
-@click.option("--draft", metavar="MODEL", help="Of the draft, which tells leaks from faults.")
 @click.option(
-    "--rescore",
-    callback=_server,
-    metavar="URL[,FIELD=VALUE…]",
-    help="Server of the target alone that scores prompts, in place of --target. Fields as in a "
-    "plan: model, api, dialect, api_key_env, noise_bound, timeout.",
+    "--draft",
+    metavar="MODEL",
+    help="Model of the draft, to distinguish leaks from faults (default: none).",
 )
+@rescore_option
 @click.option(
     "--noise",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The baseline's answers once more: what differs there is not the candidate's doing.",
+    help="Answers of the baseline to the same prompts, generated again; what differs there is not "
+    "due to speculation (default: none).",
 )
 @dtype_option
 @device_option
@@ -96,7 +107,7 @@ def _server(_: click.Context, __: click.Parameter, value: str | None) -> Any:
 @click.option(
     "--differing-only",
     is_flag=True,
-    help="Score only answers that differ (Parquet): same decision, much faster, no rates.",
+    help="Score only answers that differ (Parquet): same decision, faster, without rates.",
 )
 @sign_option
 @click.option(
@@ -125,19 +136,23 @@ def compare(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge recorded answers of a candidate against a baseline's.
+    """Judge two files of recorded answers, a baseline's and a candidate's.
 
-    BASELINE and CANDIDATE are files of JSON lines, CSV or Parquet with the columns id and text.
-    Labels come from the column named with --columns label=…, otherwise from the scorers. Large
-    Parquet files are read piece by piece and may be larger than the memory. With --target or
-    --rescore a model says why answers differ, and one leaked token FAILs; it needs the prompts.
+    BASELINE and CANDIDATE are JSON lines, CSV or Parquet with the columns id and text, or logs of
+    inspect_ai and lm-evaluation-harness. Answers with the same id are compared. Labels come from
+    the column that --columns label=NAME names, otherwise from the scorers. Large Parquet files are
+    read in pieces and may be larger than memory.
+    With --target or --rescore, a model finds why answers differ, and one leaked token FAILs; this
+    needs the prompts.
     """
     if target is not None and rescore is not None:
-        raise click.UsageError("--target and --rescore both name the target; give one of them")
+        raise click.UsageError("--target and --rescore both name the target; give only one of them")
     if draft is not None and target is None:
-        raise click.UsageError("--draft is asked beside a local target; name it with --target")
+        raise click.UsageError("--draft needs a local target; name it with --target")
     if sign is not None and out is None:
-        raise click.UsageError("--sign signs the receipt of a run directory; name one with --out")
+        raise click.UsageError(
+            "--sign-key signs the receipt of a run directory; name one with --out"
+        )
     from draftproof.battery import load_battery  # noqa: PLC0415 - quick --help
     from draftproof.runs import RunDirectory  # noqa: PLC0415
     from draftproof.runs.plan import Decision  # noqa: PLC0415

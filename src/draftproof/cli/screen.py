@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -23,11 +23,14 @@ from draftproof.cli.options import (
 from draftproof.cli.output import finish, progress_of_arms, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
+if TYPE_CHECKING:
+    from draftproof.runs.plan_check import PlanFaultsError
+
 _WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json", "require"})
 """Options that do not stand in a plan, or may be given beside it."""
 _IN_A_PLAN = {
     "batteries": "edit battery",
-    "subset": "edit half",
+    "subset": "edit subset",
     "margin": "edit decision.margin",
     "no_noise": "leave the noise arm out",
     "no_control": "leave the control arm out",
@@ -37,8 +40,8 @@ _IN_A_PLAN = {
 
 @click.command()
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
-@click.option("--target", help="Directory or hub name of the target (lab:target for ours).")
-@click.option("--draft", help="Directory or hub name of the draft.")
+@click.option("--target", help="Model of the target: directory, hub name or lab:NAME.")
+@click.option("--draft", help="Model of the draft: directory, hub name or lab:NAME.")
 @click.option(
     "--battery",
     "batteries",
@@ -54,18 +57,21 @@ _IN_A_PLAN = {
     type=click.Choice(["local", "transformers"]),
     default="local",
     show_default=True,
-    help="Stack that answers.",
+    help="Software that runs the models.",
 )
 @gamma_option
 @click.option(
-    "--rule", default="exact", show_default=True, help="Acceptance rule of the candidate."
+    "--rule",
+    default="exact",
+    show_default=True,
+    help="Acceptance rule of the candidate; `draftproof rules` lists them.",
 )
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="Longest answer.",
+    help="Longest answer, in tokens.",
 )
 @dtype_option
 @device_option
@@ -74,18 +80,22 @@ _IN_A_PLAN = {
     type=click.IntRange(1),
     default=16,
     show_default=True,
-    help="Rows that the local decoder runs together.",
+    help="Prompts that the local decoder answers together.",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Processes that answer and explain at the same time, each with its own copy of the "
+    help="Processes that generate and find causes at the same time, each with its own copy of the "
     "models.",
 )
-@click.option("--no-noise", is_flag=True, help="Leave out the repeat of the baseline.")
-@click.option("--no-control", is_flag=True, help="Leave out the leaky control arm.")
+@click.option(
+    "--no-noise", is_flag=True, help="Leave out the noise arm, which repeats the baseline."
+)
+@click.option(
+    "--no-control", is_flag=True, help="Leave out the control arm, which uses a lossy rule."
+)
 @trust_option
 @margin_option
 @require_option
@@ -106,21 +116,23 @@ def screen(
     require: str | None,
     **options: Any,
 ) -> None:
-    """Screen a draft: does speculation change what the target says?
+    """Ask prompts with and without speculation, and judge the differences.
 
-    Give either a PLAN (a YAML file), or --target and --draft. The target answers the battery alone,
-    alone again (the noise floor), with the draft, and with a rule that leaks on purpose (the
-    control, which must fail).
+    Give either a PLAN (a YAML file), or --target and --draft. The target then answers the battery
+    in four arms: alone (baseline), alone again (noise), with the draft (candidate), and with a
+    lossy rule that must fail (control).
     """
-    from draftproof.runs import RunDirectory, read_plan  # noqa: PLC0415 - quick --help
+    from draftproof.runs import RunDirectory  # noqa: PLC0415 - quick --help
     from draftproof.runs.parallel import Workers  # noqa: PLC0415
+    from draftproof.runs.plan_check import PlanFaultsError, read_faultless  # noqa: PLC0415
+    from draftproof.scoring import SCORERS  # noqa: PLC0415
     from draftproof.screen.run import run_plan  # noqa: PLC0415
 
     if plan is not None:
         if options["target"] or options["draft"]:
             raise click.UsageError("give a PLAN or --target and --draft, not both")
         _refuse_what_a_plan_says()
-        declared = read_plan(plan)
+        declared = read_faultless(plan, SCORERS)
         if options["limit"] is not None:
             declared = declared.model_copy(update={"limit": options["limit"]})
     else:
@@ -136,9 +148,22 @@ def screen(
         Workers(jobs) as workers,
         progress_of_arms(quiet=as_json) as progress,
     ):
-        verdict = run_plan(declared, run, progress=progress, workers=workers)
+        try:
+            verdict = run_plan(declared, run, progress=progress, workers=workers)
+        except PlanFaultsError as error:
+            raise error if plan is not None else _of_options(error) from error
     finish(verdict, directory, as_json=as_json, sign=sign)
     sys.exit(verdict.exit_code)
+
+
+def _of_options(error: PlanFaultsError) -> DraftproofError:
+    """Return the faults of a plan that was made of options, by the options' names."""
+    names = {"rule_options": "--rule", "battery": "--battery"}
+    lines = []
+    for place, said in error.faults:
+        field = place.rpartition("].")[2].partition(".")[0].partition("[")[0]
+        lines.append(f"{names.get(field, f'--{field}')}: {said.partition(' (arms[')[0]}")
+    return DraftproofError("\n".join(dict.fromkeys(lines)))
 
 
 def _refuse_what_a_plan_says() -> None:
@@ -153,8 +178,8 @@ def _refuse_what_a_plan_says() -> None:
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if given and name not in _WITH_A_PLAN:
             raise click.UsageError(
-                f"{parameter.opts[0]} is not for a PLAN, which says it itself; "
-                f"{_IN_A_PLAN.get(name, f'edit {name}')} there"
+                f"{parameter.opts[0]} cannot be given beside a PLAN; in the plan, "
+                f"{_IN_A_PLAN.get(name, f'edit {name}')}"
             )
 
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from draftproof.files import cache_directory
+from draftproof.records import DraftproofError
 
 NAMES = ("target", "draft", "adversarial", "gptq", "expert")
 HEADS = ("medusa", "eagle", "eagle3")
@@ -112,8 +113,21 @@ class ShippedModel:
     sha256: str
 
 
-class UnknownModelError(ValueError):
+class UnknownModelError(DraftproofError):
     """A name that no shipped model has, or a shipped model whose files are missing."""
+
+
+def resolve(name: str) -> str:
+    """Return the directory or hub name that a model's name means, wherever one is given.
+
+    Args:
+        name: ``lab:NAME`` for a model that ships or was fetched, otherwise a directory or a hub
+            name.
+
+    Raises:
+        UnknownModelError: No such model, or not fetched yet; the message says what to do.
+    """
+    return str(model_path(name.removeprefix("lab:"))) if name.startswith("lab:") else name
 
 
 def model_path(name: str) -> Path:
@@ -131,8 +145,7 @@ def model_path(name: str) -> Path:
             )
         return place
     if name not in NAMES:
-        known = ", ".join((*NAMES, *FETCHABLE))
-        raise UnknownModelError(f"no lab model is called {name!r}; there are: {known}")
+        raise _unknown("model", name, (*NAMES, *FETCHABLE))
     return _existing(name, "model")
 
 
@@ -148,7 +161,7 @@ def heads_path(name: str) -> Path:
         UnknownModelError: no such heads; the message lists the names.
     """
     if name not in HEADS:
-        raise UnknownModelError(f"no lab heads are called {name!r}; there are: {', '.join(HEADS)}")
+        raise _unknown("set of heads", name, HEADS)
     return _existing(name, "heads")
 
 
@@ -159,8 +172,7 @@ def adapter_path(name: str) -> Path:
         UnknownModelError: no such adapter; the message lists the names.
     """
     if name not in ADAPTERS:
-        known = ", ".join(ADAPTERS)
-        raise UnknownModelError(f"no lab adapter is called {name!r}; there are: {known}")
+        raise _unknown("adapter", name, ADAPTERS)
     return _existing(name, "adapter", "adapter_config.json")
 
 
@@ -189,6 +201,11 @@ def shipped_models() -> Iterator[ShippedModel]:
 
 def _here() -> Path:
     return Path(str(files("draftproof.lab")))
+
+
+def _unknown(kind: str, name: str, names: tuple[str, ...]) -> UnknownModelError:
+    known = ", ".join(f"lab:{n}" for n in names)
+    return UnknownModelError(f"no {kind} is called lab:{name}; there are: {known}")
 
 
 def _existing(name: str, kind: str, required: str = "config.json") -> Path:

@@ -22,8 +22,8 @@ from draftproof.stats import Stratum, clopper_pearson
 from draftproof.stats.proportions import UnpairedRates
 from draftproof.stats.sizes import discordance_bound, pairs_needed
 
-SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT})
-"""Causes that a model named; every other divergence is unexplained."""
+SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.SPELLING})
+"""Causes that a model or the answers themselves name; every other divergence is unexplained."""
 _WAYS = (
     "--target MODEL or --rescore URL (a model says why each answer differs), --noise FILE (the "
     "baseline once more), or a control arm that fails"

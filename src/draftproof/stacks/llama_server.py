@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from draftproof.lab.models import FETCHABLE, UnknownModelError, model_path
+from draftproof.lab.models import FETCHABLE, model_path
 from draftproof.lab.unpacked import float32_gguf
 from draftproof.records import DraftproofError
 
@@ -35,14 +35,12 @@ def gguf_file(name: str) -> Path:
     model = name.removeprefix("lab:").removesuffix(_PACKED)
     if model not in FETCHABLE:
         raise DraftproofError(
-            f"{name} is not known as GGUF; are: {', '.join(f'lab:{n}' for n in FETCHABLE)}"
+            f"{name}: not available as GGUF; name a GGUF file, or one of: "
+            f"{', '.join(f'lab:{n}' for n in FETCHABLE)}"
         )
-    try:
-        if name.endswith(_PACKED):
-            return model_path(model) / FETCHABLE[model].gguf
-        return float32_gguf(model, lambda line: print(line, file=sys.stderr, flush=True))
-    except UnknownModelError as error:
-        raise DraftproofError(str(error)) from error
+    if name.endswith(_PACKED):
+        return model_path(model) / FETCHABLE[model].gguf
+    return float32_gguf(model, lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def _parser() -> argparse.ArgumentParser:
