@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from draftproof.cli.options import SHARE, require_option, unread_option, verdict_json_option
+from draftproof.cli.options import (
+    SHARE,
+    accept_change_option,
+    require_option,
+    unread_option,
+    verdict_json_option,
+)
 from draftproof.cli.output import finish, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
     help="Judge by labels that `draftproof score --judge` kept in RUN, or by another scorer. "
     "They take the place of the scorers of their construct, or judge the tasks named.",
 )
+@accept_change_option
 @require_option
 @unread_option
 @sign_option
@@ -43,6 +50,7 @@ def rejudge(
     run: Path,
     margin: float | None,
     require: str | None,
+    accept_change: bool,
     named: tuple[str, ...],
     unread: tuple[str, ...],
     sign: Path | None,
@@ -55,6 +63,7 @@ def rejudge(
     lost.
     """
     from draftproof.runs import Plan, RunDirectory  # noqa: PLC0415 - quick --help
+    from draftproof.runs.resume import Resume, check_arms, take_up  # noqa: PLC0415
     from draftproof.screen.run import judge_run  # noqa: PLC0415
 
     if not (run / "manifest.json").is_file():
@@ -68,12 +77,16 @@ def rejudge(
         changed = {name: value for name, value in named_now.items() if value is not None}
         decision = plan.decision.model_copy(update=changed)
         plan = plan.model_copy(update={"decision": decision})
-        answers = {arm.name: directory.log(arm.name).read() for arm in plan.arms}
         battery = plan.load_battery()
+        manifest.setdefault("arms", {})
+        take_up(directory, manifest)
+        resume = Resume("accept" if accept_change else "stop")
+        check_arms(plan, battery, directory, manifest, resume, None)
+        answers = {arm.name: directory.log(arm.name).read() for arm in plan.arms}
         labelling = _labelling(run, battery, named)
         labelling = replace(labelling, unread=frozenset(unread))
         verdict = judge_run(plan, battery, answers, manifest, directory.calibration(), labelling)
-    finish(verdict, run, as_json=as_json, detail=detail, sign=sign)
+        finish(verdict, run, as_json=as_json, detail=detail, sign=sign)
     sys.exit(verdict.exit_code)
 
 

@@ -224,6 +224,8 @@ class ServerFingerprint:
         stream: Whether answers were streamed.
         concurrency: Requests in flight.
         attempts: Requests that were sent, retries included.
+        system_fingerprints: What its answers call its configuration, where they do.
+        files: Digests of the models that its command names by their paths.
     """
 
     stack: str | None
@@ -235,6 +237,8 @@ class ServerFingerprint:
     stream: bool
     concurrency: int
     attempts: int
+    system_fingerprints: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +272,9 @@ class Fingerprint:
         """Return the fingerprint as a manifest holds it: flat, but for the models."""
         document: dict[str, Any] = {"engine": self.engine, "promise": self.promise}
         if self.server is not None:
-            document |= {**asdict(self.server), "models": list(self.server.models)}
+            server = asdict(self.server)
+            lists = {name: list(server[name]) for name in ("models", "system_fingerprints")}
+            document |= server | lists
         else:
             document["target"] = self.target.to_json() if self.target else None
             document["draft"] = self.draft.to_json() if self.draft else None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from pathlib import Path
 
 import torch
 import transformers
@@ -21,12 +19,9 @@ from draftproof.decoding.pretrained import (
     require_same_vocabulary,
 )
 from draftproof.decoding.remembered import remembered
-from draftproof.lab.models import UnknownModelError, model_path
-from draftproof.records import DraftproofError, ModelFingerprint, Prompt, digest
+from draftproof.records import ModelFingerprint, Prompt, digest
 from draftproof.stacks.base import Rendered, rendered
-
-_BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
-"""Kinds of files beside the weights that decide what a model says."""
+from draftproof.stacks.weights import directory_fingerprint, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +31,6 @@ class Loaded(Pretrained):
     fingerprint: ModelFingerprint
     known: dict[tuple[str, Prompt], Rendered] = field(default_factory=dict, compare=False)
     """Prompts of batteries as it is fed them, by chat template."""
-
-
-def resolve(name: str) -> str:
-    """Return the directory or hub name that a plan's model name means."""
-    if not name.startswith("lab:"):
-        return name
-    try:
-        return str(model_path(name.removeprefix("lab:")))
-    except UnknownModelError as error:
-        raise DraftproofError(str(error)) from error
 
 
 @contextmanager
@@ -93,28 +78,6 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
         identity = digest([fingerprint.weights_sha256, fingerprint.files]) if known else None
         remembered(pretrained.model, identity)
     return Loaded(name, pretrained.model, pretrained.tokenizer, pretrained.eos, fingerprint)
-
-
-def directory_fingerprint(name: str) -> ModelFingerprint:
-    """Return what identifies a model that is not loaded here: digests of its directory's files.
-
-    Of a hub name nothing is known: no digest, and no files.
-    """
-    place = resolve(name)
-    weights = None
-    files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
-    if files:
-        whole = hashlib.sha256()
-        for file in files:
-            with file.open("rb") as stream:
-                whole.update(hashlib.file_digest(stream, "sha256").digest())
-        weights = whole.hexdigest()
-    beside = sorted(p for p in Path(place).glob("*") if p.suffix in _BESIDE) if files else []
-    return ModelFingerprint(
-        name=name,
-        weights_sha256=weights,
-        files={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
-    )
 
 
 def _fingerprint(name: str, pretrained: Pretrained) -> ModelFingerprint:
@@ -165,10 +128,12 @@ def environment() -> dict[str, str]:
 __all__ = [
     "Loaded",
     "Rendered",
+    "directory_fingerprint",
     "environment",
     "load",
     "quiet",
     "render",
     "render_known",
     "require_same_vocabulary",
+    "resolve",
 ]
