@@ -13,10 +13,10 @@ from draftproof.cli.output import reports_errors
 
 _MEANING = {
     "L0": "lossy by declaration",
-    "L1": "lossless in law: the distribution is kept, the random numbers differ",
+    "L1": "keeps the distribution of answers; the random numbers differ",
     "L2": "equal to greedy decoding up to rounding",
     "L3": "equal bit for bit",
-    "unknown": "its settings are not here",
+    "unknown": "the settings that decide it cannot be read from here",
     None: "nothing speculates",
 }
 
@@ -26,16 +26,18 @@ _MEANING = {
     "  0 nothing is lossy   3 something is lossy by declaration   2 it could not be read"
 )
 @click.argument("path", required=False)
-@click.option("--command", help="Check this command line instead of a PATH.")
+@click.option("--command", help="Command line to check, in place of a PATH.")
 @json_option
-@click.option("--sarif", is_flag=True, help="Print a SARIF log, for code hosts.")
+@click.option(
+    "--sarif", is_flag=True, help="Print a SARIF log, which code hosts show beside the lines."
+)
 @reports_errors
 def lint(path: str | None, command: str | None, as_json: bool, sarif: bool) -> None:
-    """Check what a configuration promises, without running it.
+    """Find the settings of a configuration that are lossy by design.
 
-    PATH is a plan, a serving configuration (YAML or JSON), a checkpoint (its directory or one of
-    its JSON files), a file of the command lines that start servers, or the http:// address of a
-    running server, which is asked for its settings and for nothing else.
+    Nothing is started and no model is loaded. PATH is a plan, a serving configuration (YAML or
+    JSON), a checkpoint (its directory or one of its JSON files), a script that starts servers, or
+    the http:// address of a running server, which is asked for its settings only.
     """
     from draftproof.lint.lint import (  # noqa: PLC0415 - quick --help
         as_document,
@@ -46,9 +48,9 @@ def lint(path: str | None, command: str | None, as_json: bool, sarif: bool) -> N
     from draftproof.lint.sarif import as_sarif  # noqa: PLC0415
 
     if (path is None) == (command is None):
-        raise click.UsageError("give a PATH or --command, one of both")
+        raise click.UsageError("give either a PATH or --command")
     if as_json and sarif:
-        raise click.UsageError("--json and --sarif exclude each other")
+        raise click.UsageError("give --json or --sarif, not both")
     if path is None:
         judged = lint_command(command or "")
     elif path.startswith(("http://", "https://")):

@@ -201,12 +201,11 @@ def _causal(module: Any) -> CausalModel:
 
     Its weights stay as they are, so that the caller can go on training or save it.
     """
-    if module not in _models:
+    causal = _models.get(module)
+    if causal is None or (causal.device, causal.dtype) != (module.device, module.dtype):
         name = getattr(module.config, "_name_or_path", "") or type(module).__name__
-        _models[module] = CausalModel(module, name, lean=False)
-    found = _models[module]
-    found.device, found.dtype = module.device, module.dtype
-    return found
+        causal = _models[module] = CausalModel(module, name, lean=False)
+    return causal
 
 
 def _draft_model(target: CausalModel, module: Any, gamma: int) -> Drafter:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from draftproof.decoding.drafters import head_files
 from draftproof.decoding.drafters.drafter import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.generation import Generation, Part, finished
@@ -81,8 +84,8 @@ class SpeculativeDecoder:
     @classmethod
     def from_pretrained(
         cls,
-        target: str,
-        draft: str | None = None,
+        target: str | Path,
+        draft: str | Path | None = None,
         *,
         gamma: int = 4,
         dtype: str = "auto",
@@ -94,7 +97,7 @@ class SpeculativeDecoder:
         """Load models from directories or the hub.
 
         Args:
-            target: Directory or hub name.
+            target: Directory, hub name or ``lab:NAME`` for a model that ships.
             draft: The same of the draft model; None decodes plainly.
             gamma: Most tokens drafted a round.
             dtype: ``auto`` is float32 on a CPU and what the checkpoint says elsewhere.
@@ -106,11 +109,11 @@ class SpeculativeDecoder:
         Raises:
             DraftproofError: A model cannot be loaded, or the two have different vocabularies.
         """
-        common = {"dtype": dtype, "device": device, "graphs": graphs}
-        common["trust_remote_code"] = trust_remote_code
-        loaded = load_pretrained(target, **common)  # type: ignore[arg-type]
-        second = load_pretrained(draft, **common) if draft else None  # type: ignore[arg-type]
-        return cls.from_pair(loaded, second, gamma=gamma, **options)
+        load = partial(
+            load_pretrained, dtype=dtype, device=device, graphs=graphs,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+        return cls.from_pair(load(target), load(draft) if draft else None, gamma=gamma, **options)
 
     @classmethod
     def from_models(
@@ -167,7 +170,8 @@ class SpeculativeDecoder:
             gamma: Most tokens drafted a round.
             drafter: Name of the drafter; by default ``draft_model`` where there is a draft, and
                 plain decoding where there is none.
-            drafter_options: Its parameters.
+            drafter_options: Its parameters; ``heads`` names trained heads, a directory or
+                ``lab:NAME``.
             options: As `SpeculativeDecoder` takes them.
 
         Raises:
@@ -178,14 +182,17 @@ class SpeculativeDecoder:
             return cls(target, **options)
         if gamma < 1:
             raise DraftproofError(f"gamma must be at least 1, got {gamma}")
+        of_drafter = dict(drafter_options or {})
         parts = Parts(target=target.model, gamma=gamma)
+        if "heads" in of_drafter:
+            parts = replace(parts, heads=head_files.load(of_drafter.pop("heads")))
         if draft is not None:
             if name != "intersection":
                 require_same_vocabulary(target, draft, padded=True)
             both = (target.tokenizer, draft.tokenizer)
             parts = replace(parts, draft=draft.model, tokenizers=both)
         try:
-            made = make_drafter(name, parts, drafter_options)
+            made = make_drafter(name, parts, of_drafter)
         except ValueError as error:
             raise DraftproofError(str(error)) from error
         return cls(target, made, draft=draft, **options)
@@ -196,8 +203,8 @@ class SpeculativeDecoder:
         Args:
             prompt: A text (continued as it is), a conversation (messages with role and content;
                 the chat template is applied), token ids, or a list of any of these.
-            options: The fields of `draftproof.decoding.options.Options`, and what transformers'
-                `GenerationConfig` knows (``top_p``, ``repetition_penalty``, …).
+            options: Fields of `draftproof.decoding.options.Options` or of transformers'
+                `GenerationConfig` (``top_p``, ``repetition_penalty``, …).
 
         Returns:
             A `Generation`; for a list of prompts a list of them, one a prompt.
@@ -212,18 +219,11 @@ class SpeculativeDecoder:
         return answers[0] if is_one(prompt) else [answers[i] for i in sorted(answers)]
 
     def stream(self, prompt: Any, **options: Any) -> Generator[Part]:
-        """Do what `generate` does and yield what each round adds.
-
-        Args:
-            prompt: See `generate`.
-            options: See `generate`.
+        """Do what `generate` does, with its arguments and errors, and yield what each round adds.
 
         Yields:
-            A part a round and prompt; the last one of a prompt has its `generation`. Closing
-            the generator ends the decoding.
-
-        Raises:
-            DraftproofError: See `generate`.
+            One part for each round and prompt; the last one of a prompt has its `generation`.
+            Closing the generator ends the decoding.
         """
         return self._parts(prompt, options, streamed=True)
 
@@ -263,34 +263,34 @@ class SpeculativeDecoder:
             )
 
     def _request(self, index: int, prompt: Prompt, options: Options) -> Request:
-        ids, own = tokens_of(prompt, self.target, index), None
+        ids, draft_ids = tokens_of(prompt, self.target, index), None
         if self.rule.facts.changes_target and self._draft is not None:
-            own = tokens_of(prompt, self._draft, index)
-        self._require_room(index, max(len(ids), len(own or ())), options.max_new_tokens)
+            draft_ids = tokens_of(prompt, self._draft, index)
+        self._require_room(index, max(len(ids), len(draft_ids or ())), options.max_new_tokens)
         return Request(
             id=str(index),
             prompt=ids,
             max_new_tokens=options.max_new_tokens,
             seed=seed_of(options.seed, index),
-            draft_prompt=own,
+            draft_prompt=draft_ids,
             shaping=self._session.shaping(options, len(ids)),
         )
 
     def _require_room(self, index: int, length: int, new: int) -> None:
         ahead = self.drafter.gamma + 1 if self.drafter else 1
-        for one in (self.target, self._draft):
-            limit = one.model.max_positions if one else None
-            if one and limit is not None and length + new + ahead > limit:
+        for loaded in (self.target, self._draft):
+            limit = loaded.model.max_positions if loaded else None
+            if loaded and limit is not None and length + new + ahead > limit:
                 left = limit - ahead - length
                 mend = f"set max_new_tokens to {left} at most" if left > 0 else "shorten it"
                 raise DraftproofError(
                     f"prompt {index} has {length} tokens and the answer may have {new}; "
-                    f"{one.name} holds {limit}, {ahead} of them for verification: {mend}"
+                    f"{loaded.name} holds {limit}, {ahead} of them for verification: {mend}"
                 )
 
 
 def _reported(pieces: Iterator[AnswerDelta]) -> Iterator[AnswerDelta]:
-    """Pass on what the loop yields; what it refuses becomes an error to be read."""
+    """Pass on what the loop yields, its `ValueError` as a `DraftproofError`."""
     try:
         yield from pieces
     except ValueError as error:

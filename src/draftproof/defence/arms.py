@@ -21,7 +21,7 @@ from draftproof.decoding.rules.timeline import windows
 from draftproof.decoding.session import completion_of
 from draftproof.defence.records import DefenceTrace, DefenceWindow
 from draftproof.defence.study import Option, Study, StudyArm
-from draftproof.lab.models import ADAPTERS, adapter_path
+from draftproof.lab.models import ADAPTERS, adapter_path, resolve
 from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.stacks import models
 
@@ -75,7 +75,7 @@ def load_adapted(target: str, adapter: str, dtype: str, device: str) -> CausalMo
 
     plain = models.load(target, dtype, device)
     module = transformers.AutoModelForCausalLM.from_pretrained(
-        models.resolve(target), dtype=plain.model.dtype, use_safetensors=True
+        resolve(target), dtype=plain.model.dtype, use_safetensors=True
     ).to(plain.model.device)
     try:
         adapted = PeftModel.from_pretrained(module, str(_place(adapter)))
@@ -268,4 +268,4 @@ def _place(name: str) -> Path:
     shipped = name.removeprefix("lab:")
     if shipped != name and shipped in ADAPTERS:
         return adapter_path(shipped)
-    return Path(models.resolve(name))
+    return Path(resolve(name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,24 @@ def require_unique(path: Path, column: str) -> None:
             f"{path}:{row + 1}: id {ids[row]!r} occurs a second time; answers are joined by id, "
             "so every id must be unique"
         )
+
+
+def prompts_of(path: Path, columns: Mapping[str, str], ids: Collection[str]) -> dict[str, str]:
+    """Return the prompts of some answers by id.
+
+    Args:
+        path: The file.
+        columns: Column of each field, the prompt's among them.
+        ids: Of the answers.
+    """
+    import polars as pl  # noqa: PLC0415
+
+    id_, prompt = (pl.col(columns[c]).cast(pl.String).alias(c) for c in ("id", "prompt"))
+    with readable(path):
+        scan = pl.scan_parquet(path, low_memory=True).select(id_, prompt)
+        rows = scan.filter(pl.col("id").is_in(list(ids)) & pl.col("prompt").is_not_null())
+        found: dict[str, str] = dict(rows.collect().iter_rows())
+    return found
 
 
 def read_answers_piece(

@@ -180,7 +180,7 @@ def last_rows(
         widths: Columns of the blocks.
         prefixes: What was read of each text before, if anything.
     """
-    distinct = widths[:1] if model.is_fused else widths
+    distinct = widths[:1] if model.shape_free else widths
     cache = read(model, texts, prefixes or [None] * len(texts), max(distinct))
     starts = torch.tensor([len(t) - 1 for t in texts], device=model.device)
     longest = max(len(t) for t in texts)

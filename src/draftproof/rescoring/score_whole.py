@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from draftproof.decoding.cache import RowCache
+from draftproof.lab.models import resolve
 from draftproof.records import Completion, Prompt
 from draftproof.rescoring.prefixes import blocks, read, read_prefixes
 from draftproof.rescoring.scored_answers import PositionScores, ScorableAnswer
@@ -184,7 +185,7 @@ def instrument_dtype(target: str) -> str:
 
     A model that is not on this disk is taken to fit.
     """
-    files = list(Path(models.resolve(target)).glob("*.safetensors"))
+    files = list(Path(resolve(target)).glob("*.safetensors"))
     # checkpoints are held in 16 bits as a rule; those in 32 are only taken for larger
     needed = 2 * _ROOM * sum(f.stat().st_size for f in files)
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -20,9 +20,8 @@ from draftproof.scoring.recorded import leave_unread, recorded_label
 from draftproof.screen.counts.counted_arm import count_arm
 from draftproof.screen.counts.counted_labels import SCORER, label_columns
 from draftproof.screen.counts.units import NO_PAIR, UNREAD, Signs
-from draftproof.screen.evidence import Findings
-from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
+from draftproof.screen.pairing import Pairing
 from draftproof.screen.tally import Tally, TaskTally
 
 if TYPE_CHECKING:
@@ -93,17 +92,11 @@ class CountedPiece:
         """Return the sampled pairs, labelled as the tally counts them."""
         return tuple(_pair(row, counting) for _, row in self.sampled)
 
-    def findings(self, counting: Counting) -> Findings:
-        """Return why pairs differ, as far as it can be known without a model."""
-        pairs = [_pair(row, counting) for _, row in self.listed]
-        explanations = explain(pairs, None)
-        complete = [p for p, (_, row) in zip(pairs, self.listed, strict=True) if row["paired"]]
-        return Findings(
-            causes=self.causes,
-            divergences=tuple(e.divergence for e in explanations),
-            known_cause=known_cause(explanations, complete),
-            explained=self.tally.identical == self.tally.pairs,
-        )
+    def listed_pairs(self, counting: Counting) -> Pairing:
+        """Return the listed divergences, those of prompts in different form apart."""
+        pairs = [(_pair(row, counting), row["paired"]) for _, row in self.listed]
+        alike, unlike = (tuple(p for p, q in pairs if q == is_) for is_ in (True, False))
+        return Pairing(pairs=alike, missing=(), mismatched=unlike)
 
 
 def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, DraftproofError, Prompt, Role
+from draftproof.rescoring import make_rescorer
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.rescoring.rescorer import Helpers, Replayer, Rescorer
 from draftproof.runs.plan import Plan
@@ -67,7 +70,98 @@ def law_test(plan: Plan, spec: ArmSpec, battery: Battery) -> LawTest | None:
     return draw
 
 
-def server_rescorer(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explainer:
+    """The models that explain answers which were recorded elsewhere.
+
+    Attributes:
+        target: Directory or hub name of the target.
+        draft: Of the draft, which tells leaks from faults.
+        rescore: A server of the target, in place of `target`.
+        dtype: Type of the weights.
+        device: Where the models run.
+        trust_remote_code: Run code that a checkpoint brings along.
+    """
+
+    target: str | None = None
+    draft: str | None = None
+    rescore: RescoreOptions | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    trust_remote_code: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether any model can be asked."""
+        return self.target is not None or self.rescore is not None
+
+    def rescorers(
+        self, prompts: Iterable[Prompt], sample: Mapping[str, Completion]
+    ) -> Callable[[], Rescorer | None]:
+        """Return what makes the rescorer of recorded arms, once, when it is first asked for.
+
+        Args:
+            prompts: What was asked.
+            sample: Answers of the baseline by prompt id, to calibrate the noise bound with.
+
+        Raises:
+            DraftproofError: When it is made and a prompt is not known, or a model is not there.
+        """
+
+        @cache
+        def make() -> Rescorer | None:
+            if not self.ready:
+                return None
+            asked = {p.id: p for p in prompts}
+            unknown = next((p.id for p in asked.values() if not p.messages), None)
+            if unknown is not None:
+                raise DraftproofError(
+                    f"prompt {unknown!r} is not in the files, so no model can be asked what it "
+                    "would have answered; name the column with --columns prompt=COLUMN, or the "
+                    "battery with --battery"
+                )
+            # somebody served these answers: nothing is asked of an arm's own engine here
+            spec = ArmSpec.model_validate(
+                {
+                    "name": "recorded",
+                    "role": Role.CANDIDATE,
+                    "engine": "openai",
+                    "url": "http://recorded",
+                    "target": self.target or "",
+                    "draft": self.draft,
+                    "dtype": self.dtype,
+                    "device": self.device,
+                    "trust_remote_code": self.trust_remote_code,
+                }
+            )
+            answered = [sample[id_] for id_ in asked if id_ in sample]
+            return rescorer_of(spec, self.rescore, asked, answered)
+
+        return make
+
+
+def rescorer_of(
+    spec: ArmSpec,
+    rescore: RescoreOptions | None,
+    prompts: Mapping[str, Prompt],
+    sample: Sequence[Completion],
+    helpers: Helpers | None = None,
+) -> Rescorer | None:
+    """Return what explains an arm's divergences: a server where one is named, else its own models.
+
+    Args:
+        spec: The arm, with the models that may be loaded here.
+        rescore: The server.
+        prompts: The prompts by id.
+        sample: Answers of the baseline to calibrate the noise bound with.
+        helpers: Take a part of the work, where there are any.
+    """
+    if rescore is not None:
+        return _server_rescorer(rescore, prompts, sample)
+    return make_rescorer(spec, prompts, sample, helpers)
+
+
+def _server_rescorer(
     options: RescoreOptions, prompts: Mapping[str, Prompt], sample: Sequence[Completion]
 ) -> Rescorer:
     """Return what has a server score divergences again.

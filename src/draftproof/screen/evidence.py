@@ -96,12 +96,19 @@ def gather(battery: Battery, against: Arm, arm: Arm, conditions: Conditions) -> 
             battery.prompts, joined, against.answers.values(), arm.answers.values(),
             sampled=conditions.temperature > 0,
         ),
-        findings=_find(joined, arm, conditions),
+        findings=find(joined, arm, conditions),
         pairing=joined,
     )  # fmt: skip
 
 
-def _find(joined: Pairing, arm: Arm, conditions: Conditions) -> Findings:
+def find(joined: Pairing, arm: Arm, conditions: Conditions) -> Findings:
+    """Return why pairs differ.
+
+    Args:
+        joined: The pairs.
+        arm: The judged arm, with what explains its divergences.
+        conditions: What all comparisons share.
+    """
     if conditions.temperature > 0:
         # an arm that changes answers on purpose has a law of its own
         law = None if arm.lossy else arm.law

@@ -70,11 +70,15 @@ def _scored(
         doubt = _doubt(place, opinion, rescorer)
         if doubt:
             cause, text = Cause.TOKENISATION, doubt
+        elif cause is Cause.FAULT:
+            # the draft's own choice among other tokens is too much of a coincidence for a
+            # spelling, any other token may be one
+            cause, text = Cause.UNEXPLAINED, f"{text}; no token ids were recorded that prove it"
     clear = _clear(margin, bound) and _clear(own, bound)
     confidence = "high" if clear else "low"
     if place.respelled and confidence == "high":
         confidence = "medium"
-    if cause is Cause.TOKENISATION:
+    if cause in {Cause.TOKENISATION, Cause.UNEXPLAINED}:
         confidence = "none"
     draft = opinion.draft_token
     return _divergence(

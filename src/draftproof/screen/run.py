@@ -9,7 +9,6 @@ from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.records import ArmSummary, Completion, DraftproofError, Role, Verdict
-from draftproof.rescoring import make_rescorer
 from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.blocks import collect_blocks
@@ -24,7 +23,7 @@ from draftproof.screen.deployment import (
     law_test,
     lossy,
     replayer,
-    server_rescorer,
+    rescorer_of,
     untested,
 )
 from draftproof.screen.sensitivity import leak_detection
@@ -205,11 +204,7 @@ def rescorers(
             if spec.name not in made:
                 given = answers[plan.baseline.name]
                 sample = [given[p.id] for p in battery.prompts if p.id in given]
-                made[spec.name] = (
-                    make_rescorer(spec, prompts, sample, workers)
-                    if plan.rescore is None
-                    else server_rescorer(plan.rescore, prompts, sample)
-                )
+                made[spec.name] = rescorer_of(spec, plan.rescore, prompts, sample, workers)
             return made[spec.name]
 
         return make

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.decoding.checkpoint_options import checkpoint_options
-from draftproof.decoding.drafters import Drafter
+from draftproof.decoding.drafters import Drafter, head_files
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.options import Options
 from draftproof.decoding.session import Session
 from draftproof.decoding.shaping import Shaping
-from draftproof.lab import heads
 from draftproof.recorded.drafts import read_drafts
 from draftproof.records import DraftproofError
 from draftproof.stacks.models import Loaded
@@ -36,7 +35,7 @@ def drafter_of(spec: ArmSpec, target: Loaded, draft: Loaded | None) -> Drafter |
         target=target.model,
         gamma=spec.gamma,
         draft=draft.model if draft else None,
-        heads=heads.load(trained) if trained else None,
+        heads=head_files.load(trained) if trained else None,
         recordings=read_drafts(Path(recorded), target.model.vocab_size) if recorded else None,
         tokenizers=(target.tokenizer, draft.tokenizer) if draft else None,
     )

@@ -146,7 +146,7 @@ class LocalEngine:
     def _promise(self) -> str | None:
         if not self.spec.speculative:
             return None
-        bits = self.spec.exactness == "same_shape" or self._target.model.is_fused
+        bits = self.spec.exactness == "same_shape" or self._target.model.shape_free
         if self._rule.facts.promise is PromiseLevel.GREEDY and bits:
             return PromiseLevel.BITS.value
         return self._rule.facts.promise.value

@@ -21,7 +21,7 @@ from draftproof.decoding.pretrained import (
 from draftproof.decoding.remembered import remembered
 from draftproof.records import ModelFingerprint, Prompt, digest
 from draftproof.stacks.base import Rendered, rendered
-from draftproof.stacks.weights import directory_fingerprint, resolve
+from draftproof.stacks.weights import directory_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,7 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
     """
     with quiet():
         pretrained = load_pretrained(
-            resolve(name),
-            name=name,
+            name,
             dtype=dtype,
             device=device,
             trust_remote_code=trust_remote_code,
@@ -135,5 +134,4 @@ __all__ = [
     "render",
     "render_known",
     "require_same_vocabulary",
-    "resolve",
 ]

@@ -7,7 +7,7 @@ import shlex
 from functools import lru_cache
 from pathlib import Path
 
-from draftproof.lab.models import UnknownModelError, model_path
+from draftproof.lab.models import HEADS, heads_path, resolve
 from draftproof.records import DraftproofError, ModelFingerprint
 from draftproof.stacks.spec import ArmSpec
 
@@ -15,22 +15,12 @@ _BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
 """Kinds of files beside the weights that decide what a model says."""
 
 
-def resolve(name: str) -> str:
-    """Return the directory or hub name that a plan's model name means."""
-    if not name.startswith("lab:"):
-        return name
-    try:
-        return str(model_path(name.removeprefix("lab:")))
-    except UnknownModelError as error:
-        raise DraftproofError(str(error)) from error
-
-
 def directory_fingerprint(name: str) -> ModelFingerprint:
     """Return what identifies a model that is not loaded here: digests of its directory's files.
 
     Of a hub name nothing is known: no digest, and no files.
     """
-    place = Path(resolve(name))
+    place = _place(name)
     files = sorted(place.glob("*.safetensors")) if place.is_dir() else []
     beside = sorted(p for p in place.glob("*") if p.suffix in _BESIDE) if files else []
     return ModelFingerprint(
@@ -38,6 +28,11 @@ def directory_fingerprint(name: str) -> ModelFingerprint:
         weights_sha256=digest_of_files(files) if files else None,
         files={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
     )
+
+
+def _place(name: str) -> Path:
+    lab = name.removeprefix("lab:")
+    return heads_path(lab) if name.startswith("lab:") and lab in HEADS else Path(resolve(name))
 
 
 def digest_of_files(files: list[Path]) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from draftproof.decoding.pretrained import chat_tokens
+from draftproof.lab.models import resolve
 from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Proof
 from draftproof.stacks import models
 from draftproof.stacks.base import PromptStore, rendered, require_same_vocabulary, seed_of
@@ -66,8 +67,8 @@ class VLLMEngine:
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`."""
         spec = self.spec
-        arguments = engine_arguments(spec, models.resolve)
-        self._speculative = speculative_config(spec, models.resolve)
+        arguments = engine_arguments(spec, resolve)
+        self._speculative = speculative_config(spec, resolve)
         others = engine_processes()
         with starting(spec.name, spec.ready_timeout, lambda: engine_processes() - others):
             self._llm = self._vllm.LLM(**self._where_known(arguments))
@@ -119,7 +120,7 @@ class VLLMEngine:
 
         try:
             other = transformers.AutoTokenizer.from_pretrained(
-                models.resolve(draft), trust_remote_code=self.spec.trust_remote_code
+                resolve(draft), trust_remote_code=self.spec.trust_remote_code
             )
         except (OSError, ValueError) as error:
             raise DraftproofError(f"{draft}: no tokenizer can be read from it: {error}") from error
