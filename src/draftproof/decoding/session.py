@@ -9,7 +9,7 @@ from draftproof.decoding.requests import Answer
 from draftproof.decoding.rules.exact import Exact
 from draftproof.decoding.rules.rule import Rule
 from draftproof.decoding.shaping import Shaping
-from draftproof.records import Completion, Speculation, digest
+from draftproof.records import TEXT_CHANNELS, Completion, Speculation, digest
 
 
 class Session:
@@ -96,6 +96,7 @@ def completion_of(
         finish_reason=answer.finish_reason,
         token_ids=tuple(answer.tokens),
         provenance="".join(answer.provenance),
+        channels=TEXT_CHANNELS,
         prompt_hash=prompt_hash,
         speculation=speculation_of(answer) if speculative else None,
         modes="".join(map(str, answer.modes)) or None,

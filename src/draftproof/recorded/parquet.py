@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from draftproof.recorded.message import FINISH_REASONS
 from draftproof.recorded.recorded import find_columns, tool_calls_of
 from draftproof.records import DraftproofError, digest
 
@@ -161,7 +162,7 @@ def read_answers_piece(
         pl.col(columns["id"]).cast(pl.String).alias("id"),
         # a null beside a tool call, a refusal or reasoning is a whole answer; see _check
         pl.col(columns["text"]).fill_null("").alias("text"),
-        text("finish_reason").fill_null("unknown").alias("finish_reason"),
+        text("finish_reason").fill_null("unknown").replace(FINISH_REASONS).alias("finish_reason"),
         *(text(field).alias(field) for field in ("task", "cluster", "label")),
         _token_ids(raw, columns).alias("token_ids"),
         *(_channel(raw, columns, field).alias(field) for field in ("reasoning", "refusal")),

@@ -47,16 +47,21 @@ from draftproof.records.verdict import (
     Verdict,
 )
 from draftproof.records.words import (
+    CHAT_CHANNELS,
+    TEXT_CHANNELS,
     Cause,
     Channel,
     Construct,
     DraftproofError,
     Role,
     State,
+    channel_words,
 )
 
 __all__ = [
+    "CHAT_CHANNELS",
     "SCHEMA_VERSION",
+    "TEXT_CHANNELS",
     "Activation",
     "ArmSummary",
     "ByteIdentity",
@@ -95,5 +100,6 @@ __all__ = [
     "TaskEvidence",
     "ToolCall",
     "Verdict",
+    "channel_words",
     "digest",
 ]

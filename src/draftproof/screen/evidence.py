@@ -6,7 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from draftproof.battery import Battery
-from draftproof.records import Cause, Counts, Distribution, Divergence, KnownCause, Pair, Role
+from draftproof.records import (
+    Cause,
+    Channel,
+    Counts,
+    Distribution,
+    Divergence,
+    KnownCause,
+    Pair,
+    Role,
+)
 from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
@@ -76,6 +85,7 @@ class ArmEvidence:
             flips={"loss": sum(t.loss for t in tasks), "gain": sum(t.gain for t in tasks)},
             missing=tally.missing + tally.mismatched,
             unscored=sum(t.unread + t.same_unread for t in tasks),
+            channels={c.value: n for c in Channel if (n := tally.channels.parted[c])},
         )
 
 

@@ -21,8 +21,8 @@ from draftproof.screen.texts.defects import text_pair
 from draftproof.stats import Stratum, clopper_pearson
 from draftproof.stats.proportions import UnpairedRates
 
-SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT})
-"""Causes that a model named; every other divergence is unexplained."""
+SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.SPELLING})
+"""Causes that a model or the answers themselves name; every other divergence is unexplained."""
 _WAYS = (
     "--target MODEL or --rescore URL (a model says why each answer differs), --noise FILE (the "
     "baseline once more), or a control arm that fails"

@@ -11,7 +11,14 @@ from typing import Any
 
 from draftproof.decoding.pretrained import chat_tokens
 from draftproof.lab.models import resolve
-from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Proof
+from draftproof.records import (
+    TEXT_CHANNELS,
+    Completion,
+    DraftproofError,
+    Fingerprint,
+    Prompt,
+    Proof,
+)
 from draftproof.stacks import models
 from draftproof.stacks.base import PromptStore, rendered, require_same_vocabulary, seed_of
 from draftproof.stacks.spec import ArmSpec
@@ -192,6 +199,7 @@ class VLLMEngine:
             text=answer.text,
             finish_reason=_FINISHED.get(answer.finish_reason, "unknown"),
             token_ids=tuple(answer.token_ids),
+            channels=TEXT_CHANNELS,
             prompt_hash=self.prompt_hash(prompt),
             speculation=speculation,
             # from its first step to its last token; how long it waited its turn is no part of it
