@@ -65,14 +65,24 @@ class Known:
         return found if canaries is None else [*found, canaries]
 
 
-def changed_arms(where: object, changes: Mapping[str, Sequence[str]]) -> DraftproofError:
-    """Return the error that names what changed, and the two ways on."""
-    arms = "; ".join(f"arm {arm!r}: {', '.join(what)}" for arm, what in changes.items())
-    return DraftproofError(
-        f"{where}: not the same answers any more as when answers were given. {arms}. Two ways on: "
-        "--fresh asks everything of the changed arms again; --accept-change goes on with the "
-        "answers that there are, and the verdict says that the arms changed"
-    )
+class ArmChangedError(DraftproofError):
+    """Names what changed, and the two ways on.
+
+    Args:
+        where: The run.
+        changes: What changed of each arm.
+
+    Attributes:
+        what: The changes alone, in words.
+    """
+
+    def __init__(self, where: object, changes: Mapping[str, Sequence[str]]) -> None:
+        self.what = "; ".join(f"arm {arm!r}: {', '.join(what)}" for arm, what in changes.items())
+        super().__init__(
+            f"{where}: not the same answers any more as when answers were given. {self.what}. Two "
+            "ways on: --fresh asks everything of the changed arms again; --accept-change goes on "
+            "with the answers that there are, and the verdict says that the arms changed"
+        )
 
 
 def canary_change(before: Sequence[Round], now: Round | None, noise: float | None) -> str | None:

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from draftproof.files import read_json_object, write_whole
 from draftproof.records import Completion, DraftproofError, Proof, ProofState
-from draftproof.runs.identity import Known, changed_arms
+from draftproof.runs.identity import ArmChangedError, Known
 from draftproof.stacks import Engine
 from draftproof.stacks.canaries import AsksCanaries, Round
 from draftproof.stacks.spec import ArmSpec
@@ -92,7 +92,7 @@ class Part:
         fingerprint = engine.fingerprint().to_json()
         changes = known.changes(fingerprint, rounds[0] if rounds else None)
         if changes:
-            raise changed_arms(folder.parent, {spec.name: changes})
+            raise ArmChangedError(folder.parent, {spec.name: changes})
         name = uuid4().hex[:12]
         self.path = folder / f"{spec.name}.{name}{ENDING}"
         self.record = PartRecord(

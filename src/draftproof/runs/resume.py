@@ -13,7 +13,7 @@ from draftproof.files import read_json_object
 from draftproof.records import DraftproofError, Proof, ProofState, Role
 from draftproof.records.proof import Counters
 from draftproof.runs.directory import RunDirectory
-from draftproof.runs.identity import Known, changed_arms
+from draftproof.runs.identity import ArmChangedError, Known
 from draftproof.runs.parts import PartRecord, canary_rounds, leftovers, now, record_part
 from draftproof.runs.plan import Plan
 from draftproof.stacks import Engine
@@ -114,7 +114,7 @@ def check_arms(
         if found:
             changes[arm.name] = found
     if changes and resume.change == "stop":
-        raise changed_arms(run.path, changes)
+        raise ArmChangedError(run.path, changes)
     for name, what in changes.items():
         if resume.change == "fresh":
             run.set_aside(name)
@@ -136,7 +136,7 @@ def check_ends(plan: Plan, run: RunDirectory, manifest: dict[str, Any], resume: 
     changes = {name: Known.of(r, noise).change_meanwhile() for name, r in records.items()}
     changes = {name: what for name, what in changes.items() if what}
     if changes and resume.change != "accept":
-        raise changed_arms(run.path, changes)
+        raise ArmChangedError(run.path, changes)
     for name, what in changes.items():
         _accept(records[name], what, _Seen({}, None))
     if changes:
