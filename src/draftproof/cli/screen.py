@@ -29,7 +29,7 @@ _WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json", "re
 """Options that do not stand in a plan, or may be given beside it."""
 _IN_A_PLAN = {
     "batteries": "edit battery",
-    "subset": "edit half",
+    "subset": "edit subset",
     "margin": "edit decision.margin",
     "no_noise": "leave the noise arm out",
     "no_control": "leave the control arm out",

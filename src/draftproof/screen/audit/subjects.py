@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.recorded.recorded import read_answers
@@ -103,7 +104,7 @@ def served_subject(
     asked = spec.model_dump(mode="json")
     with RunDirectory(out) as run:
         wanted = {"audited": asked, "battery": battery.digest, "environment": environment()}
-        manifest = run.manifest() or {**wanted, "arms": {}}
+        manifest: dict[str, Any] = run.manifest() or {**wanted, "arms": {}}
         if run.orphans() or digest({k: manifest.get(k) for k in wanted}) != digest(wanted):
             raise DraftproofError(f"{out}: holds another run; name a new directory with --out")
         run.write_manifest(manifest)
