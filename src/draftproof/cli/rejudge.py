@@ -62,6 +62,7 @@ def rejudge(
     Use it for another scorer, the labels of a judge, another margin, or to write the reports again.
     """
     from draftproof.runs import Plan, RunDirectory  # noqa: PLC0415 - quick --help
+    from draftproof.runs.manifest import Manifest  # noqa: PLC0415
     from draftproof.runs.resume import Resume, check_arms, take_up  # noqa: PLC0415
     from draftproof.screen.run import judge_run  # noqa: PLC0415
 
@@ -77,10 +78,11 @@ def rejudge(
         decision = plan.decision.model_copy(update=changed)
         plan = plan.model_copy(update={"decision": decision})
         battery = plan.load_battery()
-        manifest.setdefault("arms", {})
-        take_up(directory, manifest)
+        held = Manifest(manifest)
+        take_up(directory, held)
         resume = Resume("accept" if accept_change else "stop")
-        check_arms(plan, battery, directory, manifest, resume, None)
+        check_arms(plan, battery, directory, held, resume, None)
+        manifest = directory.manifest()
         answers = {arm.name: directory.log(arm.name).read() for arm in plan.arms}
         labelling = _labelling(run, battery, named)
         labelling = replace(labelling, unread=frozenset(unread))

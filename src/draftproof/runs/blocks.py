@@ -16,7 +16,7 @@ from draftproof.records import Completion, Prompt, digest
 from draftproof.runs.collect import Progress, dated, in_order, open_run, record_ended
 from draftproof.runs.directory import RunDirectory
 from draftproof.runs.identity import Known
-from draftproof.runs.parts import EndedPart, Part
+from draftproof.runs.parts import EndedPart, RunningPart
 from draftproof.runs.plan import Plan, StopRule
 from draftproof.runs.resume import Resume, check_ends, noise_rate
 from draftproof.stacks import Engine, make_engine
@@ -92,7 +92,7 @@ def collect_blocks(
     manifest = open_run(plan, battery, run, resume, engine_of)
     noise = noise_rate(plan, run)
     answers = {arm.name: run.log(arm.name).read() for arm in plan.arms}
-    known = {a.name: Known.of(manifest["arms"].get(a.name, {}), noise) for a in plan.arms}
+    known = {a.name: Known.of(manifest.record(a.name), noise) for a in plan.arms}
     sessions = {a.name: _ArmSession(a, battery, run, engine_of, known[a.name]) for a in plan.arms}
     on_progress = progress or (lambda arm, done, total: None)
     going = Open(frozenset(answers), frozenset(battery.tasks))
@@ -123,7 +123,7 @@ class _ArmSession:
         known: Known,
     ) -> None:
         self._known = known
-        self._part: Part | None = None
+        self._part: RunningPart | None = None
         self._spec, self._battery, self._run = spec, battery, run
         self._make = engine_of or (lambda s: make_engine(s, run.path / "logs"))
         self._engine: Engine | None = None
@@ -147,13 +147,13 @@ class _ArmSession:
             progress(self._spec.name, len(known), len(self._battery.prompts))
         self._seconds += time.perf_counter() - start
 
-    def _opened(self) -> tuple[Engine, Part]:
+    def _opened(self) -> tuple[Engine, RunningPart]:
         # a server that the arm starts is stopped at the end of every block of answers
         if self._engine is None or self._spec.serve is not None:
             self._engine = self._engine or self._make(self._spec)
             self._engine.open(self._battery.prompts)
         if self._part is None:
-            self._part = Part(self._spec, self._engine, self._run.answers, self._known)
+            self._part = RunningPart(self._spec, self._engine, self._run.answers, self._known)
         return self._engine, self._part
 
     def end(self) -> EndedPart:

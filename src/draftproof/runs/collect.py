@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from draftproof import __version__
 from draftproof.battery import Battery
@@ -17,8 +16,9 @@ from draftproof.records import Completion, DraftproofError, Prompt, digest
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.directory import RunDirectory
 from draftproof.runs.identity import Known
+from draftproof.runs.manifest import Manifest
 from draftproof.runs.parallel import Call, Tell, Workers
-from draftproof.runs.parts import EndedPart, Part, now, record_part
+from draftproof.runs.parts import EndedPart, RunningPart, now, record_part
 from draftproof.runs.plan import Plan
 from draftproof.runs.resume import Resume, check_arms, check_ends, noise_rate, orphaned, take_up
 from draftproof.stacks import Engine, make_engine
@@ -91,7 +91,7 @@ def collect(
             on_progress(arm.name, total, total)
         waiting = [p for p in in_order(arm, battery.prompts) if p.id not in answers]
         path = run.log(arm.name).path
-        of_arm = Known.of(manifest["arms"].get(arm.name, {}), noise)
+        of_arm = Known.of(manifest.record(arm.name), noise)
         parts = _parts(arm, waiting, workers.jobs)
         tasks += [Task(arm, battery, path, part, of_arm) for part in parts]
 
@@ -123,14 +123,14 @@ def _parts(arm: ArmSpec, waiting: Sequence[Prompt], jobs: int) -> list[tuple[Pro
     return [tuple(waiting[n :: max(parts, 1)]) for n in range(max(parts, 1))] if waiting else []
 
 
-def record_ended(manifest: dict[str, Any], run: RunDirectory, part: EndedPart) -> None:
+def record_ended(manifest: Manifest, run: RunDirectory, part: EndedPart) -> None:
     """Put a part that has ended into the manifest; from then on its own file says nothing new.
 
     Raises:
         DraftproofError: The manifest cannot be written, or holds counters that cannot be read.
     """
     record_part(manifest, part.record)
-    run.write_manifest(manifest)
+    run.write_manifest(manifest.to_json())
     part.path.unlink(missing_ok=True)
 
 
@@ -152,7 +152,7 @@ def answer_task(engine_of: Callable[[ArmSpec], Engine], task: Task, on_progress:
     on_progress(0)
     engine.open(task.battery.prompts)
     try:
-        part = Part(task.arm, engine, task.path.parent, task.known)
+        part = RunningPart(task.arm, engine, task.path.parent, task.known)
         start, generated = time.perf_counter(), 0
         for completion in engine.answer(task.waiting):
             part.keep(completion)
@@ -185,7 +185,7 @@ def open_run(
     run: RunDirectory,
     resume: Resume,
     engine_of: Callable[[ArmSpec], Engine] | None,
-) -> dict[str, Any]:
+) -> Manifest:
     """Return the run's manifest, once it is certain that the run can be gone on with.
 
     Raises:
@@ -202,12 +202,11 @@ def open_run(
     return manifest
 
 
-def _open_manifest(
-    plan: Plan, battery: Battery, run: RunDirectory, resume: Resume
-) -> dict[str, Any]:
-    manifest = run.manifest()
-    if not manifest:
-        manifest = {
+def _open_manifest(plan: Plan, battery: Battery, run: RunDirectory, resume: Resume) -> Manifest:
+    document = run.manifest()
+    if not document:
+        orphans = orphaned(run, resume)
+        document = {
             "created": now(),
             "plan_digest": plan.digest,
             "plan": plan.model_dump(mode="json"),
@@ -219,14 +218,14 @@ def _open_manifest(
                 "prompts": {p.id: p.content_hash for p in battery.prompts},
             },
             "environment": environment(),
-            "arms": orphaned(run, resume),
+            "arms": {arm: record.to_json() for arm, record in orphans.items()},
         }
-        run.write_manifest(manifest)
-        return manifest
-    battery_record = manifest.get("battery")
+        run.write_manifest(document)
+        return Manifest(document)
+    battery_record = document.get("battery")
     found = battery_record.get("digest") if isinstance(battery_record, Mapping) else None
     for what, there, wanted in (
-        ("plan", manifest.get("plan_digest"), plan.digest),
+        ("plan", document.get("plan_digest"), plan.digest),
         ("battery", found, battery.digest),
     ):
         if there != wanted:
@@ -234,8 +233,7 @@ def _open_manifest(
                 f"{run.path}: holds a run of another {what}; "
                 "give the command it was started with, or name a new directory"
             )
-    manifest.setdefault("arms", {})
-    return manifest
+    return Manifest(document)
 
 
 def environment() -> dict[str, str]:

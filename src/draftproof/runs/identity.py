@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import comb
 
 from draftproof.records import DraftproofError
+from draftproof.runs.manifest import ArmRecord
 from draftproof.stacks.canaries import Round
 
 _NOT_IDENTITY = frozenset({
@@ -37,16 +38,9 @@ class Known:
     noise: float | None = None
 
     @staticmethod
-    def of(record: Mapping[str, object], noise: float | None) -> Known:
-        """Read it from an arm's record in the manifest, however old."""
-        fingerprint, canaries = record.get("fingerprint"), record.get("canaries")
-        last = record.get("last_canaries")
-        return Known(
-            fingerprint if isinstance(fingerprint, Mapping) else {},
-            tuple(canaries) if isinstance(canaries, list) else (),
-            last if isinstance(last, Mapping) else None,
-            noise,
-        )
+    def of(record: ArmRecord, noise: float | None) -> Known:
+        """Take it from an arm's record in the manifest."""
+        return Known(record.fingerprint or {}, record.canaries, record.last_canaries, noise)
 
     def change_meanwhile(self) -> list[str]:
         """Return what changed between the arm's beginning and its end, in words."""

@@ -7,12 +7,10 @@ the file is deleted. A killed command leaves it; the next one puts it into the m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from draftproof.files import read_json_object, write_whole
 from draftproof.records import Completion, DraftproofError, Proof, ProofState
 from draftproof.runs.identity import ArmChangedError, Known
+from draftproof.runs.manifest import Manifest
 from draftproof.stacks import Engine
 from draftproof.stacks.canaries import AsksCanaries, Round
 from draftproof.stacks.spec import ArmSpec
@@ -37,8 +36,7 @@ class PartRecord:
         begun: UTC time.
         fingerprint: Who answered, as a manifest holds it.
         canaries: What was said to the canaries at the beginning, a round of asking each.
-        counters: What the stack counted, as a manifest holds it; None where every answer has its
-            counters.
+        counters: What the stack counted; None where every answer has its counters.
         ended: UTC time, None where it was killed.
         last: What was said to the canaries at the end.
         seconds: Wall time.
@@ -48,11 +46,11 @@ class PartRecord:
     arm: str
     part: str
     begun: str
-    fingerprint: dict[str, object]
-    canaries: tuple[dict[str, str], ...] = ()
-    counters: dict[str, object] | None = None
+    fingerprint: Mapping[str, object]
+    canaries: tuple[Round, ...] = ()
+    counters: Proof | None = None
     ended: str | None = None
-    last: dict[str, str] | None = None
+    last: Round | None = None
     seconds: float = 0.0
     generated: int = 0
 
@@ -73,7 +71,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class Part:
+class RunningPart:
     """A part that is under way.
 
     Args:
@@ -100,12 +98,12 @@ class Part:
             part=name,
             begun=now(),
             fingerprint=fingerprint,
-            canaries=tuple(dict(r) for r in rounds),
+            canaries=tuple(rounds),
         )
         self._write()
 
     def _write(self) -> None:
-        write_whole(self.path, json.dumps(asdict(self.record)))
+        write_whole(self.path, _RECORD.dump_json(self.record))
 
     def keep(self, completion: Completion) -> None:
         """Keep what the stack counted up to an answer, which is not yet on disk.
@@ -115,9 +113,10 @@ class Part:
         """
         if completion.speculation is not None:
             return
-        counters = _counted(self._engine.proof())
-        if counters is not None and counters != self.record.counters:
-            self.record = replace(self.record, counters=counters)
+        proof = self._engine.proof()
+        absent = proof is None or proof.state is ProofState.ABSENT
+        if not absent and proof != self.record.counters:
+            self.record = replace(self.record, counters=proof)
             self._write()
 
     def end(self, seconds: float, generated: int) -> EndedPart:
@@ -131,9 +130,9 @@ class Part:
         self.record = replace(
             self.record,
             fingerprint=self._engine.fingerprint().to_json(),
-            counters=None if proof is None else proof.to_json(),
+            counters=proof,
             ended=now(),
-            last=dict(rounds[0]) if rounds else None,
+            last=rounds[0] if rounds else None,
             seconds=seconds,
             generated=generated,
         )
@@ -152,50 +151,34 @@ def canary_rounds(engine: Engine, count: int) -> list[Round]:
     return rounds
 
 
-def _counted(proof: Proof | None) -> dict[str, object] | None:
-    return None if proof is None or proof.state is ProofState.ABSENT else proof.to_json()
-
-
-def record_part(manifest: dict[str, Any], record: PartRecord) -> None:
-    """Add to the manifest what an arm did in a part; a part that is there is not added again.
-
-    The seconds of parts that were answered side by side add up, as if one had followed the other.
-
-    Args:
-        manifest: The run's.
-        record: The part.
-
-    Raises:
-        DraftproofError: The manifest holds counters of an earlier part that cannot be read.
-    """
-    before: dict[str, Any] = manifest["arms"].get(record.arm, {})
-    if record.part in before.get("parts", []):
+def record_part(manifest: Manifest, part: PartRecord) -> None:
+    """Add to the manifest what an arm did in a part; a part that is there is not added again."""
+    before = manifest.record(part.arm)
+    if part.part in before.parts:
         return
-    earlier = before.get("counters")
-    proof = Proof.of_parts(
-        None if earlier is None else Proof.from_json(earlier),
-        None if record.counters is None else Proof.from_json(record.counters),
+    manifest.arms[part.arm] = replace(
+        before,
+        seconds=before.seconds + part.seconds,
+        generated=before.generated + part.generated,
+        fingerprint=_joined(before.fingerprint or {}, part.fingerprint) or None,
+        counters=Proof.of_parts(before.counters, part.counters),
+        begun=before.begun or part.begun,
+        ended=part.ended or before.ended,
+        parts=(*before.parts, part.part),
+        canaries=before.canaries or part.canaries,
+        last_canaries=part.last or before.last_canaries,
     )
-    manifest["arms"][record.arm] = {
-        "seconds": before.get("seconds", 0.0) + record.seconds,
-        "generated": before.get("generated", 0) + record.generated,
-        "fingerprint": _joined(before.get("fingerprint"), record.fingerprint),
-        "counters": None if proof is None else proof.to_json(),
-        "begun": before.get("begun", record.begun),
-        "ended": record.ended or before.get("ended"),
-        "parts": [*before.get("parts", []), record.part],
-        "canaries": before.get("canaries") or [dict(r) for r in record.canaries],
-        "last_canaries": record.last or before.get("last_canaries"),
-        "changes": before.get("changes", []),
-    }
 
 
-def _joined(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, Any]:
+def _joined(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
     """Return the fingerprint of a later part, with every configuration named in any part."""
-    names = "system_fingerprints"
-    if before and names in after:
-        return {**after, names: sorted({*before.get(names, []), *after[names]})}
-    return dict(after)
+    name = "system_fingerprints"
+    named = [one for part in (before, after) for one in _list(part.get(name))]
+    return {**(after or before), **({name: sorted(set(named))} if named else {})}
+
+
+def _list(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list | tuple) else []
 
 
 def leftovers(folder: Path) -> list[tuple[Path, PartRecord]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from draftproof.battery import Battery
 from draftproof.files import read_json_object
@@ -14,9 +14,11 @@ from draftproof.records import DraftproofError, Proof, ProofState, Role
 from draftproof.records.proof import Counters
 from draftproof.runs.directory import RunDirectory
 from draftproof.runs.identity import ArmChangedError, Known
+from draftproof.runs.manifest import ArmChange, ArmRecord, Manifest
 from draftproof.runs.parts import PartRecord, canary_rounds, leftovers, now, record_part
 from draftproof.runs.plan import Plan
 from draftproof.stacks import Engine
+from draftproof.stacks.canaries import Round
 from draftproof.stacks.spec import ArmSpec
 from draftproof.stacks.weights import present_models, served_files
 
@@ -39,7 +41,7 @@ class Resume:
     retry_errors: bool = False
 
 
-def take_up(run: RunDirectory, manifest: dict[str, Any]) -> None:
+def take_up(run: RunDirectory, manifest: Manifest) -> None:
     """Put into the manifest what parts recorded that were killed, and write it.
 
     Raises:
@@ -49,7 +51,7 @@ def take_up(run: RunDirectory, manifest: dict[str, Any]) -> None:
     for _, record in found:
         record_part(manifest, record)
     if found:
-        run.write_manifest(manifest)
+        run.write_manifest(manifest.to_json())
     for path, _ in found:
         path.unlink()
 
@@ -66,9 +68,8 @@ def _of_version_0_1(logs: Path) -> list[tuple[Path, PartRecord]]:
         problem = kept.get("problem")
         state = ProofState.COUNTED if problem is None else ProofState.UNPROVEN
         proof = Proof(state=state, source="prometheus", counters=counters, problem=problem)
-        unknown: dict[str, object] = {}
-        found.append((path, PartRecord(arm=arm, part=path.name, begun=now(), fingerprint=unknown,
-                                       counters=proof.to_json())))  # fmt: skip
+        part = PartRecord(arm=arm, part=path.name, begun=now(), fingerprint={}, counters=proof)
+        found.append((path, part))
     return found
 
 
@@ -76,7 +77,7 @@ def check_arms(
     plan: Plan,
     battery: Battery,
     run: RunDirectory,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     resume: Resume,
     engine_of: Callable[[ArmSpec], Engine] | None,
 ) -> None:
@@ -101,11 +102,11 @@ def check_arms(
     changes: dict[str, list[str]] = {}
     seen: dict[str, _Seen] = {}
     for arm in plan.arms:
-        record = manifest["arms"].get(arm.name)
+        record = manifest.arms.get(arm.name)
         given = len(run.log(arm.name).read())
         if not given or not record:
             # nothing to compare with; a record without answers speaks of none
-            manifest["arms"].pop(arm.name, None)
+            manifest.arms.pop(arm.name, None)
             continue
         known = Known.of(record, noise)
         seen[arm.name] = _look(arm, battery, engine_of, complete=given == len(battery.prompts))
@@ -118,37 +119,38 @@ def check_arms(
     for name, what in changes.items():
         if resume.change == "fresh":
             run.set_aside(name)
-            del manifest["arms"][name]
+            del manifest.arms[name]
         else:
-            _accept(manifest["arms"][name], what, seen[name])
+            manifest.arms[name] = _accepted(manifest.arms[name], what, seen[name])
     if changes:
-        run.write_manifest(manifest)
+        run.write_manifest(manifest.to_json())
 
 
-def check_ends(plan: Plan, run: RunDirectory, manifest: dict[str, Any], resume: Resume) -> None:
+def check_ends(plan: Plan, run: RunDirectory, manifest: Manifest, resume: Resume) -> None:
     """See to it, after everything was asked, that no arm changed while it answered.
 
     Raises:
         DraftproofError: One did, and nothing says what to do about it.
     """
     noise = noise_rate(plan, run)
-    records = {a.name: manifest["arms"].get(a.name, {}) for a in plan.arms}
-    changes = {name: Known.of(r, noise).change_meanwhile() for name, r in records.items()}
+    changes = {
+        arm.name: Known.of(manifest.record(arm.name), noise).change_meanwhile() for arm in plan.arms
+    }
     changes = {name: what for name, what in changes.items() if what}
     if changes and resume.change != "accept":
         raise ArmChangedError(run.path, changes)
     for name, what in changes.items():
-        _accept(records[name], what, _Seen({}, None))
+        manifest.arms[name] = _accepted(manifest.arms[name], what, _Seen({}, None))
     if changes:
-        run.write_manifest(manifest)
+        run.write_manifest(manifest.to_json())
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """Who would answer for an arm now: its fingerprint or a part of it, and a round of canaries."""
 
-    fingerprint: Mapping[str, Any]
-    said: Mapping[str, str] | None
+    fingerprint: Mapping[str, object]
+    said: Round | None
 
 
 def _look(
@@ -183,20 +185,24 @@ def _look(
         engine.close()
 
 
-def _accept(record: dict[str, Any], what: list[str], seen: _Seen) -> None:
-    """Write down that an arm changed; what it is now is what it will be compared with."""
-    record["changes"] = [*record.get("changes", []), {"seen": now(), "what": what}]
-    record["fingerprint"] = _overlaid(record.get("fingerprint") or {}, seen.fingerprint)
-    said = seen.said or record.get("last_canaries")
-    record["canaries"] = [dict(said)] if said else []
-    record["last_canaries"] = None
+def _accepted(record: ArmRecord, what: list[str], seen: _Seen) -> ArmRecord:
+    """Return the record of an arm that changed; what it is now is what it is compared with next."""
+    said = seen.said or record.last_canaries
+    return replace(
+        record,
+        changes=(*record.changes, ArmChange(now(), tuple(what))),
+        fingerprint=_overlaid(record.fingerprint or {}, seen.fingerprint),
+        canaries=(said,) if said else (),
+        last_canaries=None,
+    )
 
 
-def _overlaid(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def _overlaid(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, object]:
     out = dict(old)
     for name, value in new.items():
-        if isinstance(value, Mapping) and isinstance(old.get(name), Mapping) and name != "files":
-            out[name] = _overlaid(old[name], value)
+        before = old.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and name != "files":
+            out[name] = _overlaid(before, value)
         elif value is not None:
             out[name] = value
     return out
@@ -215,7 +221,7 @@ def noise_rate(plan: Plan, run: RunDirectory) -> float | None:
     return max(rates, default=None)
 
 
-def orphaned(run: RunDirectory, resume: Resume) -> dict[str, Any]:
+def orphaned(run: RunDirectory, resume: Resume) -> dict[str, ArmRecord]:
     """Return the records of arms whose answers are there though the manifest is gone.
 
     Raises:
@@ -235,19 +241,19 @@ def orphaned(run: RunDirectory, resume: Resume) -> dict[str, Any]:
         for arm in arms:
             run.set_aside(arm)
         return {}
-    lost = {"seen": now(), "what": ["the manifest was gone: nothing says who gave its answers"]}
-    return {arm: {"changes": [lost]} for arm in arms}
+    lost = ArmChange(now(), ("the manifest was gone: nothing says who gave its answers",))
+    return {arm: ArmRecord(changes=(lost,)) for arm in arms}
 
 
-def accepted_changes(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+def accepted_changes(manifest: Manifest) -> dict[str, list[str]]:
     """Return a sentence a change that was accepted, by arm."""
     return {
         arm: [
-            f"arm {arm!r} changed, seen on {change['seen'][:16].replace('T', ' ')} UTC: "
-            f"{', '.join(change['what'])}; its answers from before and after were taken for one "
+            f"arm {arm!r} changed, seen on {change.seen[:16].replace('T', ' ')} UTC: "
+            f"{', '.join(change.what)}; its answers from before and after were taken for one "
             "arm's (--accept-change)"
-            for change in record["changes"]
+            for change in record.changes
         ]
-        for arm, record in manifest.get("arms", {}).items()
-        if record.get("changes")
+        for arm, record in manifest.arms.items()
+        if record.changes
     }

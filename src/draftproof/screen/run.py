@@ -14,6 +14,7 @@ from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress
 from draftproof.runs.failures import failure_sentences, frequent_errors
+from draftproof.runs.manifest import Manifest
 from draftproof.runs.parallel import Workers
 from draftproof.runs.resume import Resume, accepted_changes
 from draftproof.scoring.degeneracy import degeneracy
@@ -123,7 +124,7 @@ def judge_run(
             untested=untested(plan, spec),
         )
 
-    changed = accepted_changes(manifest)
+    changed = accepted_changes(Manifest(manifest))
     verdict = judge_arms(
         battery,
         arm(baseline),

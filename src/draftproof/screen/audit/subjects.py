@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.recorded.recorded import read_answers
@@ -13,6 +12,7 @@ from draftproof.records import Completion, DraftproofError, Message, Prompt, dig
 from draftproof.runs import Plan, RunDirectory
 from draftproof.runs.collect import Task, answer_with_own_engine, environment, record_ended
 from draftproof.runs.identity import ArmChangedError, Known
+from draftproof.runs.manifest import Manifest
 from draftproof.runs.resume import take_up
 from draftproof.stacks.spec import ArmSpec
 
@@ -104,18 +104,18 @@ def served_subject(
     asked = spec.model_dump(mode="json")
     with RunDirectory(out) as run:
         wanted = {"audited": asked, "battery": battery.digest, "environment": environment()}
-        manifest: dict[str, Any] = run.manifest() or {**wanted, "arms": {}}
-        if run.orphans() or digest({k: manifest.get(k) for k in wanted}) != digest(wanted):
+        held = run.manifest() or {**wanted, "arms": {}}
+        if run.orphans() or digest({k: held.get(k) for k in wanted}) != digest(wanted):
             raise DraftproofError(f"{out}: holds another run; name a new directory with --out")
-        run.write_manifest(manifest)
-        manifest.setdefault("arms", {})
+        manifest = Manifest(held)
+        run.write_manifest(manifest.to_json())
         take_up(run, manifest)
         known = run.log(spec.name).read()
         waiting = tuple(p for p in battery.prompts if p.id not in known)
         total = len(battery.prompts)
         if waiting:
             path = run.log(spec.name).path
-            earlier = Known.of(manifest["arms"].get(spec.name, {}), None)
+            earlier = Known.of(manifest.record(spec.name), None)
             task = Task(spec, battery, path, waiting, earlier)
             try:
                 part = answer_with_own_engine(
