@@ -16,12 +16,14 @@ _BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
 
 
 def directory_fingerprint(name: str) -> ModelFingerprint:
-    """Return what identifies a model that is not loaded here: digests of its directory's files.
+    """Return what identifies a model that is not loaded here: digests of its files.
 
     Of a hub name nothing is known: no digest, and no files.
     """
     place = _place(name)
     files = sorted(place.glob("*.safetensors")) if place.is_dir() else []
+    files = [place] if place.suffix == ".gguf" and place.is_file() else files
+    # a GGUF file holds all that is read of it
     beside = sorted(p for p in place.glob("*") if p.suffix in _BESIDE) if files else []
     return ModelFingerprint(
         name=name,
@@ -85,8 +87,6 @@ def served_files(command: str | None) -> dict[str, str]:
     found = {}
     for word in shlex.split(command or ""):
         path = Path(word)
-        if path.suffix == ".gguf" and path.is_file():
-            found[word] = digest_of_files([path])
-        elif path.is_dir() and (weights := directory_fingerprint(word).weights_sha256):
+        if path.exists() and (weights := directory_fingerprint(word).weights_sha256):
             found[word] = weights
     return found
