@@ -14,7 +14,7 @@ from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.options import Options
 from draftproof.decoding.rules import make_rule
-from draftproof.decoding.session import Session, speculation_of
+from draftproof.decoding.session import Session, loop_counters
 from draftproof.records import DraftproofError, Message, Prompt, Speculation
 from draftproof.serve.errors import RequestError
 from draftproof.serve.jobs import Finished, Job, Piece, piece_of
@@ -232,7 +232,7 @@ class Service:
                 raise DraftproofError("the server is going down")
             if answer.error:
                 raise DraftproofError(answer.error)
-            speculation = speculation_of(answer) if self.gamma else None
+            speculation = loop_counters(answer) if self.gamma else None
             self._record(text.count, speculation)
             reason = "stop" if text.stopped else answer.finish_reason or "stop"
             with suppress(RuntimeError):

@@ -51,7 +51,7 @@ class CounterWatch:
             return
         before = self._last or Counters(0, 0, 0)
         for name, gain in asdict(totals - before).items():
-            if gain < 0:
+            if gain is not None and gain < 0:
                 old, new = getattr(before, name), getattr(totals, name)
                 self.problem = self.problem or (
                     f"the server's count of {name} went backwards, from {old:,} to {new:,}: "
@@ -98,7 +98,8 @@ class CounterStore:
         try:
             document = json.loads(self._file.read_text("utf-8"))
             counts = [document[name] for name in Counters.__slots__]
-            if any(type(n) is not int or n < 0 for n in counts):
+            known = counts[1:] if counts[0] is None else counts
+            if any(type(n) is not int or n < 0 for n in known):
                 raise ValueError("no counts")
             self.problem = document.get("problem")
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
