@@ -82,6 +82,11 @@ rule_options_option = click.option(
     metavar="NAME=VALUE",
     help="An option of the rule; may be repeated (default: the rule's own values).",
 )
+generation_config_option = click.option(
+    "--ignore-generation-config",
+    is_flag=True,
+    help="Ignore the checkpoint's generation_config, such as penalties (default: apply it).",
+)
 limit_option = click.option(
     "--limit",
     type=click.IntRange(1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,10 +78,16 @@ _HOUR, _MINUTE = 3600, 60
     metavar="RUN",
     help="Compute hours from the speed that arms had in RUN (default: no hours).",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Only look whether everything that the PLAN names is there and fits together.",
+)
 @json_option
 @reports_errors
 def plan(
     plan: Path | None,
+    check: bool,
     sizes: tuple[int, ...],
     discordance: float,
     scorer_error: float,
@@ -97,6 +104,9 @@ def plan(
     and, with --measure or --like, its hours. Without a PLAN, prints what numbers of prompts can
     show.
     """
+    if check:
+        _check(plan, as_json=as_json)
+        return
     from draftproof.stats.planning import plan as tabulate  # noqa: PLC0415 - quick --help
     from draftproof.stats.sensitivity import canned_leak, detection_curve  # noqa: PLC0415
 
@@ -151,6 +161,24 @@ def plan(
     if priced is not None:
         _print_price(console, priced)
     _print_sizes(console, document)
+
+
+def _check(path: Path | None, *, as_json: bool) -> None:
+    from draftproof.runs.plan_check import look_at  # noqa: PLC0415 - quick --help
+    from draftproof.scoring import SCORERS  # noqa: PLC0415
+
+    if path is None:
+        raise click.UsageError("--check looks at a PLAN; name one")
+    error = look_at(path, SCORERS)
+    if as_json:
+        listed = (
+            [{"field": place, "message": said} for place, said in error.faults] if error else []
+        )
+        click.echo(json.dumps({"plan": str(path), "faults": listed}, indent=1))
+        sys.exit(2 if listed else 0)
+    if error is not None:
+        raise error
+    click.echo(f"{path}: everything that it names is there and fits")
 
 
 def _price(

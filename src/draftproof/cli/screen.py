@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -23,11 +23,14 @@ from draftproof.cli.options import (
 from draftproof.cli.output import finish, progress_of_arms, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
+if TYPE_CHECKING:
+    from draftproof.runs.plan_check import PlanFaultsError
+
 _WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json", "require"})
 """Options that do not stand in a plan, or may be given beside it."""
 _IN_A_PLAN = {
     "batteries": "edit battery",
-    "subset": "edit half",
+    "subset": "edit subset",
     "margin": "edit decision.margin",
     "no_noise": "leave the noise arm out",
     "no_control": "leave the control arm out",
@@ -119,15 +122,17 @@ def screen(
     in four arms: alone (baseline), alone again (noise), with the draft (candidate), and with a
     lossy rule that must fail (control).
     """
-    from draftproof.runs import RunDirectory, read_plan  # noqa: PLC0415 - quick --help
+    from draftproof.runs import RunDirectory  # noqa: PLC0415 - quick --help
     from draftproof.runs.parallel import Workers  # noqa: PLC0415
+    from draftproof.runs.plan_check import PlanFaultsError, read_faultless  # noqa: PLC0415
+    from draftproof.scoring import SCORERS  # noqa: PLC0415
     from draftproof.screen.run import run_plan  # noqa: PLC0415
 
     if plan is not None:
         if options["target"] or options["draft"]:
             raise click.UsageError("give a PLAN or --target and --draft, not both")
         _refuse_what_a_plan_says()
-        declared = read_plan(plan)
+        declared = read_faultless(plan, SCORERS)
         if options["limit"] is not None:
             declared = declared.model_copy(update={"limit": options["limit"]})
     else:
@@ -143,9 +148,22 @@ def screen(
         Workers(jobs) as workers,
         progress_of_arms(quiet=as_json) as progress,
     ):
-        verdict = run_plan(declared, run, progress=progress, workers=workers)
+        try:
+            verdict = run_plan(declared, run, progress=progress, workers=workers)
+        except PlanFaultsError as error:
+            raise error if plan is not None else _of_options(error) from error
     finish(verdict, directory, as_json=as_json, sign=sign)
     sys.exit(verdict.exit_code)
+
+
+def _of_options(error: PlanFaultsError) -> DraftproofError:
+    """Return the faults of a plan that was made of options, by the options' names."""
+    names = {"rule_options": "--rule", "battery": "--battery"}
+    lines = []
+    for place, said in error.faults:
+        field = place.rpartition("].")[2].partition(".")[0].partition("[")[0]
+        lines.append(f"{names.get(field, f'--{field}')}: {said.partition(' (arms[')[0]}")
+    return DraftproofError("\n".join(dict.fromkeys(lines)))
 
 
 def _refuse_what_a_plan_says() -> None:

@@ -14,6 +14,7 @@ from draftproof.records.answers import (
     ToolCall,
     digest,
 )
+from draftproof.records.audit import AuditDocument, AuditedToken
 from draftproof.records.evidence import (
     Distribution,
     Excess,
@@ -63,6 +64,8 @@ __all__ = [
     "TEXT_CHANNELS",
     "Activation",
     "ArmSummary",
+    "AuditDocument",
+    "AuditedToken",
     "ByteIdentity",
     "Cause",
     "Channel",

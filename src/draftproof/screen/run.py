@@ -13,6 +13,8 @@ from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress
 from draftproof.runs.parallel import Workers
+from draftproof.runs.plan_check import require_faultless
+from draftproof.scoring import SCORERS
 from draftproof.scoring.degeneracy import degeneracy
 from draftproof.scoring.kept import Labelling, label_sentence
 from draftproof.screen.arms import Arm
@@ -55,7 +57,7 @@ def run_plan(
             f"the other in one process; leave out --jobs {workers.jobs}, or take stop out of the "
             f"plan to have {workers.jobs} processes answer the whole battery at the same time"
         )
-    battery = plan.load_battery()
+    battery = _checked_battery(plan, run, workers.jobs if workers else 1)
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     if plan.stop is None:
         answers = collect(plan, battery, run, progress=progress, workers=workers)
@@ -65,6 +67,20 @@ def run_plan(
     watch = Watch(plan, battery, rescorers(plan, battery))
     answers = collect_blocks(plan, battery, run, watch.look, progress=progress)
     return judge_run(plan, battery, answers, run.manifest(), run.calibration(), begun=begun)
+
+
+def _checked_battery(plan: Plan, run: RunDirectory, jobs: int) -> Battery:
+    """Return the prompts, after a look at all that the plan names and that will be asked."""
+    try:
+        battery = plan.load_battery()
+    except DraftproofError:
+        require_faultless(plan, SCORERS, jobs=jobs)  # tells everything else as well
+        raise
+    # a sequential screen may have ended before every prompt was asked
+    enough = 1 if plan.stop is not None else len(battery.prompts)
+    lacking = {a.name for a in plan.arms if len(run.log(a.name).read()) < enough}
+    require_faultless(plan, SCORERS, battery=battery, arms=lacking, jobs=jobs)
+    return battery
 
 
 def judge_run(

@@ -50,10 +50,15 @@ def authorization(who: str, variable: str | None) -> dict[str, str]:
     """
     if variable is None:
         return {}
-    return {"Authorization": f"Bearer {_from_environment(f'{who}: api_key_env', variable)}"}
+    return {"Authorization": f"Bearer {from_environment(f'{who}: api_key_env', variable)}"}
 
 
-def _from_environment(field: str, variable: str) -> str:
+def from_environment(field: str, variable: str) -> str:
+    """Return the secret that an environment variable holds; `field` names the variable.
+
+    Raises:
+        DraftproofError: It is not set.
+    """
     value = os.environ.get(variable, "").strip()
     if not value:
         raise DraftproofError(f"{field} names {variable}, which is not set")
@@ -74,7 +79,7 @@ def http_client(spec: ArmSpec, url: str) -> httpx.AsyncClient:
     """
     headers = authorization(f"arm {spec.name!r}", spec.api_key_env)
     for header, variable in spec.headers_env.items():
-        headers[header] = _from_environment(f"arm {spec.name!r}: headers_env.{header}", variable)
+        headers[header] = from_environment(f"arm {spec.name!r}: headers_env.{header}", variable)
     return httpx.AsyncClient(
         base_url=url,
         headers=headers,
