@@ -16,12 +16,13 @@ class Counters:
     """Totals of the speculative loop.
 
     Attributes:
-        rounds: Forward passes of the target that verified a proposal.
+        rounds: Forward passes of the target that verified a proposal; None where the stack
+            counts none.
         drafted: Tokens that were drafted.
         accepted: Those that were accepted.
     """
 
-    rounds: int
+    rounds: int | None
     drafted: int
     accepted: int
 
@@ -32,14 +33,14 @@ class Counters:
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
-            self.rounds + other.rounds,
+            _sum(self.rounds, other.rounds),
             self.drafted + other.drafted,
             self.accepted + other.accepted,
         )
 
     def __sub__(self, other: Counters) -> Counters:
         return Counters(
-            self.rounds - other.rounds,
+            None if self.rounds is None or other.rounds is None else self.rounds - other.rounds,
             self.drafted - other.drafted,
             self.accepted - other.accepted,
         )
@@ -138,7 +139,10 @@ class Proof:
             names = ("rounds", "drafted", "accepted")
             counters = None
             if state is ProofState.COUNTED or all(name in document for name in names):
-                counters = Counters(*(_count(document[name]) for name in names))
+                counters = Counters(
+                    _optional_count(document["rounds"]),
+                    *(_count(document[name]) for name in names[1:]),
+                )
             return Proof(
                 state=state,
                 source=str(document["source"]),

@@ -44,7 +44,7 @@ class CounterWatch:
             return
         before = self._last or Counters(0, 0, 0)
         for name, gain in asdict(totals - before).items():
-            if gain < 0:
+            if gain is not None and gain < 0:
                 old, new = getattr(before, name), getattr(totals, name)
                 self.problem = self.problem or (
                     f"the server's count of {name} went backwards, from {old:,} to {new:,}: "
