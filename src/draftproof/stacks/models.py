@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from pathlib import Path
 
 import torch
 import transformers
 
 from draftproof.decoding.checkpoint_options import checkpoint_options
-from draftproof.decoding.loading.checkpoint import GGUF, Checkpoint
+from draftproof.decoding.loading.checkpoint import Checkpoint
 from draftproof.decoding.pretrained import (
     Opened,
     Pretrained,
@@ -24,12 +22,9 @@ from draftproof.decoding.pretrained import (
     served,
 )
 from draftproof.decoding.remembered import remembered
-from draftproof.lab.models import resolve
 from draftproof.records import ModelFingerprint, Prompt, digest
 from draftproof.stacks.base import Rendered, rendered
-
-_BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
-"""Kinds of files beside the weights that decide what a model says."""
+from draftproof.stacks.weights import directory_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +110,6 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
     )
 
 
-def directory_fingerprint(name: str) -> ModelFingerprint:
-    """Return what identifies a model that is not loaded here: digests of its files.
-
-    Of a hub name nothing is known: no digest, and no files.
-    """
-    place = resolve(name)
-    weights = None
-    files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
-    files = [Path(place)] if place.endswith(GGUF) and Path(place).is_file() else files
-    if files:
-        whole = hashlib.sha256()
-        for file in files:
-            with file.open("rb") as stream:
-                whole.update(hashlib.file_digest(stream, "sha256").digest())
-        weights = whole.hexdigest()
-    # a GGUF file holds all that is read of it
-    beside = sorted(p for p in Path(place).glob("*") if p.suffix in _BESIDE) if files else []
-    return ModelFingerprint(
-        name=name,
-        weights_sha256=weights,
-        files={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
-    )
-
-
 def _fingerprint(name: str, opened: Opened) -> ModelFingerprint:
     module, tokenizer = opened.module, opened.tokenizer
     template = getattr(tokenizer, "chat_template", None)
@@ -188,6 +159,7 @@ __all__ = [
     "Loaded",
     "LoadedModule",
     "Rendered",
+    "directory_fingerprint",
     "environment",
     "load",
     "load_module",

@@ -128,6 +128,7 @@ class Client:
         self._next_slot = 0.0
         self.unknown_counters: str | None = None
         self.attempts = 0
+        self.system_fingerprints: set[str] = set()
 
     async def ask(self, prompt: Prompt) -> tuple[Completion, bool]:
         """Return the answer to a prompt, and whether the server could not be reached at all.
@@ -153,6 +154,8 @@ class Client:
         except RefusedError as refusal:
             return self._failed(prompt, str(refusal), start), False
         self.unknown_counters = self.unknown_counters or reply.unknown_counters
+        if reply.system_fingerprint is not None:
+            self.system_fingerprints.add(reply.system_fingerprint)
         completion = Completion(
             arm=spec.name,
             id=prompt.id,
