@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from draftproof.decoding.drafters.draft_model import DraftModel
 from draftproof.decoding.drafters.draft_tree import DraftTree
-from draftproof.decoding.drafters.drafter import Drafter
+from draftproof.decoding.drafters.drafter import Drafter, option_said
 from draftproof.decoding.drafters.eagle import Eagle
 from draftproof.decoding.drafters.eagle_dynamic import DynamicEagle
 from draftproof.decoding.drafters.eagle_head import EagleHead
@@ -86,7 +86,9 @@ def _intersection(parts: Parts, **options: Any) -> Drafter:
 
 def _lookup(parts: Parts, like: str | None = None, **options: Any) -> Drafter:
     if like is None:
-        return PromptLookup(parts.gamma, **options)
+        # as the other stacks call them
+        names = {"max_ngram": "longest", "min_ngram": "shortest"}
+        return PromptLookup(parts.gamma, **{names.get(k, k): v for k, v in options.items()})
     if options:
         raise TypeError(f"like={like} settles {', '.join(options)}; give one or the other")
     return PromptLookup.like(like, parts.gamma)
@@ -195,4 +197,4 @@ def make_drafter(name: str, parts: Parts, options: Mapping[str, Any] | None = No
     try:
         return make(parts, **dict(options or {}))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"drafter {name!r}: {error}") from None
+        raise ValueError(f"drafter {name!r}: {option_said(error)}") from None
