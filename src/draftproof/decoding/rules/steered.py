@@ -19,7 +19,7 @@ from draftproof.records.rules import RuleFacts
 class SteeredState:
     """Where every row of a batch stands: a dataclass of columns ``[B]``, `mode` among them."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
     mode: torch.Tensor
 
     def reset(self, row: int, fresh: Self) -> Self:
