@@ -95,6 +95,7 @@ def judge_arms(
         sequential=context.sequential,
         temperature=context.temperature,
         level=law_level(rule.alpha_fail, sum(_keeps_the_law(a) for a in others)),
+        calibration=context.calibration,
     )
 
     def evidence_of(arm: Arm) -> ArmEvidence:
