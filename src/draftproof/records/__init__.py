@@ -25,6 +25,13 @@ from draftproof.records.evidence import (
     Sensitivity,
     Stopping,
 )
+from draftproof.records.noise import (
+    ArmNoise,
+    ContaminationEvidence,
+    DirectionEvidence,
+    NamedToken,
+    StackNoise,
+)
 from draftproof.records.proof import (
     Counters,
     Fingerprint,
@@ -57,6 +64,7 @@ from draftproof.records.words import (
 __all__ = [
     "SCHEMA_VERSION",
     "Activation",
+    "ArmNoise",
     "ArmSummary",
     "ByteIdentity",
     "Cause",
@@ -64,8 +72,10 @@ __all__ = [
     "Comparison",
     "Completion",
     "Construct",
+    "ContaminationEvidence",
     "Counters",
     "Counts",
+    "DirectionEvidence",
     "Distribution",
     "Divergence",
     "DraftproofError",
@@ -75,6 +85,7 @@ __all__ = [
     "Label",
     "Message",
     "ModelFingerprint",
+    "NamedToken",
     "NoiseFloor",
     "Pair",
     "PromiseEvidence",
@@ -88,6 +99,7 @@ __all__ = [
     "Sensitivity",
     "ServerFingerprint",
     "Speculation",
+    "StackNoise",
     "State",
     "Stopping",
     "TaskEvidence",

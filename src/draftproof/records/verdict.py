@@ -14,6 +14,7 @@ from draftproof.records.evidence import (
     Sensitivity,
     Stopping,
 )
+from draftproof.records.noise import StackNoise
 from draftproof.records.words import Cause, Channel, Role, State
 
 SCHEMA_VERSION = "1.2"
@@ -178,6 +179,8 @@ class Comparison:
     known_cause: KnownCause | None = None
     distribution: Distribution | None = None
     stopping: Stopping | None = None
+    stack_noise: StackNoise | None = None
+    """The stack's own rounding; None where nobody scored answers or sampled them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

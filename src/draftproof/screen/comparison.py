@@ -21,6 +21,7 @@ from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.noise import broken
 from draftproof.screen.sensitivity import STATISTICS_MOST, sensitivity
 from draftproof.screen.sentences import comparison_sentence, stopping
+from draftproof.screen.stack_noise.record import stack_noise
 from draftproof.stats import clopper_pearson, flip_upper
 
 _LISTED = 50
@@ -59,6 +60,11 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
         promise=_level(evidence, counts, decided.state) if candidate else None,
         known_cause=findings.known_cause,
         distribution=findings.distribution,
+        stack_noise=(
+            None
+            if conditions.temperature > 0 or evidence.pairing is None
+            else stack_noise(findings.noise, exact=arm.exact and evidence.against.exact)
+        ),
         stopping=(
             stopping(counts, decided.own_state, conditions.prompts)
             if candidate and conditions.sequential

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from draftproof.battery import Battery
-from draftproof.records import Completion, DraftproofError, Prompt, Role
+from draftproof.records import DraftproofError, Prompt, Role
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.rescoring.rescorer import Helpers, Replayer, Rescorer
 from draftproof.runs.plan import Plan
@@ -67,13 +67,11 @@ def law_test(plan: Plan, spec: ArmSpec, battery: Battery) -> LawTest | None:
     return draw
 
 
-def server_rescorer(
-    options: RescoreOptions, prompts: Mapping[str, Prompt], sample: Sequence[Completion]
-) -> Rescorer:
+def server_rescorer(options: RescoreOptions) -> Rescorer:
     """Return what has a server score divergences again.
 
     Raises:
-        DraftproofError: What it needs is not installed, or the server returns no such scores.
+        DraftproofError: What it needs is not installed.
     """
     try:
         from draftproof.rescoring.rescore_server import ServerRescorer  # noqa: PLC0415 - needs httpx
@@ -82,7 +80,7 @@ def server_rescorer(
             f"rescore: needs {error.name}, which is not installed; "
             "run: pip install 'draftproof[http]'"
         ) from error
-    return ServerRescorer(options, [(prompts[c.id], c) for c in sample if c.id in prompts])
+    return ServerRescorer(options)
 
 
 def replayer(plan: Plan, spec: ArmSpec, helpers: Helpers | None = None) -> Replayer | None:

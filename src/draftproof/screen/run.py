@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.records import ArmSummary, Completion, DraftproofError, Role, Verdict
-from draftproof.rescoring import make_rescorer
-from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress
 from draftproof.runs.parallel import Workers
 from draftproof.scoring.degeneracy import degeneracy
 from draftproof.scoring.kept import Labelling, label_sentence
-from draftproof.screen.arms import Arm
-from draftproof.screen.deployment import (
-    law_test,
-    lossy,
-    replayer,
-    server_rescorer,
-    untested,
-)
+from draftproof.screen.run_arms import RunArms
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.sequential import Watch
+from draftproof.screen.stack_noise.scores import RunScores
 from draftproof.screen.verdict import ScreenContext, judge_arms
 from draftproof.stacks.spec import ArmSpec
 
 Answers = Mapping[str, Mapping[str, Completion]]
+SCORES = "scores"
+"""Folder of a run directory that keeps scored positions."""
 
 
 def run_plan(
@@ -44,7 +38,7 @@ def run_plan(
     Args:
         plan: What is asked and of whom.
         run: Where answers are kept.
-        progress: Heard after every answer.
+        progress: Heard after every answer, and while answers are scored.
         workers: Who answers and explains; this process alone if None, as a sequential plan asks.
 
     Raises:
@@ -58,14 +52,18 @@ def run_plan(
         )
     battery = plan.load_battery()
     begun = datetime.now(UTC).isoformat(timespec="seconds")
+    scores = RunScores(plan.arms, battery, plan.rescore, run.path / SCORES, progress)
     if plan.stop is None:
         answers = collect(plan, battery, run, progress=progress, workers=workers)
-        return judge_run(
-            plan, battery, answers, run.manifest(), run.calibration(), workers=workers, begun=begun
-        )
-    watch = Watch(plan, battery, rescorers(plan, battery))
-    answers = collect_blocks(plan, battery, run, watch.look, progress=progress)
-    return judge_run(plan, battery, answers, run.manifest(), run.calibration(), begun=begun)
+    else:
+        # a look sees answers that are not all of an arm's, so its scores are not kept
+        looks = RunArms(plan, battery, RunScores(plan.arms, battery, plan.rescore))
+        watch = Watch(plan, battery, looks.arm)
+        answers = collect_blocks(plan, battery, run, watch.look, progress=progress)
+    return judge_run(
+        plan, battery, answers, run.manifest(), run.calibration(),
+        workers=workers, begun=begun, scores=scores,
+    )  # fmt: skip
 
 
 def judge_run(
@@ -77,6 +75,7 @@ def judge_run(
     labelling: Labelling | None = None,
     workers: Workers | None = None,
     begun: str | None = None,
+    scores: RunScores | None = None,
 ) -> Verdict:
     """Judge the answers of a run; nothing is generated.
 
@@ -89,40 +88,19 @@ def judge_run(
         labelling: Who labels in place of the scorers that the prompts name, if anybody does.
         workers: Who explains divergences; this process alone if None.
         begun: UTC time at which this command began to ask; None where it asked nothing.
+        scores: Scores answers whole; by default without keeping what it finds.
 
-    A local target is loaded if there are divergences to explain.
+    A local target is loaded to score the answers.
     """
     labelling = labelling or Labelling()
     labels = labelling.describe(answers)
-    baseline = plan.baseline
     records = manifest.get("arms", {})
-    makers = rescorers(plan, battery, workers)
-
-    def arm(spec: ArmSpec) -> Arm:
-        record = records.get(spec.name, {})
-        promise = (record.get("fingerprint") or {}).get("promise")
-        return Arm(
-            name=spec.name,
-            role=spec.role,
-            answers=answers[spec.name],
-            speculative=spec.speculative,
-            # the target alone cannot say what a rule that changes the target distribution would
-            # have chosen
-            rescorer=lambda: None if _repeats_steered(spec) else makers[spec.name](answers),
-            counters=record.get("counters"),
-            of=spec.of,
-            promise=promise,
-            lossy=lossy(plan, spec, promise),
-            law=law_test(plan, spec, battery),
-            replayer=replayer(plan, spec, workers),
-            declared=spec.model_dump(mode="json"),
-            untested=untested(plan, spec),
-        )
-
+    scores = scores or RunScores(plan.arms, battery, plan.rescore)
+    arms = RunArms(plan, battery, scores, records, workers)
     return judge_arms(
         battery,
-        arm(baseline),
-        [arm(spec) for spec in plan.arms if spec.role is not Role.BASELINE],
+        arms.arm(plan.baseline, answers),
+        [arms.arm(spec, answers) for spec in plan.arms if spec.role is not Role.BASELINE],
         label=labelling.labeller,
         rule=plan.decision,
         context=ScreenContext(
@@ -165,37 +143,6 @@ def given_earlier(plan: Plan, answers: Answers, begun: str | None) -> list[str]:
         when = when if len(known) == len(times) else "at a time that was not recorded for all"
         said.append(f"answers of {arm.name!r} were given {when}; this command asked it nothing")
     return said
-
-
-def _repeats_steered(spec: ArmSpec) -> bool:
-    return spec.steered and spec.role in {Role.VARIANT, Role.NOISE}
-
-
-def rescorers(
-    plan: Plan, battery: Battery, workers: Workers | None = None
-) -> dict[str, Callable[[Answers], Rescorer | None]]:
-    """Return for every arm what makes, of the answers there are, what explains its divergences.
-
-    A control may leak through another engine; the target that judges it is its own.
-    """
-    prompts = {p.id: p for p in battery.prompts}
-    made: dict[str, Rescorer | None] = {}
-
-    def maker(spec: ArmSpec) -> Callable[[Answers], Rescorer | None]:
-        def make(answers: Answers) -> Rescorer | None:
-            if spec.name not in made:
-                given = answers[plan.baseline.name]
-                sample = [given[p.id] for p in battery.prompts if p.id in given]
-                made[spec.name] = (
-                    make_rescorer(spec, prompts, sample, workers)
-                    if plan.rescore is None
-                    else server_rescorer(plan.rescore, prompts, sample)
-                )
-            return made[spec.name]
-
-        return make
-
-    return {spec.name: maker(spec) for spec in plan.arms}
 
 
 def _summary(

@@ -95,6 +95,7 @@ def judge_arms(
         sequential=context.sequential,
         temperature=context.temperature,
         level=law_level(rule.alpha_fail, sum(_keeps_the_law(a) for a in others)),
+        clean=(baseline.name, *(a.name for a in others if _repeats_plainly(a, baseline.name))),
     )
 
     def evidence_of(arm: Arm) -> ArmEvidence:
@@ -246,6 +247,10 @@ def implied_margins(calibration: Mapping[str, Any], margin: float) -> list[str]:
             f"{100 * margin:.1f} points of its labels are ±{100 * truth:.1f} points in truth"
         )
     return out
+
+
+def _repeats_plainly(arm: Arm, baseline: str) -> bool:
+    return arm.role is Role.NOISE and arm.of in {None, baseline}
 
 
 def _keeps_the_law(arm: Arm) -> bool:
