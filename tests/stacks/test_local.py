@@ -161,7 +161,8 @@ def test_rounding_is_told_from_choices(prompts, dtype):
 
 
 def test_roles_are_the_words_of_the_house():
-    assert {r.value for r in Role} == {"baseline", "noise", "candidate", "control", "variant"}
+    known = {"baseline", "noise", "candidate", "control", "variant", "shape"}
+    assert {r.value for r in Role} == known
 
 
 def test_the_logging_of_the_host_process_is_left_as_it_was():

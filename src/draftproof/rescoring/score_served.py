@@ -49,6 +49,20 @@ class ServedInstrument:
         """See `Instrument.show`."""
         return list(self._numbers)[token] if 0 <= token < len(self._numbers) else "?"
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """See `Instrument.text`."""
+        return "".join(self.show(token) for token in tokens)
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """See `Instrument.ends`; a server's are not known."""
+        return frozenset()
+
+    def continues(self, asked: Prompt, prompt: Prompt, prefix: Sequence[int]) -> bool:
+        """See `Instrument.continues`; how a server renders is not known."""
+        del asked, prompt, prefix
+        return False
+
     def read(self, prompt: Prompt, completion: Completion, *, stops: bool) -> ScorableAnswer | str:
         """See `Instrument.read`; the server is asked here, as it alone knows its tokens."""
         del stops

@@ -68,6 +68,21 @@ class LocalInstrument:
         text: str = self._speaker.tokenizer.decode([token])
         return text
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """See `Instrument.text`."""
+        text: str = self._speaker.tokenizer.decode(list(tokens))
+        return text
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """See `Instrument.ends`."""
+        return frozenset(self._speaker.eos)
+
+    def continues(self, asked: Prompt, prompt: Prompt, prefix: Sequence[int]) -> bool:
+        """See `Instrument.continues`."""
+        wanted = (*models.render_known(self._speaker, prompt).ids, *prefix)
+        return models.render(self._speaker, asked).ids == wanted
+
     def read(self, prompt: Prompt, completion: Completion, *, stops: bool) -> ScorableAnswer | str:
         """See `Instrument.read`."""
         ended = completion.finish_reason == "stop" and not stops

@@ -147,6 +147,19 @@ class Instrument(Protocol):
         """Return a token's text."""
         ...
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens that follow each other."""
+        ...
+
+    @property
+    def ends(self) -> Collection[int]:
+        """Return the tokens that end an answer, where they are known."""
+        ...
+
+    def continues(self, asked: Prompt, prompt: Prompt, prefix: Sequence[int]) -> bool:
+        """Return whether one prompt is rendered to another's ids and the prefix behind them."""
+        ...
+
 
 def score_answers(
     instrument: Instrument,

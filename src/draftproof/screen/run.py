@@ -17,6 +17,7 @@ from draftproof.scoring.kept import Labelling, label_sentence
 from draftproof.screen.run_arms import RunArms
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.sequential import Watch
+from draftproof.screen.stack_noise.asking import ask_engine
 from draftproof.screen.stack_noise.scores import RunScores
 from draftproof.screen.verdict import ScreenContext, judge_arms
 from draftproof.stacks.spec import ArmSpec
@@ -52,7 +53,7 @@ def run_plan(
         )
     battery = plan.load_battery()
     begun = datetime.now(UTC).isoformat(timespec="seconds")
-    scores = RunScores(plan.arms, battery, plan.rescore, run.path / SCORES, progress)
+    scores = RunScores(plan.arms, battery, plan.rescore, run.path / SCORES, progress, ask_engine)
     if plan.stop is None:
         answers = collect(plan, battery, run, progress=progress, workers=workers)
     else:
@@ -77,7 +78,7 @@ def judge_run(
     begun: str | None = None,
     scores: RunScores | None = None,
 ) -> Verdict:
-    """Judge the answers of a run; nothing is generated.
+    """Judge the answers of a run; nothing is generated but what `scores` asks again.
 
     Args:
         plan: The arms and the decision rule.

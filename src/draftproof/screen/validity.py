@@ -41,8 +41,7 @@ def invalid_reasons(
 def noise_ruling(evidence: ArmEvidence, profile: Profile) -> NoiseRuling:
     """Return what the rounding of the stack decides; nothing for an arm that claims no identity."""
     arm, counts = evidence.arm, evidence.counts
-    judged = arm.role in {Role.CANDIDATE, Role.CONTROL, Role.NOISE} and not arm.lossy
-    if not judged or not profile.forensics_decide:
+    if arm.role is Role.VARIANT or arm.lossy or not profile.forensics_decide:
         return NoiseRuling()
     return rule_on(evidence.findings.noise, identical=counts.identical == counts.n)
 

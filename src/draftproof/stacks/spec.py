@@ -165,7 +165,7 @@ class ArmSpec(HttpOptions):
 
     @property
     def plain_decoding(self) -> bool:
-        """Whether the arm is the baseline or repeats it, so that its noise is the stack's own."""
+        """Whether the arm is the baseline or repeats it."""
         plain = self.role is Role.NOISE and not self.speculative
         return self.role is Role.BASELINE or plain
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
+
+import numpy as np
 
 from draftproof.battery import Battery
-from draftproof.records import Completion, DraftproofError, Prompt
+from draftproof.files import read_json_object, write_whole
+from draftproof.records import Completion, DraftproofError, Prompt, Role, digest
 from draftproof.rescoring import draft_instrument, instrument_of
 from draftproof.rescoring.kept_scores import keep_scores, kept_scores, scores_key
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.rescoring.scored_answers import Instrument, ScoredAnswers, score_answers
 from draftproof.runs.collect import Progress
+from draftproof.screen.stack_noise.asking import Ask, PlainAsker
 from draftproof.screen.stack_noise.source import PrefixQuestion
 from draftproof.stacks.spec import ArmSpec
 
 Answers = Mapping[str, Mapping[str, Completion]]
-PlainStack = Callable[[Sequence[tuple[Prompt, str]]], Sequence[Completion] | None]
-"""Continues prompts after the beginning of an answer, as the plain stack does."""
 
 
 class RunScores:
@@ -29,6 +33,7 @@ class RunScores:
         rescore: The server that scores in place of local copies of the models.
         folder: Where scores are kept; nowhere if None.
         progress: Called with ``scoring ARM``, answers scored and answers in all.
+        ask: Asks the plain stack again; None where nothing may be asked.
     """
 
     def __init__(
@@ -38,10 +43,11 @@ class RunScores:
         rescore: RescoreOptions | None = None,
         folder: Path | None = None,
         progress: Progress | None = None,
+        ask: Ask | None = None,
     ) -> None:
         self.arms = {spec.name: spec for spec in arms}
         self.battery, self.rescore, self.folder = battery, rescore, folder
-        self._progress = progress
+        self._progress, self._ask = progress, ask
         self._what = ("", 0)
         self._instruments: dict[tuple[str, ...], Instrument | DraftproofError | None] = {}
 
@@ -94,6 +100,33 @@ class RunScores:
             keep_scores(path, key, scored)
         return scored
 
+    def ask_plain(
+        self,
+        instrument: Instrument,
+        name: str,
+        prefixes: Sequence[tuple[Prompt, tuple[int, ...]]],
+        known: Sequence[tuple[int, ...]],
+    ) -> Sequence[int | None] | None:
+        """Return what the baseline says after prefixes of an arm's answers.
+
+        What it said once is kept in the run directory, so that judging again asks nothing.
+        """
+        baseline = next(a for a in self.arms.values() if a.role is Role.BASELINE)
+        asked = [(p.content_hash, prefix) for p, prefix in prefixes]
+        key = digest([instrument.description, asked])
+        path = None if self.folder is None else self.folder / f"{name}.asked-{key[:12]}.json"
+        if path is not None and path.is_file():
+            kept = read_json_object(path)
+            if kept.get("key") == key:
+                return cast("list[int | None]", kept["said"])
+        if self._ask is None:
+            return None
+        said = PlainAsker(baseline, instrument, self._ask).next_tokens(prefixes, known)
+        if path is not None and said is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps({"key": key, "said": said}))
+        return said
+
     def _told(self, done: int, total: int | None = None) -> None:
         if self._progress is not None:
             name, answers = self._what
@@ -143,5 +176,15 @@ class ArmScores:
 
     def ask_plain(self, questions: Sequence[PrefixQuestion]) -> Sequence[int | None] | None:
         """See `StackSource.ask_plain`."""
-        del questions
-        return None
+        assert self._instrument is not None
+        scores = self.scored(self._spec.name)
+        starts = np.searchsorted(scores.prompt, np.arange(len(scores.prompts)))
+        places = dict(zip(scores.prompts, starts.tolist(), strict=True))
+        prompts = {p.id: p for p in self._run.battery.prompts}
+        prefixes, known = [], []
+        for question in questions:
+            start = places[question.prompt]
+            row = start + question.position
+            prefixes.append((prompts[question.prompt], tuple(scores.said[start:row].tolist())))
+            known.append(tuple(int(c[row]) for c in (scores.best, scores.second, scores.said)))
+        return self._run.ask_plain(self._instrument, self._spec.name, prefixes, known)
