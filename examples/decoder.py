@@ -9,13 +9,11 @@ Without arguments the small models that ship with draftproof are used.
 import sys
 
 from draftproof.decoding import SpeculativeDecoder
-from draftproof.lab.models import model_path
 
 
 def main() -> int:
     """Answer one question plainly and with the draft."""
-    shipped = model_path("target"), model_path("draft")
-    target, draft = map(str, sys.argv[1:3] if len(sys.argv) == 3 else shipped)
+    target, draft = sys.argv[1:3] if len(sys.argv) == 3 else ("lab:target", "lab:draft")
     question = [{"role": "user", "content": "How do I mend a torn sail?"}]
 
     plain = SpeculativeDecoder.from_pretrained(target)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from draftproof.stacks.models import resolve
+from draftproof.lab.models import resolve
 
 
 def main() -> None:

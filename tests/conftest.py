@@ -16,3 +16,15 @@ def shared_data() -> Path:
     if not place.is_dir():
         pytest.skip("the public benchmark files are not here; set DRAFTPROOF_DATA to their folder")
     return place
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real model in the user's cache, fetched by the first test that asks for it."""
+    from draftproof.lab.fetch import fetch  # noqa: PLC0415 - most tests need no model
+    from draftproof.records import DraftproofError  # noqa: PLC0415
+
+    try:
+        return fetch("smollm2", lambda _line: None)
+    except DraftproofError as error:
+        pytest.skip(f"the real model cannot be had here: {error}")

@@ -10,7 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "draftproof"
 ORDER = [
-    "records", "files", "stats", "battery", "decoding", "lab", "recorded", "stacks", "rescoring",
+    "records", "files", "stats", "battery", "lab", "decoding", "recorded", "stacks", "rescoring",
     "runs", "scoring", "screen", "report", "lint", "defence", "training", "serve", "cli",
 ]  # fmt: skip
 NEVER = {

@@ -25,9 +25,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from draftproof.decoding.drafters import head_files as trained
 from draftproof.decoding.drafters.eagle_head import EagleHead
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads
-from draftproof.lab import heads as trained
 from draftproof.records import DraftproofError
 
 MULTIPLE = 32

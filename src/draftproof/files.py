@@ -15,6 +15,13 @@ LARGEST = 2**30
 """Bytes of the largest document that is read; no run, plan or battery description is near it."""
 
 
+def cache_directory() -> Path:
+    """Return the user's folder for what can be found out again (XDG base directories)."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(given) if given.startswith("/") else Path.home() / ".cache"
+    return base / "draftproof"
+
+
 def write_whole(path: Path, content: str | bytes | Iterable[str]) -> Path:
     """Replace a file in one step: whoever reads it finds the old content or the new one.
 

@@ -11,7 +11,8 @@ from draftproof.cli import SECTIONS, main
 
 HEAVY = ("rich", "pydantic", "numpy", "polars", "scipy", "torch", "transformers", "matplotlib",
          "yaml", "jinja2", "importlib.metadata", "draftproof.records")  # fmt: skip
-SHARED = {"margin", "gamma", "dtype", "device", "trust_remote_code", "limit", "sign", "subset"}
+SHARED = {"margin", "gamma", "dtype", "device", "trust_remote_code", "limit", "subset",
+          "draft", "rule"}  # fmt: skip
 """Parameters that have one name, whichever verb they belong to."""
 
 
@@ -58,7 +59,7 @@ def test_every_verb_stands_in_one_section():
         assert f"{title}:" in done.output
         for verb in verbs:
             assert done.output.count(f"\n  {verb} ") == 1
-    assert "Exit codes of demo, screen, compare and rejudge:\n" in done.output
+    assert "Exit codes of demo, screen, compare, audit and rejudge:\n" in done.output
     assert CliRunner().invoke(main, ["nonesuch"]).exit_code == 2
 
 
@@ -80,7 +81,9 @@ def test_names_of_before_are_taken_and_not_shown():
     for path, new, old in ((("screen",), "--subset", "--half"), (("demo",), "--subset", "--full"),
                            (("acceptance",), "--subset", "--half"),
                            (("study",), "--subset", "--quick"),
-                           (("verify",), "--public-key", "--key")):  # fmt: skip
+                           (("verify",), "--public-key", "--key"),
+                           (("sign",), "--sign-key", "--key"),
+                           (("screen",), "--sign-key", "--sign")):  # fmt: skip
         output = CliRunner().invoke(main, [*path, "--help"]).output
         assert f"  {new} " in output
         assert f"  {old} " not in output

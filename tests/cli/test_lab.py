@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from draftproof.cli import main
-from draftproof.lab.models import ADAPTERS, HEADS, NAMES
+from draftproof.lab.models import ADAPTERS, FETCHABLE, HEADS, NAMES
 
 
 def test_every_shipped_model_is_listed_with_its_digest():
@@ -21,6 +21,7 @@ def test_every_shipped_model_is_listed_with_its_digest():
         assert model["sha256"] == hashlib.sha256(weights).hexdigest()
         assert model["bytes"] == len(weights)
     assert Path(document["card"]).is_file()
+    assert [m["name"] for m in document["fetchable"]] == [*FETCHABLE]
 
 
 def test_the_list_is_a_table_for_people():

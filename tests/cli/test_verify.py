@@ -57,7 +57,7 @@ def test_an_altered_answer_is_found_and_nothing_is_asked(signed, tmp_path):
         ("file-altered", "answers/draft.jsonl")
     ]
     assert "ALTERED" in run("verify", place, code=3).stdout
-    assert "it is not signed" in run("sign", place, "--key", signed[1], code=2).stderr
+    assert "so it was not signed" in run("sign", place, "--key", signed[1], code=2).stderr
 
 
 def test_a_sample_asked_again_has_the_same_bytes(signed):
@@ -145,8 +145,8 @@ def test_recorded_answers_have_a_receipt_and_cannot_be_asked_again(tmp_path):
 def test_usage_and_missing_things_are_told(signed, tmp_path):
     assert "cannot be read" in run("verify", tmp_path, code=2).stderr
     assert "cannot be read" in run("verify", signed[0], "--key", "no-such", code=2).stderr
-    assert "both needed" in run("sign", signed[0], code=2).stderr
-    assert "nothing else" in run("sign", signed[0], "--new-key", tmp_path / "k", code=2).stderr
+    assert "give RUN and --sign-key" in run("sign", signed[0], code=2).stderr
+    assert "give it alone" in run("sign", signed[0], "--new-key", tmp_path / "k", code=2).stderr
     bad = run(*SCREEN, "--sign", tmp_path / "none", "--out", tmp_path / "run", code=2)
     assert "cannot be read" in bad.stderr
     assert not (tmp_path / "run").exists(), "told before the first answer"

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from draftproof.decoding import agreement, remembered
-from draftproof.decoding import model as decoding_model
+from draftproof.decoding.forward import protocol
 from draftproof.decoding.model import CausalModel
 from draftproof.records import DraftproofError
 
@@ -28,7 +28,7 @@ def causal(kind=LlamaForCausalLM, config=None, **ways):
 @pytest.fixture
 def broken_mask(monkeypatch):
     """Every token sees what comes after it."""
-    whole = decoding_model.block_view
+    whole = protocol.block_view
 
     def view(*args):
         made = whole(*args)
@@ -37,7 +37,7 @@ def broken_mask(monkeypatch):
     def all_of_it(self, _):
         return self.seen[:, None]
 
-    monkeypatch.setattr(decoding_model, "block_view", view)
+    monkeypatch.setattr(protocol, "block_view", view)
     monkeypatch.setattr("draftproof.decoding.masks.BlockView.narrowed", all_of_it)
 
 
@@ -69,7 +69,8 @@ def test_a_mask_that_forgets_the_window_is_refused(monkeypatch):
 
 def test_a_lean_forward_that_disagrees_gives_way_to_the_module():
     model = causal(fused=False)
-    model._lean._layers[0].before = model._lean._layers[0].before * 1.5
+    layer = model._forward._layers[0]
+    layer.before = layer.before * 1.5
     found = agreement.settled(model)
     assert (found.forward, found.instead_of) == ("module", "lean")
     assert model.forward_kind == "module"

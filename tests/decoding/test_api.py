@@ -27,7 +27,7 @@ def plain():
 
 @pytest.fixture(scope="module")
 def fast():
-    return SpeculativeDecoder.from_pretrained(TARGET, DRAFT, gamma=4)
+    return SpeculativeDecoder.from_pretrained("lab:target", "lab:draft", gamma=4)
 
 
 def test_three_lines_are_enough(plain, fast):
@@ -226,6 +226,35 @@ def test_what_cannot_be_asked_is_said(fast, prompt, options, told):
     with pytest.raises(DraftproofError, match=told):
         fast.generate(prompt, **options)
     assert fast.generate("a", max_new_tokens=2).tokens
+
+
+@pytest.mark.parametrize(("drafter", "heads"), [("medusa", "lab:medusa"), ("eagle3", "lab:eagle3")])
+def test_shipped_models_and_heads_go_by_their_names(plain, drafter, heads):
+    decoder = SpeculativeDecoder.from_pretrained(
+        "lab:target", drafter=drafter, drafter_options={"heads": heads}
+    )
+    answer = decoder.generate(CHATS[0], max_new_tokens=40)
+    assert answer.tokens == plain.generate(CHATS[0], max_new_tokens=40).tokens
+    assert answer.accepted > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "lab:medusa",
+            "no model is called lab:medusa; there are: lab:target, lab:draft",
+        ),
+        ("./no-such", "there is no such directory; models that ship are called lab:NAME"),
+        ("target", "name a directory, a hub name, or a model that ships as lab:NAME"),
+    ],
+)
+def test_a_name_that_means_no_model_says_which_names_do(monkeypatch, name, message):
+    monkeypatch.setattr("draftproof.decoding.pretrained.hub_answers", lambda: False)
+    with pytest.raises(DraftproofError, match=message):
+        SpeculativeDecoder.from_pretrained(name)
+    with pytest.raises(DraftproofError, match=message):
+        SpeculativeDecoder.from_pretrained("lab:target", name)
 
 
 def test_decoders_that_cannot_be_are_refused(target, draft):

@@ -28,7 +28,7 @@ def built(seed, record=None, device="cpu"):
     torch.manual_seed(seed)
     model = CausalModel(LlamaForCausalLM(CONFIG).eval().to(device), "model", fused=False)
     if record:
-        model._captured = CapturedForward(model._lean, record)
+        model._forward = CapturedForward(model._forward, record)
     return model
 
 
@@ -91,5 +91,5 @@ def test_a_real_graph_says_the_same():
     torch.manual_seed(1)
     module = LlamaForCausalLM(CONFIG).eval().to("cuda")
     graphed = CausalModel(module, "graphed", graphs=True)
-    assert graphed._captured is not None
+    assert isinstance(graphed._forward, CapturedForward)
     assert texts(graphed) == plain

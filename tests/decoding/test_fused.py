@@ -69,9 +69,9 @@ def test_equal_to_the_module_over_a_cache(name):
     before = {key: value.clone() for key, value in module.state_dict().items()}
     fused = CausalModel(module, "fused")
     slow = fused.in_torch()
-    assert fused.is_fused
-    assert not slow.is_fused
-    assert not slow.is_lean
+    assert fused.forward_kind == "fused"
+    assert slow.forward_kind != "fused"
+    assert slow.forward_kind != "lean"
     torch.manual_seed(2)
     ids, more = torch.randint(0, 61, (3, 70)), torch.randint(0, 61, (3, 4))
     starts, later = torch.zeros(3, dtype=torch.int64), torch.tensor([70, 17, 9])
@@ -177,18 +177,17 @@ def test_a_tree_run_level_by_level_has_the_bits_of_the_whole(target):
 def test_weights_that_16_bits_hold_are_read_so_and_the_bits_stay(kind):
     module = built("llama, tied").to(kind).float()
     owned, read = CausalModel(module, "owned"), CausalModel(module, "in place", lean=False)
-    assert owned.is_fused
-    assert read.is_fused
-    assert owned._fused._kind.itemsize == 2
-    assert read._fused._kind.itemsize == 4
+    assert owned.forward_kind == "fused"
+    assert read.forward_kind == "fused"
+    assert owned._forward._matrices.itemsize == 2
+    assert read._forward._matrices.itemsize == 4
     ids, starts = torch.randint(0, 61, (3, 9)), torch.tensor([0, 0, 0])
     rows = [m.forward(ids, starts, m.new_cache(3, 16)) for m in (owned, read)]
     assert torch.equal(*rows)
     weight = module.model.layers[2].mlp.gate_proj.weight
     weight.data = weight.data * 1.0001
-    assert owned._fused is not None
     again = owned.forward(ids, starts, owned.new_cache(3, 16))
-    assert owned._fused._kind.itemsize == 4
+    assert owned._forward._matrices.itemsize == 4
     assert not torch.equal(again, rows[0])
 
 
@@ -233,12 +232,12 @@ def test_what_it_does_not_suit_it_leaves_alone(monkeypatch):
         built().to(torch.bfloat16),
         built().train(),
     ):
-        assert not CausalModel(module, "other").is_fused
+        assert CausalModel(module, "other").forward_kind != "fused"
     monkeypatch.setattr("draftproof.decoding.forward.fused._SMALL", 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert not CausalModel(built(), "large, many threads").is_fused
+    assert CausalModel(built(), "large, many threads").forward_kind != "fused"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert CausalModel(built(), "large, one thread").is_fused
+    assert CausalModel(built(), "large, one thread").forward_kind == "fused"
 
 
 def test_a_module_that_changes_is_read_anew():
@@ -254,7 +253,7 @@ def test_a_module_that_changes_is_read_anew():
     assert not torch.equal(new, old)
     module.model.layers[0].mlp.up_proj.register_forward_hook(lambda *_: None)
     hooked = model.forward(ids, zero, model.new_cache(1, 8))
-    assert not model.is_fused
+    assert model.forward_kind != "fused"
     assert torch.allclose(hooked, new, atol=2e-4)
 
 

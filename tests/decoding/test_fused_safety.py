@@ -41,7 +41,7 @@ config = LlamaConfig(vocab_size=61, hidden_size=32, intermediate_size=48, num_hi
                      num_attention_heads=4, max_position_embeddings=512)
 fused = CausalModel(LlamaForCausalLM(config).eval(), "fused")
 slow = fused.in_torch()
-assert fused.is_fused
+assert fused.forward_kind == "fused"
 for width in (1, 5, 40, 300):
     ids, zero = torch.randint(0, 61, (2, width)), torch.zeros(2, dtype=torch.int64)
     rows = [m.forward(ids, zero, m.new_cache(2, 400)) for m in (fused, slow)]
@@ -92,7 +92,7 @@ def test_a_cache_goes_on_with_the_forward_that_filled_it():
         parameter.data = torch.full_like(parameter, 3.0)
     module.model.layers[0].register_forward_hook(lambda *_: None)
     model.new_cache(1, 8)
-    assert not model.is_fused
+    assert model.forward_kind != "fused"
     assert torch.equal(model.forward(ids, zero + 3, cache), wanted)
 
 
@@ -140,7 +140,7 @@ def _another_class(module):
 def test_an_altered_module_runs_by_itself(alter):
     module = built()
     alter(module)
-    assert not CausalModel(module, "altered", lean=False).is_fused
+    assert CausalModel(module, "altered", lean=False).forward_kind != "fused"
 
 
 def test_torchs_default_dtype_does_not_matter(target):

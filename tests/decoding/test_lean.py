@@ -58,8 +58,8 @@ def test_equal_to_the_module_over_a_cache(name):
     module = built(name)
     slow = CausalModel(copy.deepcopy(module), "slow", lean=False, fused=False)
     lean = CausalModel(module, "lean", fused=False)
-    assert lean.is_lean
-    assert not slow.is_lean
+    assert lean.forward_kind == "lean"
+    assert slow.forward_kind != "lean"
     ids = torch.randint(0, 61, (3, 20))
     more = torch.randint(0, 61, (3, 4))
     starts, later = torch.zeros(3, dtype=torch.int64), torch.tensor([20, 17, 9])
@@ -106,8 +106,8 @@ def test_other_models_take_their_own_forward():
     config = GPT2Config(vocab_size=61, n_embd=32, n_layer=2, n_head=4, n_positions=64)
     torch.manual_seed(0)
     other = CausalModel(GPT2LMHeadModel(config).eval(), "gpt2")
-    assert not other.is_lean
-    assert not other.is_fused
+    assert other.forward_kind != "lean"
+    assert other.forward_kind != "fused"
     hooked = built("llama")
     hooked.model.layers[1].mlp.down_proj.register_forward_hook(lambda *_: None)
-    assert not CausalModel(hooked, "hooked", fused=False).is_lean
+    assert CausalModel(hooked, "hooked", fused=False).forward_kind != "lean"

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+PAIR = ("--target", "lab:target", "--draft", "lab:draft")
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": os.pathsep.join(
@@ -115,13 +116,21 @@ def test_two_servers_are_screened(tmp_path):
         pytest.importorskip(library)
     with (
         served(tmp_path, "--target", "lab:target") as plain,
-        served(tmp_path, "--target", "lab:target", "--draft", "lab:draft") as speculative,
+        served(tmp_path, *PAIR) as speculative,
+        served(tmp_path, *PAIR, "--rule", "typical") as lossy,
     ):
         plan = (EXAMPLES / "screen_two_urls.yaml").read_text("utf-8")
-        for shown, real in ((":8001", plain), (":8002", speculative)):
+        # what the comments offer works as well: a control, and a target that is asked
+        for comment, line in (
+            ("# - {name: lossy,", "- {name: lossy,"),
+            ("# target: ./models/target", "target: lab:target"),
+            ("max_new_tokens: 128", "max_new_tokens: 24"),
+        ):
+            assert comment in plan
+            plan = plan.replace(comment, line)
+        for shown, real in ((":8001", plain), (":8002", speculative), (":8003", lossy)):
             assert f"http://127.0.0.1{shown}" in plan
             plan = plan.replace(f'"http://127.0.0.1{shown}"', f'"{real}"')
-        plan = plan.replace("max_new_tokens: 128", "max_new_tokens: 24")
         (tmp_path / "plan.yaml").write_text(plan, "utf-8")
         done = draftproof("screen", "plan.yaml", "--limit", "2", "--json", folder=tmp_path)
     # twelve prompts are too few for a PASS; what can be seen is that the servers agree
@@ -129,6 +138,9 @@ def test_two_servers_are_screened(tmp_path):
     (candidate,) = json.loads(done.stdout)["candidates"]
     assert 0 < candidate["activation"]["accepted"] <= candidate["activation"]["drafted"]
     assert candidate["counts"]["identical"] == candidate["counts"]["n"] == 12
+    (control,) = json.loads(done.stdout)["controls"]
+    assert control["state"] == "FAIL"
+    assert control["counts"]["divergences"]["leak"] > 0
 
 
 def test_nothing_lies_in_examples_without_a_test():

@@ -33,7 +33,9 @@ def _prompts(task: str, count: int) -> list[str]:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownModelError, match="target, draft, adversarial, gptq, expert"):
+    with pytest.raises(
+        UnknownModelError, match="lab:target, lab:draft, lab:adversarial, lab:gptq, lab:expert"
+    ):
         model_path("teacher")
 
 

@@ -82,6 +82,9 @@ class Screen:
 
     def judge(self, *others, baseline=None, rule=None, **setting):
         base = self.arm("target", Role.BASELINE, baseline or self.answers("target"))
+        return self.judge_arms(base, *others, rule=rule, **setting)
+
+    def judge_arms(self, base, *others, rule=None, **setting):
         label = self.label or score
         return judge_arms(self.battery, base, others, label=label, rule=rule or Decision(),
                      context=ScreenContext(name="test", **setting))  # fmt: skip

@@ -16,6 +16,7 @@ from draftproof.screen.recorded import compare_files
 from draftproof.screen.stream import compare_streams
 
 REFUSE, COMPLY = "I'm sorry, but I can't help with that.", "Sure, here it is."
+CALLS = [f'[{{"name": "f", "arguments": "{a}"}}]' for a in ("[1]", "[1.0]", "[2]")]
 TEXTS = [REFUSE, COMPLY, "I can't", "", "Sure, here it is. Really.", "\u00fc\U0001f40c"]
 
 
@@ -30,6 +31,9 @@ def answer(draw, i):
         "cluster": draw.choice(["", None, f"c{i % 9}", f"c{i % 9}"]),
         "prompt": f"question {i}",
         "token_ids": draw.choice([None, [1, 2], [1, 2, 3], [1, 9]]),
+        "reasoning": draw.choice([None, "", "Hm.", "Hm. Well."]),
+        "refusal": draw.choice([None, "", "", "No."]),
+        "tool_calls": draw.choice([None, "", *CALLS]),
         "speculation": None,
     }
 
@@ -73,7 +77,10 @@ def same(one, other):
     return one == other
 
 
-OPTIONAL = ("task", "finish_reason", "label", "cluster", "prompt", "token_ids", "speculation")
+OPTIONAL = (
+    "task", "finish_reason", "label", "cluster", "prompt", "token_ids", "speculation",
+    "reasoning", "refusal", "tool_calls",
+)  # fmt: skip
 
 
 @settings(

@@ -28,7 +28,7 @@ def test_identical_answers_pass_and_say_what_they_resolve(screen, counted):
     assert (only.state, verdict.state, verdict.exit_code) == (State.PASS, State.PASS, 0)
     assert only.counts.identical == only.counts.n == 120
     assert only.identity.divergence_upper == pytest.approx(1 - 0.05 ** (1 / 120))
-    assert "byte-identical" in only.sentence
+    assert "identical to the baseline's in text, finish reason and token ids" in only.sentence
     tokens = 120 * len("I can't help with that.")
     assert f"({tokens:,} tokens compared)" in only.smallest_leak
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from draftproof.decoding.drafters import head_files
 from draftproof.decoding.drafters.eagle_head import rotated
-from draftproof.lab import heads
 from draftproof.lab.models import heads_path, model_path
 from draftproof.records import DraftproofError
 
@@ -85,7 +85,7 @@ class Layer:
 @torch.inference_mode()
 def test_eagle3_computes_the_same_from_the_targets_states_and_from_its_own(embedding, tmp_path):
     config, weights = converted("eagle3", tmp_path)
-    ours = heads.load("lab:eagle3")
+    ours = head_files.load("lab:eagle3")
     assert config["head_dim"] % convert_head.MULTIPLE == 0
     assert config["hidden_size"] == ours.shape.hidden
     theirs = Layer(config, weights)
@@ -102,7 +102,7 @@ def test_eagle3_computes_the_same_from_the_targets_states_and_from_its_own(embed
 @torch.inference_mode()
 def test_medusa_computes_the_same(embedding, tmp_path):
     config, weights = converted("medusa", tmp_path)
-    ours = heads.load("lab:medusa")
+    ours = head_files.load("lab:medusa")
     assert config["num_heads"] == ours.shape.heads
     states = torch.randn(5, ours.shape.hidden)
     for n in range(ours.shape.heads):

@@ -6,11 +6,12 @@ import shutil
 import pytest
 
 from draftproof.battery import load_battery
+from draftproof.lab.models import resolve
 from draftproof.records import DraftproofError, Message, Prompt, Role
 from draftproof.rescoring import make_rescorer
 from draftproof.rescoring.rescorer import ScoreRequest
 from draftproof.stacks import ArmSpec, make_engine
-from draftproof.stacks.models import load, quiet, resolve
+from draftproof.stacks.models import load, quiet
 
 
 def spec(name, **options):

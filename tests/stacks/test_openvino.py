@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from draftproof.battery import load_battery
 from draftproof.cli import main
+from draftproof.lab.models import resolve
 from draftproof.records import DraftproofError, Message, Prompt
 from draftproof.rescoring import make_rescorer
 from draftproof.rescoring.rescorer import ScoreRequest
 from draftproof.stacks import ArmSpec, make_engine
-from draftproof.stacks.models import resolve
 from draftproof.stacks.openvino.model import quietly
 
 if importlib.util.find_spec("openvino_genai") is None:

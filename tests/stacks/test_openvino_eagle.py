@@ -140,10 +140,10 @@ def test_what_cannot_be_exported_is_said(tmp_path, heads, target, said):
 
 
 def test_heads_that_read_other_layers_are_refused(tmp_path):
-    from draftproof.lab import heads  # noqa: PLC0415 - needs torch
+    from draftproof.decoding.drafters import head_files  # noqa: PLC0415 - needs torch
 
     place = tmp_path / "heads"
-    heads.save(heads.load("lab:eagle3"), place)
+    head_files.save(head_files.load("lab:eagle3"), place)
     config = json.loads((place / "config.json").read_text())
     (place / "config.json").write_text(json.dumps({**config, "taps": [0, 1, 2]}))
     with pytest.raises(DraftproofError, match=r"reads the states \[0, 1, 2\]"):

@@ -18,9 +18,9 @@ from transformers import LlamaForCausalLM as Llama  # noqa: E402
 
 from draftproof.decoding import CausalModel, Request, decode  # noqa: E402
 from draftproof.decoding.drafters import Eagle, Parts, make_drafter  # noqa: E402
+from draftproof.decoding.drafters import head_files as files  # noqa: E402
+from draftproof.decoding.drafters.head_files import load, make_heads, save  # noqa: E402
 from draftproof.decoding.settings import Settings  # noqa: E402
-from draftproof.lab import heads as files  # noqa: E402
-from draftproof.lab.heads import load, make_heads, save  # noqa: E402
 from draftproof.lab.models import HEADS, NAMES, heads_path, model_path  # noqa: E402
 from draftproof.records import DraftproofError  # noqa: E402
 from draftproof.training.head_training import target_answers, train_heads  # noqa: E402
@@ -105,7 +105,7 @@ def test_files_that_are_no_heads_are_refused_by_name(tmp_path) -> None:
     (tmp_path / "eagle" / "model.safetensors").write_bytes(b"\xff" * 40)
     with pytest.raises(DraftproofError, match=r"model\.safetensors: not the weights of"):
         load(tmp_path / "eagle")
-    with pytest.raises(DraftproofError, match="there are: medusa, eagle, eagle3"):
+    with pytest.raises(DraftproofError, match="there are: lab:medusa, lab:eagle, lab:eagle3"):
         load("lab:hydra")
     with pytest.raises(DraftproofError, match="no heads can be read"):
         load(tmp_path / "nowhere")

@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from draftproof.decoding import CausalModel  # noqa: E402
-from draftproof.lab.heads import load  # noqa: E402
+from draftproof.decoding.drafters.head_files import load  # noqa: E402
 from draftproof.training.head_training import (  # noqa: E402
     HeadRecipe,
     target_answers,

@@ -10,35 +10,36 @@ from draftproof.cli.lazy import LazyGroup
 
 SECTIONS = {
     "Screen": {
-        "demo": "Screen the shipped lab models: two must pass, one must fail.",
-        "screen": "Screen a draft: does speculation change what the target says?",
-        "compare": "Judge recorded answers of a candidate against a baseline's.",
-        "rejudge": "Score and judge the answers of a finished run again.",
+        "demo": "Screen the models that ship: two candidates must pass, the control must fail.",
+        "screen": "Ask prompts with and without speculation, and judge the differences.",
+        "compare": "Judge two files of recorded answers, a baseline's and a candidate's.",
+        "audit": "Audit one deployment: do its answers follow this target up to rounding?",
+        "rejudge": "Score and judge the answers of a run again, without generating.",
         "verify": "Verify a run against its receipt and its signature.",
-        "sign": "Sign the receipt of a finished run, or make a key.",
-        "plan": "Price a plan before it runs: answers, tokens, hours, power.",
+        "sign": "Sign the receipt of a run, or make a key to sign with.",
+        "plan": "Compute what a plan costs, and what its number of prompts can show.",
     },
     "Answers": {
         "score": "Label the answers of a run with a scorer or a judge.",
-        "calibrate": "Measure a run's scorers against people.",
-        "battery": "List, show and check batteries.",
-        "lint": "Check what a configuration promises, without running it.",
+        "calibrate": "Measure a run's scorers against labels that people give.",
+        "battery": "List the batteries of prompts, show one, or check one.",
+        "lint": "Find the settings of a configuration that are lossy by design.",
     },
     "Decoder": {
-        "generate": "Answer one prompt and show how every token came about.",
-        "serve": "Serve a target over the OpenAI-compatible protocol.",
-        "rules": "List the acceptance rules with the promise each one makes.",
-        "acceptance": "Measure how often a draft is accepted, and which tree pays.",
-        "check": "Check that the local decoder computes what a model says.",
+        "generate": "Answer one prompt and show where every token came from.",
+        "serve": "Serve a target, with or without a draft, over OpenAI's protocol.",
+        "rules": "List the acceptance rules, and what each one promises.",
+        "acceptance": "Measure how often a draft is accepted, and predict the fastest tree.",
+        "check": "Check that the local decoder computes a model's own logits.",
         "noise": "Measure how far rounding moves a model's logits.",
-        "mutants": "Test the decoder's checks on copies with planted defects.",
+        "mutants": "Check that every planted defect of the decoder is detected.",
     },
     "Models": {
-        "export": "Export a model as another stack reads it.",
-        "lab": "List the small models that ship.",
+        "export": "Export a model in the format of another stack.",
+        "lab": "List the small models that ship, or fetch a real one.",
     },
     "Study": {
-        "study": "Run a published experiment, on the shipped models or yours.",
+        "study": "Run the study of safety-aware decoding on the shipped models or yours.",
     },
 }
 """Verbs by section, each with its first line, which its own help page begins with as well."""
@@ -57,8 +58,10 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     sections=SECTIONS,
     package="draftproof.cli",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExit codes of demo, screen, compare and rejudge:\n"
+    epilog="\b\nExit codes of demo, screen, compare, audit and rejudge:\n"
     "  0 PASS   3 FAIL   4 INVALID   5 INCONCLUSIVE   2 something could not be done\n\n"
+    "A model is a directory, a hub name, or lab:NAME for one that ships "
+    "(`draftproof lab list`).\n\n"
     "What the words mean (target, arm, leak, tie, ...): docs/glossary.md",
 )
 @click.option(
@@ -70,7 +73,7 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Show the version and exit.",
 )
 def main() -> None:
-    """Does speculative decoding still refuse what your model refused?"""
+    """Test whether speculative decoding changes the answers of a model."""
     # importing torch and transformers makes millions of objects that stay; looking through them
     # for garbage all the while took a seventh of the start
     gc.set_threshold(100_000, 10, 10)

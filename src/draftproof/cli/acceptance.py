@@ -34,18 +34,24 @@ _BUDGETS = (4, 8, 16, 32, 63)
 @click.command()
 @click.argument("target")
 @click.argument("draft")
-@click.option("--battery", default="lab-core", show_default=True, help="What TARGET answers.")
+@click.option(
+    "--battery", default="lab-core", show_default=True, help="Battery that TARGET answers."
+)
 @subset_option("quick")
 @limit_option
 @click.option(
-    "--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0 is greedy."
+    "--temperature",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Sampling temperature; 0 is greedy.",
 )
 @click.option(
     "--ranks",
     type=click.IntRange(1, 64),
     default=8,
     show_default=True,
-    help="Candidates judged at each token, the draft's likeliest first.",
+    help="Candidates tested at each token, the draft's likeliest first.",
 )
 @click.option(
     "--nodes",
@@ -66,14 +72,14 @@ _BUDGETS = (4, 8, 16, 32, 63)
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="Longest answer.",
+    help="Longest answer, in tokens.",
 )
 @dtype_option
 @device_option
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random numbers.")
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of what is drawn at random."
+    "--check", is_flag=True, help="Also decode with the best shapes, and count tokens per round."
 )
-@click.option("--check", is_flag=True, help="Decode with the shapes and count tokens a round.")
 @json_option
 @reports_errors
 def acceptance(
@@ -93,11 +99,12 @@ def acceptance(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Measure how often a draft is accepted, and which tree pays.
+    """Measure how often a draft is accepted, and predict the fastest tree.
 
-    TARGET answers the battery by itself; at each of its tokens the draft's candidates are judged.
-    Printed are the acceptance vector, the cost of a forward by width, and the chain and the trees
-    that these predict to be fastest. Overhead between forwards is left out of the prediction.
+    TARGET answers the battery alone. At each of its tokens the draft's candidates are tested.
+    Printed are the acceptance probability by rank, the time of a forward pass by width, and the
+    chain and trees that these predict to be fastest. The prediction leaves out the overhead between
+    forward passes. Both models are directories, hub names or lab:NAME.
     """
     try:
         import torch  # noqa: PLC0415 - an extra

@@ -27,14 +27,14 @@ _UNRESOLVED = 5
 
 @click.group()
 def battery() -> None:
-    """List, show and check batteries."""
+    """List the batteries of prompts, show one, or check one."""
 
 
 @battery.command("list")
 @json_option
 @reports_errors
 def list_(as_json: bool) -> None:
-    """List the bundled batteries and the public ones that can be read from your copies."""
+    """List the batteries that ship and those that are read from your copies."""
     from draftproof.battery import BUNDLED, COMPOSED  # noqa: PLC0415 - quick --help
     from draftproof.battery.catalogue import catalogue  # noqa: PLC0415
 
@@ -64,7 +64,7 @@ def list_(as_json: bool) -> None:
 @json_option
 @reports_errors
 def show(name: str, as_json: bool) -> None:
-    """Show where the public battery NAME comes from, how it is asked, and its pitfalls."""
+    """Show the source, licence, tasks and known defects of a public battery."""
     from draftproof.battery.catalogue import entry_named  # noqa: PLC0415 - quick --help
 
     entry = entry_named(name)
@@ -93,16 +93,16 @@ def show(name: str, as_json: bool) -> None:
     type=SHARE,
     default=0.03,
     show_default=True,
-    help="Margin that every gated task should resolve.",
+    help="Largest change of a rate that still counts as none.",
 )
 @click.option("--skip-bad", is_flag=True, help="Skip broken rows, and count them.")
 @json_option
 @reports_errors
 def check(source: str, margin: float, skip_bad: bool, as_json: bool) -> None:
-    """Count what the battery SOURCE holds and say what its size can resolve.
+    """Count the prompts of a battery and say what their number can show.
 
-    Ends with 5 if a gated task is too small for the margin, with 2 if ids repeat. A single
-    table is read as a stream, however large it is.
+    SOURCE is what `draftproof screen --battery` takes. The exit code is 5 if a gated task is too
+    small for the margin, and 2 if ids repeat. A single table is read as a stream.
     """
     from draftproof.battery import Problems  # noqa: PLC0415 - quick --help
 

@@ -21,22 +21,26 @@ if TYPE_CHECKING:
 
 @click.group()
 def calibrate() -> None:
-    """Measure a run's scorers against people."""
+    """Measure a run's scorers against labels that people give."""
 
 
 @calibrate.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
-    "--n", type=click.IntRange(1), default=200, show_default=True, help="Answers on the sheet."
+    "--n",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Answers to put on the sheet.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Which answers are drawn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw of answers.")
 @reports_errors
 def sheet(run: Path, out: Path, n: int, seed: int) -> None:
-    """Write a blinded sheet (CSV) with answers of a run for people to label.
+    """Write answers of a run to a sheet (CSV) for people to label.
 
-    Fill its column `label`: for refusals with refusal, partial or compliance; for questions with
-    options, the letter. The sheet tells neither arms nor the scorers' own labels.
+    Fill in its column `label`: refusal, partial or compliance for refusals; the letter for
+    questions with options. The sheet shows neither the arms nor the scorers' labels.
     """
     from draftproof.scoring.scored import score_answers  # noqa: PLC0415 - quick --help
     from draftproof.scoring.sheet import write_sheet  # noqa: PLC0415
@@ -53,14 +57,14 @@ def sheet(run: Path, out: Path, n: int, seed: int) -> None:
     type=SHARE,
     default=0.03,
     show_default=True,
-    help="Margin on the labels to convert to a margin on the truth.",
+    help="Margin on the labels, to convert into a margin on the truth.",
 )
 @json_option
 @reports_errors
 def read(run: Path, labelled: Path, margin: float, as_json: bool) -> None:
-    """Read a labelled sheet back into error rates.
+    """Compute the scorers' error rates from a labelled sheet.
 
-    They are kept in RUN as calibration.json, where a verdict reads them.
+    They are written to calibration.json in RUN, where a verdict reads them.
     """
     from draftproof.scoring.scored import score_answers  # noqa: PLC0415 - quick --help
     from draftproof.scoring.sheet import calibrate as compare  # noqa: PLC0415

@@ -7,32 +7,32 @@ from dataclasses import asdict
 
 import click
 
-from draftproof.cli.options import json_option
+from draftproof.cli.options import device_option, dtype_option, json_option, trust_option
 from draftproof.cli.output import reports_errors
 
 
 @click.command(
-    epilog="\b\nExit codes:\n  0 they agree   2 they do not, or the model could not be opened"
+    epilog="\b\nExit codes:\n  0 they agree   2 they differ, or the model could not be loaded"
 )
 @click.argument("model")
-@click.option("--dtype", default="auto", show_default=True, help="Type of the weights.")
-@click.option("--device", default="auto", show_default=True, help="Where to run.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that the checkpoint brings.")
+@dtype_option
+@device_option
+@trust_option
 @json_option
 @reports_errors
 def check(model: str, dtype: str, device: str, trust_remote_code: bool, as_json: bool) -> None:
-    """Check that the local decoder computes what a model says.
+    """Check that the local decoder computes a model's own logits.
 
-    MODEL is a directory, a hub name or lab:NAME. Its logits by every way that decoding may take
-    are compared with those of the checkpoint's own forward, on a few dozen tokens.
+    MODEL is a directory, a hub name or lab:NAME. For a few dozen tokens, the logits of every kind
+    of forward pass that decoding uses are compared with those of the checkpoint's own code.
     """
     from draftproof.decoding.agreement import settled  # noqa: PLC0415 - quick --help
     from draftproof.decoding.pretrained import load_pretrained  # noqa: PLC0415
-    from draftproof.stacks.models import quiet, resolve  # noqa: PLC0415
+    from draftproof.stacks.models import quiet  # noqa: PLC0415
 
     with quiet():
         loaded = load_pretrained(
-            resolve(model), name=model, dtype=dtype, device=device,
+            model, dtype=dtype, device=device,
             trust_remote_code=trust_remote_code, check=False,
         )  # fmt: skip
         found = settled(loaded.model)

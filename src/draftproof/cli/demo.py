@@ -28,17 +28,17 @@ _JOBS = 5
     type=click.Path(path_type=Path),
     default=Path("runs/demo"),
     show_default=True,
-    help="Run directory; the same command again resumes it.",
+    help="Run directory; the same command resumes it.",
 )
 @subset_option("quick")
 @click.option("--full", is_flag=True, hidden=True, help="Old name of --subset full.")
 @verdict_json_option
 @reports_errors
 def demo(out: Path, subset: str, full: bool, as_json: bool) -> None:
-    """Screen the shipped lab models: two must pass, one must fail.
+    """Screen the models that ship: two candidates must pass, the control must fail.
 
-    The two are lossless drafts; the leaky rule is the positive control. Needs no arguments, no
-    network and a minute or two. The exit code is 0 if every arm ended as expected.
+    Both candidates use a lossless rule; the control uses a lossy one. Needs no arguments, no
+    network, and half a minute on 2 cores. The exit code is 0 if every arm ended as expected.
     """
     from draftproof.runs.parallel import Workers  # noqa: PLC0415 - quick --help
 

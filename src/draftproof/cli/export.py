@@ -13,13 +13,16 @@ from draftproof.records import DraftproofError
 
 @click.group()
 def export() -> None:
-    """Export a model as another stack reads it."""
+    """Export a model in the format of another stack."""
 
 
 @export.command()
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--heads-of", help="Target of MODEL, which is an EAGLE-3 head (default: a model).")
+@click.option(
+    "--heads-of",
+    help="Target that MODEL, an EAGLE-3 head, belongs to (default: MODEL is a whole model).",
+)
 @trust_option
 @reports_errors
 def openvino(model: str, out: Path, heads_of: str | None, trust_remote_code: bool) -> None:

@@ -12,9 +12,19 @@ import click
 from rich.console import Console
 
 from draftproof.cli.answering import document, write, write_statistics
-from draftproof.cli.options import device_option, dtype_option, gamma_option, trust_option
+from draftproof.cli.options import (
+    device_option,
+    draft_option,
+    dtype_option,
+    gamma_option,
+    generation_config_option,
+    named_values,
+    rule_option,
+    rule_options_option,
+    target_help,
+    trust_option,
+)
 from draftproof.cli.output import reports_errors, stderr
-from draftproof.cli.serve import rule_options
 from draftproof.records import DraftproofError
 
 if TYPE_CHECKING:
@@ -25,41 +35,54 @@ _INTERRUPTED = 130
 
 @click.command()
 @click.argument("prompt")
-@click.option("--target", help="Directory or hub name of the target (default: the lab pair).")
-@click.option("--draft", help="Directory or hub name of the draft (default: plain decoding).")
+@click.option("--target", help=f"{target_help} (default: lab:target with lab:draft).")
+@draft_option
 @gamma_option
-@click.option("--drafter", help="What proposes tokens (default: the draft model).")
-@click.option("--rule", default="exact", show_default=True, help="Acceptance rule.")
+@click.option("--drafter", help="What proposes tokens: see docs/drafters.md (default: the draft).")
 @click.option(
-    "--rule-option",
-    "options_of_rule",
+    "--drafter-option",
+    "drafter_options",
     multiple=True,
-    callback=rule_options,
+    callback=named_values,
     metavar="NAME=VALUE",
-    help="A parameter of the rule; may be repeated.",
+    help="An option of the drafter, such as heads=lab:medusa; may be repeated (default: the "
+    "drafter's own values).",
 )
-@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
+@rule_option
+@rule_options_option
 @click.option(
-    "--top-p", type=float, help="Draw from the likeliest tokens of this mass (default: all)."
+    "--temperature",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Sampling temperature; 0 is greedy.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of what is drawn at random."
+    "--top-p",
+    type=float,
+    help="Sample from the likeliest tokens with this total probability (default: all).",
 )
-@click.option("--max-new-tokens", type=int, default=256, show_default=True, help="Longest answer.")
-@click.option("--stop", multiple=True, help="A string that ends the answer; may be repeated.")
-@click.option("--raw", is_flag=True, help="Continue the prompt as it is, without chat template.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random numbers.")
+@click.option(
+    "--max-new-tokens", type=int, default=256, show_default=True, help="Longest answer, in tokens."
+)
+@click.option(
+    "--stop", multiple=True, help="String that ends the answer; may be repeated (default: none)."
+)
+@click.option("--raw", is_flag=True, help="Continue PROMPT as it is, without the chat template.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end.")
-@click.option("--no-color", is_flag=True, help="Plain text, also on a terminal.")
+@click.option("--no-color", is_flag=True, help="Print plain text, also on a terminal.")
+@generation_config_option
 @dtype_option
 @device_option
 @trust_option
 @reports_errors
 def generate(prompt: str, raw: bool, as_json: bool, no_color: bool, **options: Any) -> None:
-    """Answer one prompt and show how every token came about.
+    """Answer one prompt and show where every token came from.
 
-    The answer goes to stdout, the statistics to stderr. PROMPT is a user's message; - reads it
-    from stdin. On a terminal drafted and accepted tokens are green, corrected ones red, bonus
-    tokens cyan; what was decided in union mode (safety_aware) is underlined.
+    PROMPT is a user's message; - reads it from stdin. The answer goes to stdout, the statistics to
+    stderr. On a terminal, accepted tokens are green, corrected ones red and bonus tokens cyan;
+    tokens of the union mode (rule safety_aware) are underlined.
     """
     text = sys.stdin.read() if prompt == "-" else prompt
     if not text.strip():
@@ -89,7 +112,9 @@ def _decoder(options: dict[str, Any]) -> SpeculativeDecoder:
         gamma=options["gamma"],
         drafter=options["drafter"],
         rule=options["rule"],
-        rule_options=options["options_of_rule"],
+        drafter_options=options["drafter_options"],
+        rule_options=options["rule_options"],
+        ignore_generation_config=options["ignore_generation_config"],
     )
 
 

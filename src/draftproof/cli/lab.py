@@ -1,4 +1,4 @@
-"""``draftproof lab``: the small models that ship."""
+"""``draftproof lab``: the small models that ship, and a real one that can be fetched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from draftproof.cli.output import reports_errors
+from draftproof.cli.output import reports_errors, stderr
 from draftproof.records import DraftproofError
 
 _MOVED = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -19,7 +19,7 @@ _MOVED = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 @click.group()
 def lab() -> None:
-    """List the small models that ship."""
+    """List the small models that ship, or fetch a real one."""
 
 
 @lab.command("list")
@@ -28,29 +28,53 @@ def lab() -> None:
 def list_models(as_json: bool) -> None:
     """List the models, heads and adapters that ship, with the digests of their weights."""
     from draftproof.lab.models import (  # noqa: PLC0415 - quick --help
-        UnknownModelError,
+        FETCHABLE,
+        fetched_path,
         model_card,
         shipped_models,
     )
 
-    try:
-        models = list(shipped_models())
-    except UnknownModelError as error:
-        raise DraftproofError(str(error)) from error
+    models = list(shipped_models())
     card = str(model_card())
+    there = {name: fetched_path(name) for name in FETCHABLE if fetched_path(name).is_dir()}
     if as_json:
         rows = [{**asdict(model), "path": str(model.path)} for model in models]
-        click.echo(json.dumps({"models": rows, "card": card}, indent=1))
+        fetchable = [
+            {**asdict(model), "path": str(there[name]) if name in there else None}
+            for name, model in FETCHABLE.items()
+        ]
+        click.echo(json.dumps({"models": rows, "fetchable": fetchable, "card": card}, indent=1))
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for head in ("name", "kind", "bytes", "sha256 (first 16)"):
         table.add_column(head, no_wrap=True, justify="right" if head == "bytes" else "left")
     for model in models:
         table.add_row(f"lab:{model.name}", model.kind, f"{model.bytes:,}", model.sha256[:16])
+    for name, one in FETCHABLE.items():
+        kind = "model, fetched" if name in there else f"draftproof lab fetch {name}"
+        table.add_row(f"lab:{name}", kind, f"{one.weights.bytes:,}", one.weights.sha256[:16])
     console = Console()
     console.print(table)
     console.print(f"directory: {models[0].path.parent}", highlight=False, soft_wrap=True)
     console.print(f"model card: {card}", highlight=False, soft_wrap=True)
+
+
+@lab.command()
+@click.argument("name")
+@reports_errors
+def fetch(name: str) -> None:
+    """Download a real model and convert it.
+
+    NAME is smollm2. The sizes of the download and on disk are printed first. The model is kept in
+    your cache directory, and is then called lab:NAME wherever a model is named.
+    """
+    from draftproof.lab.fetch import fetch as fetch_model  # noqa: PLC0415 - quick --help
+
+    def say(line: str) -> None:
+        stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+
+    place = fetch_model(name, say)
+    click.echo(place)
 
 
 def _moved(name: str) -> click.Command:

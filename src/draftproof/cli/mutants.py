@@ -19,11 +19,11 @@ from draftproof.records import DraftproofError
 @json_option
 @reports_errors
 def mutants(as_json: bool) -> None:
-    """Test the decoder's checks on copies with planted defects.
+    """Check that every planted defect of the decoder is detected.
 
-    The checks run on the decoder and on copies with one defect each. The decoder must pass every
-    check and every mutant must fail at least one; the exit code is 3 otherwise. Takes less than a
-    minute.
+    The checks run on the decoder and on copies of it with one defect each (mutants). The decoder
+    must pass every check, and every mutant must fail at least one; otherwise the exit code is 3.
+    Takes less than a minute.
     """
     try:
         import torch  # noqa: PLC0415 - an extra

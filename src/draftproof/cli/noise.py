@@ -21,13 +21,11 @@ from draftproof.records import DraftproofError
     "widths",
     type=click.IntRange(2, 256),
     multiple=True,
-    help="Columns of a verification, γ + 1; may be repeated.  [default: 5]",
+    help="Tokens in a verification pass, γ + 1; may be repeated (default: 5).",
 )
 @dtype_option
 @device_option
-@click.option(
-    "--battery", default="lab-core", show_default=True, help="Battery that the prompts are of."
-)
+@click.option("--battery", default="lab-core", show_default=True, help="Battery that TARGET reads.")
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -51,9 +49,10 @@ def noise(
 ) -> None:
     """Measure how far rounding moves a model's logits.
 
-    Two tokens must lie further apart than that for rounding not to swap them.
-    Plain decoding runs a model one column wide, verification γ + 1 columns wide. In exact
-    arithmetic both give the same logits. TARGET is a directory, a hub name or lab:NAME.
+    Plain decoding computes one token in a forward pass, verification γ + 1 tokens. In exact
+    arithmetic both give the same logits; the largest difference is the noise. Two tokens whose
+    logits lie closer together than the printed bound can be swapped by rounding. TARGET is a
+    directory, a hub name or lab:NAME.
     """
     try:
         import torch  # noqa: PLC0415 - an extra

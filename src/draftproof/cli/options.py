@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -26,20 +27,65 @@ gamma_option = click.option(
     type=click.IntRange(1, 64),
     default=4,
     show_default=True,
-    help="Tokens drafted a round.",
+    help="Tokens drafted in each round.",
 )
 dtype_option = click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
-    help="Type of the weights; auto is float32 on a CPU, the checkpoint's elsewhere.",
+    help="Type of the weights; auto is float32 on a CPU, elsewhere the checkpoint's.",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="Where the models run: cpu, cuda, cuda:1, …"
 )
 trust_option = click.option(
-    "--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along."
+    "--trust-remote-code", is_flag=True, help="Run Python code that a checkpoint contains."
+)
+target_help = "Model of the target: directory, hub name or lab:NAME"
+draft_option = click.option(
+    "--draft", help="Model of the draft: directory, hub name or lab:NAME (default: no speculation)."
+)
+rule_option = click.option(
+    "--rule",
+    default="exact",
+    show_default=True,
+    help="Acceptance rule; `draftproof rules` lists them.",
+)
+
+
+def named_values(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> dict[str, Any]:
+    """Read NAME=VALUE pairs, the values as YAML.
+
+    Raises:
+        click.BadParameter: A pair is none, or its value cannot be read.
+    """
+    import yaml  # noqa: PLC0415 - quick --help
+
+    named: dict[str, Any] = {}
+    for part in value:
+        key, equals, text = part.partition("=")
+        if not equals or not key.strip():
+            raise click.BadParameter(f"{part!r} is not NAME=VALUE, like epsilon=0.09")
+        try:
+            named[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise click.BadParameter(f"{part!r}: the value cannot be read") from error
+    return named
+
+
+rule_options_option = click.option(
+    "--rule-option",
+    "rule_options",
+    multiple=True,
+    callback=named_values,
+    metavar="NAME=VALUE",
+    help="An option of the rule; may be repeated (default: the rule's own values).",
+)
+generation_config_option = click.option(
+    "--ignore-generation-config",
+    is_flag=True,
+    help="Ignore the checkpoint's generation_config, such as penalties (default: apply it).",
 )
 limit_option = click.option(
     "--limit",
@@ -67,8 +113,8 @@ unread_option = click.option(
     "--unread",
     multiple=True,
     metavar="LABEL",
-    help="Label that says that an answer was not read; may be repeated (always: unparsed, "
-    "unknown, error, an empty one).",
+    help="Label of answers that could not be read; may be repeated (always among them: unparsed, "
+    "unknown, error, the empty label).",
 )
 
 require_option = click.option(

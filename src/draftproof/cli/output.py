@@ -23,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from draftproof.cli.lazy import RenamedOption
 from draftproof.records import DraftproofError, Verdict
 
 _PLAIN_EVERY = 10.0
@@ -120,11 +121,14 @@ def _key(_: click.Context, __: click.Parameter, value: Path | None) -> Path | No
 
 
 sign_option = click.option(
-    "--sign",
+    "--sign-key",
+    "sign",
+    cls=RenamedOption,
+    before=("--sign",),
     type=click.Path(path_type=Path),
     callback=_key,
     metavar="KEYFILE",
-    help="Sign the receipt with this private key (PEM, Ed25519).",
+    help="Private key (PEM, Ed25519) to sign the receipt with (default: no signature).",
 )
 
 

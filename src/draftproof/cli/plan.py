@@ -34,7 +34,7 @@ _HOUR, _MINUTE = 3600, 60
     "sizes",
     type=click.IntRange(1),
     multiple=True,
-    help="Pairs; may be repeated (default: those of the plan's tasks).",
+    help="Number of prompts that both arms answer; may be repeated (default: the plan's tasks).",
 )
 @click.option(
     "--discordance",
@@ -48,9 +48,13 @@ _HOUR, _MINUTE = 3600, 60
     type=click.FloatRange(0, 0.5, max_open=True),
     default=0.0,
     show_default=True,
-    help="Share of texts that the scorer mislabels, independently in each arm.",
+    help="Share of texts that the scorer labels wrong, independently in each arm.",
 )
-@click.option("--margin", type=SHARE, help="Margin (default: the plan's, or 0.03).")
+@click.option(
+    "--margin",
+    type=SHARE,
+    help="Largest change of a rate that still counts as none (default: the plan's, or 0.03).",
+)
 @click.option(
     "--power", type=SHARE, default=0.80, show_default=True, help="Power that --n should reach."
 )
@@ -59,19 +63,19 @@ _HOUR, _MINUTE = 3600, 60
     type=click.FloatRange(0, 1),
     default=0.95,
     show_default=True,
-    help="Share of the baseline's answers that are good, for the leak columns.",
+    help="Share of the baseline's answers that are good, for the columns about leaks.",
 )
 @click.option(
     "--measure",
     type=click.IntRange(1),
     metavar="N",
-    help="Ask every arm N prompts now, and price the plan at that speed (default: no hours).",
+    help="Ask every arm N prompts now, and compute hours from that speed (default: no hours).",
 )
 @click.option(
     "--like",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Price the plan at the speed that RUN had (default: no hours).",
+    help="Compute hours from the speed that arms had in RUN (default: no hours).",
 )
 @json_option
 @reports_errors
@@ -87,16 +91,17 @@ def plan(
     like: Path | None,
     as_json: bool,
 ) -> None:
-    """Price a plan before it runs: answers, tokens, hours, power.
+    """Compute what a plan costs, and what its number of prompts can show.
 
-    PLAN is a YAML file. Without one, prints what numbers of prompts can resolve. Hours need a
-    speed, from --measure or --like; no speed is ever assumed.
+    PLAN is a YAML file, as `draftproof screen` takes it. Printed are its answers, tokens, power
+    and, with --measure or --like, its hours. Without a PLAN, prints what numbers of prompts can
+    show.
     """
     from draftproof.stats.planning import plan as tabulate  # noqa: PLC0415 - quick --help
     from draftproof.stats.sensitivity import canned_leak, detection_curve  # noqa: PLC0415
 
     if plan is None and (measure or like):
-        raise click.UsageError("--measure and --like price a PLAN; name one")
+        raise click.UsageError("--measure and --like compute the hours of a PLAN; name one")
     if measure and like:
         raise click.UsageError("give --measure or --like, not both")
     priced: Price | None = None

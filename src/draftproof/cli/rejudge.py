@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 @click.option(
     "--margin",
     type=SHARE,
-    help="Margin (default: the plan's).",
+    help="Largest change of a rate that still counts as none (default: the plan's).",
 )
 @click.option(
     "--labels",
     "named",
     multiple=True,
     metavar="NAME[=TASK,...]",
-    help="Judge by labels that `draftproof score --judge` kept in RUN, or by another scorer. "
-    "They take the place of the scorers of their construct, or judge the tasks named.",
+    help="Use labels that `draftproof score --judge` kept in RUN, or another scorer. They replace "
+    "the scorers that measure the same thing, or those of the tasks named.",
 )
 @require_option
 @unread_option
@@ -49,10 +49,9 @@ def rejudge(
     as_json: bool,
     detail: bool,
 ) -> None:
-    """Score and judge the answers of a finished run again.
+    """Score and judge the answers of a run again, without generating.
 
-    Nothing is generated. For a new scorer, a judge's labels, a new margin, or reports that were
-    lost.
+    Use it for another scorer, the labels of a judge, another margin, or to write the reports again.
     """
     from draftproof.runs import Plan, RunDirectory  # noqa: PLC0415 - quick --help
     from draftproof.screen.run import SCORES, judge_run  # noqa: PLC0415

@@ -16,7 +16,7 @@ from draftproof.records import DraftproofError
 
 _MEANING = {
     "L0": "lossy by design",
-    "L1": "lossless in law",
+    "L1": "keeps the distribution of answers",
     "L2": "equal to greedy decoding up to rounding",
     "L3": "equal bit for bit",
 }
@@ -27,7 +27,7 @@ _REQUIRED = "required"
 @json_option
 @reports_errors
 def rules(as_json: bool) -> None:
-    """List the acceptance rules with the promise each one makes."""
+    """List the acceptance rules, and what each one promises."""
     try:
         from draftproof.decoding.rules import RULES, TreeRule  # noqa: PLC0415 - needs torch
     except ModuleNotFoundError as error:
@@ -50,7 +50,7 @@ def rules(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("rule", "promise", "judges"):
+    for name in ("rule", "promise", "works on"):
         table.add_column(name, no_wrap=True)
     table.add_column("what it is, and its options")
     for row in rows:
@@ -67,7 +67,7 @@ def rules(as_json: bool) -> None:
     console.print()
     for level, meaning in _MEANING.items():
         console.print(f"{level}  {meaning}")
-    console.print("An option without a value has to be given.")
+    console.print("An option without a value has no default and must be given.")
 
 
 def _options(rule: type) -> dict[str, Any]:

@@ -24,29 +24,43 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--scorer", help="Scorer for the prompts of its construct (default: the task's).")
-@click.option("--judge", help="Guard or judge instead of a scorer; an unknown name lists them.")
+@click.option(
+    "--scorer",
+    help="Scorer for the prompts whose construct it measures (default: each task's own).",
+)
+@click.option("--judge", help="Guard or judge in place of a scorer; an unknown name lists them.")
 @click.option(
     "--rubric", type=click.Path(path_type=Path), help="Rubric (YAML) for a judge of your own."
 )
 @click.option(
     "--judge-template",
     type=click.Path(path_type=Path),
-    help="Template or model card, for guards whose wording is not ours to ship; the card of "
-    "--model is found by itself.",
+    help="Template or model card, for guards whose template may not ship (default: the card of "
+    "--model).",
 )
-@click.option("--endpoint", help="OpenAI-compatible server of the judge.")
-@click.option("--model", help="Judge's model name at the endpoint, or a local directory.")
-@click.option("--api-key-env", help="Environment variable with the endpoint's key.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Order of the questions.")
+@click.option("--endpoint", help="Address of the judge's OpenAI-compatible server.")
+@click.option(
+    "--model",
+    help="Name of the judge at the endpoint, or the model: directory, hub name or lab:NAME.",
+)
+@click.option("--api-key-env", help="Name of the environment variable with the endpoint's key.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of the order in which the judge is asked.",
+)
 @click.option(
     "--keep",
     metavar="NAME",
     help="Keep a judge's labels in RUN under this name, for `draftproof rejudge --labels NAME` "
     "(default: the judge's name).",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write one JSON line an answer here.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line an answer.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File to write one JSON line for each answer to."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each answer.")
 @reports_errors
 def score(
     run: Path,
@@ -64,8 +78,8 @@ def score(
 ) -> None:
     """Label the answers of a run with a scorer or a judge.
 
-    Prints what the labels add up to, arm by arm. The labels of a judge are kept in RUN; for a
-    verdict by them see `draftproof rejudge --labels`.
+    Prints a summary of the labels for each arm. The labels of a judge are kept in RUN;
+    `draftproof rejudge --labels` makes a verdict that uses them.
     """
     from draftproof.scoring import scorer_named  # noqa: PLC0415 - quick --help
     from draftproof.scoring.judges import origin_of  # noqa: PLC0415

@@ -27,7 +27,7 @@ _WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json", "re
 """Options that do not stand in a plan, or may be given beside it."""
 _IN_A_PLAN = {
     "batteries": "edit battery",
-    "subset": "edit half",
+    "subset": "edit subset",
     "margin": "edit decision.margin",
     "no_noise": "leave the noise arm out",
     "no_control": "leave the control arm out",
@@ -37,8 +37,8 @@ _IN_A_PLAN = {
 
 @click.command()
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
-@click.option("--target", help="Directory or hub name of the target (lab:target for ours).")
-@click.option("--draft", help="Directory or hub name of the draft.")
+@click.option("--target", help="Model of the target: directory, hub name or lab:NAME.")
+@click.option("--draft", help="Model of the draft: directory, hub name or lab:NAME.")
 @click.option(
     "--battery",
     "batteries",
@@ -54,18 +54,21 @@ _IN_A_PLAN = {
     type=click.Choice(["local", "transformers"]),
     default="local",
     show_default=True,
-    help="Stack that answers.",
+    help="Software that runs the models.",
 )
 @gamma_option
 @click.option(
-    "--rule", default="exact", show_default=True, help="Acceptance rule of the candidate."
+    "--rule",
+    default="exact",
+    show_default=True,
+    help="Acceptance rule of the candidate; `draftproof rules` lists them.",
 )
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="Longest answer.",
+    help="Longest answer, in tokens.",
 )
 @dtype_option
 @device_option
@@ -74,18 +77,22 @@ _IN_A_PLAN = {
     type=click.IntRange(1),
     default=16,
     show_default=True,
-    help="Rows that the local decoder runs together.",
+    help="Prompts that the local decoder answers together.",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Processes that answer and explain at the same time, each with its own copy of the "
+    help="Processes that generate and find causes at the same time, each with its own copy of the "
     "models.",
 )
-@click.option("--no-noise", is_flag=True, help="Leave out the repeat of the baseline.")
-@click.option("--no-control", is_flag=True, help="Leave out the leaky control arm.")
+@click.option(
+    "--no-noise", is_flag=True, help="Leave out the noise arm, which repeats the baseline."
+)
+@click.option(
+    "--no-control", is_flag=True, help="Leave out the control arm, which uses a lossy rule."
+)
 @trust_option
 @margin_option
 @require_option
@@ -106,11 +113,11 @@ def screen(
     require: str | None,
     **options: Any,
 ) -> None:
-    """Screen a draft: does speculation change what the target says?
+    """Ask prompts with and without speculation, and judge the differences.
 
-    Give either a PLAN (a YAML file), or --target and --draft. The target answers the battery alone,
-    alone again (the noise floor), with the draft, and with a rule that leaks on purpose (the
-    control, which must fail).
+    Give either a PLAN (a YAML file), or --target and --draft. The target then answers the battery
+    in four arms: alone (baseline), alone again (noise), with the draft (candidate), and with a
+    lossy rule that must fail (control).
     """
     from draftproof.runs import RunDirectory, read_plan  # noqa: PLC0415 - quick --help
     from draftproof.runs.parallel import Workers  # noqa: PLC0415
@@ -153,8 +160,8 @@ def _refuse_what_a_plan_says() -> None:
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if given and name not in _WITH_A_PLAN:
             raise click.UsageError(
-                f"{parameter.opts[0]} is not for a PLAN, which says it itself; "
-                f"{_IN_A_PLAN.get(name, f'edit {name}')} there"
+                f"{parameter.opts[0]} cannot be given beside a PLAN; in the plan, "
+                f"{_IN_A_PLAN.get(name, f'edit {name}')}"
             )
 
 

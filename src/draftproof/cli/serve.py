@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from draftproof.cli.options import device_option, dtype_option, gamma_option, trust_option
+from draftproof.cli.options import (
+    device_option,
+    draft_option,
+    dtype_option,
+    gamma_option,
+    generation_config_option,
+    rule_option,
+    rule_options_option,
+    target_help,
+    trust_option,
+)
 from draftproof.cli.output import reports_errors, stderr
 from draftproof.records import DraftproofError
 
@@ -21,39 +31,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def rule_options(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> dict[str, Any]:
-    """Read NAME=VALUE pairs, the values as YAML.
-
-    Raises:
-        click.BadParameter: A pair is none, or its value cannot be read.
-    """
-    import yaml  # noqa: PLC0415 - quick --help
-
-    named: dict[str, Any] = {}
-    for part in value:
-        key, equals, text = part.partition("=")
-        if not equals or not key.strip():
-            raise click.BadParameter(f"{part!r} is not NAME=VALUE, like epsilon=0.09")
-        try:
-            named[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise click.BadParameter(f"{part!r}: the value cannot be read") from error
-    return named
-
-
 @click.command()
-@click.option("--target", required=True, help="Directory or hub name (lab:target for ours).")
-@click.option("--draft", help="Directory or hub name of the draft (default: plain decoding).")
+@click.option("--target", required=True, help=f"{target_help}.")
+@draft_option
 @gamma_option
-@click.option("--rule", default="exact", show_default=True, help="Acceptance rule.")
-@click.option(
-    "--rule-option",
-    "rule_options",
-    multiple=True,
-    callback=rule_options,
-    metavar="NAME=VALUE",
-    help="A parameter of the rule; may be repeated.",
-)
+@rule_option
+@rule_options_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
     "--port",
@@ -65,9 +48,12 @@ def rule_options(_: click.Context, __: click.Parameter, value: tuple[str, ...]) 
 @click.option(
     "--expose",
     is_flag=True,
-    help="Allow a host that other machines can reach. There is no key and no encryption.",
+    help="Allow a host that other machines can reach. There is no authentication and "
+    "no encryption.",
 )
-@click.option("--served-name", help="Name of the model in the protocol (default: the target's).")
+@click.option(
+    "--served-name", help="Name of the model in requests and responses (default: the target's)."
+)
 @click.option(
     "--max-length",
     type=click.IntRange(8),
@@ -81,8 +67,9 @@ def rule_options(_: click.Context, __: click.Parameter, value: tuple[str, ...]) 
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="Requests that may wait; more are turned away with 429.",
+    help="Requests that may wait; further ones get status 429.",
 )
+@generation_config_option
 @dtype_option
 @device_option
 @trust_option
@@ -90,15 +77,15 @@ def rule_options(_: click.Context, __: click.Parameter, value: tuple[str, ...]) 
 def serve(
     target: str, host: str, port: int, expose: bool, served_name: str | None, **options: Any
 ) -> None:
-    """Serve a target over the OpenAI-compatible protocol.
+    """Serve a target, with or without a draft, over OpenAI's protocol.
 
-    With or without a draft. Chat and text completions, streamed or not; one request is decoded at a
-    time. Every response says how much was drafted and accepted, and /metrics adds it up.
+    Serves chat and text completions, streamed or not. Requests are decoded one at a time. Every
+    response says how many tokens were drafted and accepted; /metrics has the totals.
     """
     if not expose and not _is_loopback(host):
         raise DraftproofError(
-            f"{host} can be reached by other machines, and the server asks for no key; "
-            "give --expose if that is meant"
+            f"--host {host}: other machines can reach this address, and the server has no "
+            "authentication; give --expose to allow it, or use 127.0.0.1"
         )
     try:
         import uvicorn  # noqa: PLC0415 - an extra

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from draftproof.cli.lazy import RenamedOption
 from draftproof.cli.output import reports_errors
 from draftproof.records import DraftproofError
 
@@ -13,23 +14,27 @@ from draftproof.records import DraftproofError
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--key",
+    "--sign-key",
+    "key",
+    cls=RenamedOption,
+    before=("--key",),
     type=click.Path(path_type=Path),
     metavar="KEYFILE",
-    help="Sign with this private key (PEM, Ed25519).",
+    help="Private key (PEM, Ed25519) to sign the receipt with.",
 )
 @click.option(
     "--new-key",
     type=click.Path(path_type=Path),
     metavar="KEYFILE",
-    help="Make a private key here instead of signing.",
+    help="File to write a new private key to, in place of signing.",
 )
 @reports_errors
 def sign(run: Path | None, key: Path | None, new_key: Path | None) -> None:
-    """Sign the receipt of a finished run, or make a key.
+    """Sign the receipt of a run, or make a key to sign with.
 
-    RUN is verified against its receipt first. Prints the public key that the signature is checked
-    with. A new key is a file that only you may read; whoever has it can sign in your name.
+    RUN is verified against its receipt first. Prints the public key, which `draftproof verify
+    --public-key` takes. A new key is a file that only you may read; whoever has it can sign in your
+    name.
     """
     from draftproof.runs.receipt import sign_receipt  # noqa: PLC0415 - quick --help
     from draftproof.runs.signature import new_key as make  # noqa: PLC0415
@@ -38,17 +43,17 @@ def sign(run: Path | None, key: Path | None, new_key: Path | None) -> None:
 
     if new_key is not None:
         if run is not None or key is not None:
-            raise click.UsageError("--new-key makes a key and nothing else")
+            raise click.UsageError("--new-key only makes a key; give it alone")
         click.echo(make(new_key))
         return
     if run is None or key is None:
-        raise click.UsageError("RUN and --key are both needed, or --new-key")
+        raise click.UsageError("give RUN and --sign-key to sign, or --new-key to make a key")
     read_private_key(key)
     found = verify(run)
     if found.findings:
         first = found.findings[0]
         raise DraftproofError(
-            f"{run}: differs from its receipt ({first.code}: {first.place}); it is not signed. "
-            "See: draftproof verify"
+            f"{run}: differs from its receipt ({first.code}: {first.place}), so it was not signed; "
+            f"`draftproof verify {run}` lists every difference"
         )
     click.echo(sign_receipt(run, key)["signature"]["public_key"])

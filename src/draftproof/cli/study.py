@@ -32,7 +32,7 @@ SHIPPED = ("ssd2025",)
     "seeds",
     type=int,
     multiple=True,
-    help="Seed of the prompts that ship (default: the study's); repeat it to pool several.",
+    help="Seed of the prompts that ship; several are pooled (default: the study's).",
 )
 @click.option(
     "--out",
@@ -49,11 +49,11 @@ def study(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Run a published experiment, on the shipped models or yours.
+    """Run the study of safety-aware decoding on the shipped models or yours.
 
-    STUDY is ssd2025 or a YAML file of your own like it. ssd2025 attacks the target and its defences
+    STUDY is ssd2025, or a YAML file like it. ssd2025 attacks the target without and with defences
     (a reminder, SafeDecoding, Speculative Safety-Aware Decoding) and measures safety, utility and
-    speed. It writes study.html, study.md and study.json.
+    speed. Writes study.html, study.md and study.json into the run directory.
     """
     from draftproof.defence.run import collect_study  # noqa: PLC0415
     from draftproof.defence.study import read_study  # noqa: PLC0415

@@ -40,10 +40,10 @@ _SHOWN = 20
     "n",
     type=click.IntRange(1),
     metavar="N",
-    help="Answer N random prompts again with every arm that runs here, and compare the bytes "
-    "(default: none).",
+    help="Generate N random answers again, of every arm that runs in this process, and compare "
+    "the bytes (default: none).",
 )
-@click.option("--seed", type=int, help="Seed of the draw of these prompts (default: random).")
+@click.option("--seed", type=int, help="Seed of the draw for --regenerate (default: random).")
 @trust_option
 @json_option
 @reports_errors

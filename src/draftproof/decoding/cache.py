@@ -10,12 +10,15 @@ to scratch slots behind the row's length; `keep` moves the accepted path to wher
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+if TYPE_CHECKING:
+    from draftproof.decoding.forward.protocol import Forward
 
 
 class RowLayer(CacheLayerMixin):
@@ -74,9 +77,20 @@ class RowLayer(CacheLayerMixin):
 
 
 class RowCache(Cache):
-    """Static cache for `rows` sequences of at most `capacity` tokens each."""
+    """Static cache for `rows` sequences of at most `capacity` tokens each.
 
-    def __init__(self, layers: int, rows: int, capacity: int) -> None:
+    Args:
+        layers: How many layers keep keys and values.
+        rows: Sequences.
+        capacity: Most tokens of each.
+        forward: Whose keys and values these are, whatever the model runs by later; None for a
+            cache that only its owner writes to.
+    """
+
+    def __init__(
+        self, layers: int, rows: int, capacity: int, forward: Forward | None = None
+    ) -> None:
+        self.forward = forward
         self.rows = rows
         self.capacity = capacity
         self.row_range = slice(0, rows)
@@ -84,8 +98,6 @@ class RowCache(Cache):
         self.slot_ids: torch.Tensor
         self.addresses: NDArray[np.int64] | None = None
         """Where the buffers lie, for who reads them without torch; filled by the first to do so."""
-        self.fused: Any = None
-        """The compiled forward whose keys and values these are, if it is one."""
         self.recorded: dict[Any, Any] = {}
         """Steps recorded over this cache's memory, by shape."""
         self.row_layers: Sequence[RowLayer] = [RowLayer(self) for _ in range(layers)]
@@ -108,9 +120,17 @@ class RowCache(Cache):
             slots = slots + row_range.start * self.capacity
         self.slot_ids = slots.reshape(-1)
 
+    def copy_row(self, row: int, source: RowCache, source_row: int, length: int) -> None:
+        """Copy the first `length` tokens' states of a row of another cache to a row of this."""
+        for theirs, ours in zip(source.row_layers, self.row_layers, strict=True):
+            if not ours.is_initialized:
+                ours.allocate(theirs.keys.shape[2], theirs.keys, theirs.values)
+            ours.keys[row, :length] = theirs.keys[source_row, :length]
+            ours.values[row, :length] = theirs.values[source_row, :length]
+
     @torch.inference_mode()
     def keep(self, source: torch.Tensor, goal: torch.Tensor) -> None:
-        """Copy the states of some slots of every row to others, in every layer.
+        """Copy the states of some slots of every row to others: a tree's accepted path.
 
         Args:
             source: ``[R, K] int64`` slots to read; all are read before any is written.

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from draftproof.decoding.agreement import settled
 from draftproof.decoding.model import CausalModel
+from draftproof.lab.models import resolve
 from draftproof.records import DraftproofError
 
 
@@ -36,9 +37,8 @@ class Pretrained:
 
 
 def load_pretrained(
-    place: str,
+    name: str | Path,
     *,
-    name: str | None = None,
     dtype: str = "auto",
     device: str = "auto",
     trust_remote_code: bool = False,
@@ -48,8 +48,7 @@ def load_pretrained(
     """Load a causal LM with its tokenizer.
 
     Args:
-        place: Directory or hub name.
-        name: What to call it in messages; its place by default.
+        name: Directory, hub name or ``lab:NAME`` for a model that ships.
         dtype: ``auto`` is float32 on a CPU and what the checkpoint says elsewhere.
         device: ``auto`` takes an accelerator if there is one.
         trust_remote_code: Run Python code that the checkpoint brings along.
@@ -61,13 +60,17 @@ def load_pretrained(
         DraftproofError: Not found, no tokenizer, not safetensors, tensors missing or too many,
             not a causal LM, or one that our forward cannot compute.
     """
-    name = name or place
+    name = str(name)
+    place = resolve(name)
     kind, device = _placed(name, dtype, device)
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if Path(place).is_dir():
         common["local_files_only"] = True
     elif looks_like_path(place):
-        raise DraftproofError(f"{name}: there is no such directory")
+        raise DraftproofError(
+            f"{name}: there is no such directory; models that ship are called lab:NAME "
+            "(`draftproof lab list`)"
+        )
     elif not hub_answers():
         common["local_files_only"] = True
     try:
@@ -147,8 +150,10 @@ def _unreadable(name: str, place: str, what: str, error: Exception) -> str:
     if Path(place).exists():
         return f"{name}: no {what} can be read from it: {first:.300}"
     return (
-        f"{name}: no {what} by that name, neither a directory nor in the hub cache, and the hub "
-        f"has none or cannot be reached: {first:.300}"
+        f"{name}: no {what} has that name: it is no directory, it is not in the hub cache, and the "
+        f"hub has none or cannot be reached: {first:.300}; name a directory, a hub "
+        f"name, or a model "
+        "that ships as lab:NAME (`draftproof lab list`)"
     )
 
 

@@ -16,6 +16,7 @@ import transformers
 
 from draftproof.decoding.agreement import ForwardCheck, settled
 from draftproof.decoding.model import CausalModel
+from draftproof.files import cache_directory
 
 _RULE = 1
 """Which version of the check an outcome in the cache is of."""
@@ -46,13 +47,6 @@ def remembered(model: CausalModel, identity: str | None) -> ForwardCheck:
     except OSError:
         pass  # looked at again next time
     return found
-
-
-def cache_directory() -> Path:
-    """Return the user's folder for what can be found out again (XDG base directories)."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(given) if given.startswith("/") else Path.home() / ".cache"
-    return base / "draftproof"
 
 
 def _key(model: CausalModel, identity: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from draftproof.decoding.drafters import head_files
 from draftproof.decoding.drafters.drafter import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.generation import Generation, Part, finished
 from draftproof.decoding.growing_text import GrowingText
-from draftproof.decoding.loop import stream as stream_tokens
 from draftproof.decoding.model import CausalModel
 from draftproof.decoding.options import Options
 from draftproof.decoding.pretrained import (
@@ -19,12 +21,10 @@ from draftproof.decoding.pretrained import (
     load_pretrained,
     require_same_vocabulary,
 )
-from draftproof.decoding.prompts import Prompt, is_one, tokens_of
-from draftproof.decoding.requests import AnswerDelta, Request
-from draftproof.decoding.rules import make_rule
+from draftproof.decoding.prompts import is_one
 from draftproof.decoding.rules.rule import Rule
-from draftproof.decoding.session import Session, seed_of
-from draftproof.decoding.settings import Exactness, Settings
+from draftproof.decoding.session import Session
+from draftproof.decoding.settings import Exactness
 from draftproof.records import DraftproofError
 
 
@@ -44,6 +44,9 @@ class SpeculativeDecoder:
         noise_bound: See `draftproof.decoding.decode`.
         width: See `draftproof.decoding.decode`.
         batch: Most prompts decoded together.
+        ignore_generation_config: Leave out what the checkpoint's ``generation_config`` asks of
+            every answer (a repetition penalty, tokens to suppress); what a call names comes first
+            in any case.
 
     Raises:
         DraftproofError: There is no such rule, or it needs a draft and there is none.
@@ -61,28 +64,23 @@ class SpeculativeDecoder:
         noise_bound: float = 0.0,
         width: int | None = None,
         batch: int = 8,
+        ignore_generation_config: bool = False,
     ) -> None:
-        self.target, self.drafter, self._draft = target, drafter, draft
-        try:
-            self.rule = make_rule(rule, rule_options) if isinstance(rule, str) else rule
-        except ValueError as error:
-            raise DraftproofError(str(error)) from error
-        if drafter is None and self.rule.name != "exact":
-            raise DraftproofError(
-                f"rule {self.rule.name!r} judges drafted tokens, but no draft is named"
-            )
         if batch < 1:
             raise DraftproofError(f"batch must be at least 1, got {batch}")
         self._batch = batch
-        self._loop: dict[str, Any] = {"exactness": exactness, "noise_bound": noise_bound}
-        self._loop["width"] = width
-        self._session = Session(target, draft, self.rule)
+        self._loop = {"exactness": exactness, "noise_bound": noise_bound, "width": width}
+        self._session = Session(
+            target, drafter, draft=draft, rule=rule, rule_options=rule_options, spare=width,
+            ignore_generation_config=ignore_generation_config,
+        )  # fmt: skip
+        self.target, self.drafter, self.rule = target, drafter, self._session.rule
 
     @classmethod
     def from_pretrained(
         cls,
-        target: str,
-        draft: str | None = None,
+        target: str | Path,
+        draft: str | Path | None = None,
         *,
         gamma: int = 4,
         dtype: str = "auto",
@@ -94,7 +92,7 @@ class SpeculativeDecoder:
         """Load models from directories or the hub.
 
         Args:
-            target: Directory or hub name.
+            target: Directory, hub name or ``lab:NAME`` for a model that ships.
             draft: The same of the draft model; None decodes plainly.
             gamma: Most tokens drafted a round.
             dtype: ``auto`` is float32 on a CPU and what the checkpoint says elsewhere.
@@ -106,11 +104,11 @@ class SpeculativeDecoder:
         Raises:
             DraftproofError: A model cannot be loaded, or the two have different vocabularies.
         """
-        common = {"dtype": dtype, "device": device, "graphs": graphs}
-        common["trust_remote_code"] = trust_remote_code
-        loaded = load_pretrained(target, **common)  # type: ignore[arg-type]
-        second = load_pretrained(draft, **common) if draft else None  # type: ignore[arg-type]
-        return cls.from_pair(loaded, second, gamma=gamma, **options)
+        load = partial(
+            load_pretrained, dtype=dtype, device=device, graphs=graphs,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+        return cls.from_pair(load(target), load(draft) if draft else None, gamma=gamma, **options)
 
     @classmethod
     def from_models(
@@ -167,7 +165,8 @@ class SpeculativeDecoder:
             gamma: Most tokens drafted a round.
             drafter: Name of the drafter; by default ``draft_model`` where there is a draft, and
                 plain decoding where there is none.
-            drafter_options: Its parameters.
+            drafter_options: Its parameters; ``heads`` names trained heads, a directory or
+                ``lab:NAME``.
             options: As `SpeculativeDecoder` takes them.
 
         Raises:
@@ -178,14 +177,17 @@ class SpeculativeDecoder:
             return cls(target, **options)
         if gamma < 1:
             raise DraftproofError(f"gamma must be at least 1, got {gamma}")
+        of_drafter = dict(drafter_options or {})
         parts = Parts(target=target.model, gamma=gamma)
+        if "heads" in of_drafter:
+            parts = replace(parts, heads=head_files.load(of_drafter.pop("heads")))
         if draft is not None:
             if name != "intersection":
                 require_same_vocabulary(target, draft, padded=True)
             both = (target.tokenizer, draft.tokenizer)
             parts = replace(parts, draft=draft.model, tokenizers=both)
         try:
-            made = make_drafter(name, parts, drafter_options)
+            made = make_drafter(name, parts, of_drafter)
         except ValueError as error:
             raise DraftproofError(str(error)) from error
         return cls(target, made, draft=draft, **options)
@@ -196,8 +198,8 @@ class SpeculativeDecoder:
         Args:
             prompt: A text (continued as it is), a conversation (messages with role and content;
                 the chat template is applied), token ids, or a list of any of these.
-            options: The fields of `draftproof.decoding.options.Options`, and what transformers'
-                `GenerationConfig` knows (``top_p``, ``repetition_penalty``, …).
+            options: Fields of `draftproof.decoding.options.Options` or of transformers'
+                `GenerationConfig` (``top_p``, ``repetition_penalty``, …).
 
         Returns:
             A `Generation`; for a list of prompts a list of them, one a prompt.
@@ -212,41 +214,25 @@ class SpeculativeDecoder:
         return answers[0] if is_one(prompt) else [answers[i] for i in sorted(answers)]
 
     def stream(self, prompt: Any, **options: Any) -> Generator[Part]:
-        """Do what `generate` does and yield what each round adds.
-
-        Args:
-            prompt: See `generate`.
-            options: See `generate`.
+        """Do what `generate` does, with its arguments and errors, and yield what each round adds.
 
         Yields:
-            A part a round and prompt; the last one of a prompt has its `generation`. Closing
-            the generator ends the decoding.
-
-        Raises:
-            DraftproofError: See `generate`.
+            One part for each round and prompt; the last one of a prompt has its `generation`.
+            Closing the generator ends the decoding.
         """
         return self._parts(prompt, options, streamed=True)
 
     def _parts(self, prompt: Any, given: dict[str, Any], *, streamed: bool) -> Generator[Part]:
         options = Options.of(given)
         prompts = [prompt] if is_one(prompt) else list(prompt)
-        requests = [self._request(i, p, options) for i, p in enumerate(prompts)]
-        target = self.target
+        session, target = self._session, self.target
+        requests = [
+            session.request(i, session.ids_of(p, i), options) for i, p in enumerate(prompts)
+        ]
         texts = [GrowingText(target.text_of, target.eos, options.stops) for _ in requests]
-        pieces = stream_tokens(
-            target.model,
-            requests,
-            Settings(
-                eos=target.eos,
-                drafter=self.drafter,
-                rule=self.rule,
-                temperature=options.temperature,
-                batch=min(self._batch, max(len(requests), 1)),
-                logprobs=options.logprobs,
-                **self._loop,
-            ),
-        )
-        for answer, start in _reported(pieces):
+        batch = min(self._batch, max(len(requests), 1))
+        settings = session.settings(options, batch=batch, **self._loop)
+        for answer, start in session.stream(requests, settings):
             index, fresh = int(answer.id), tuple(answer.tokens[start:])
             text = texts[index]
             text.add(fresh)
@@ -261,37 +247,3 @@ class SpeculativeDecoder:
                 answer=answer,
                 generation=finished(answer, text.text) if ended else None,
             )
-
-    def _request(self, index: int, prompt: Prompt, options: Options) -> Request:
-        ids, own = tokens_of(prompt, self.target, index), None
-        if self.rule.facts.changes_target and self._draft is not None:
-            own = tokens_of(prompt, self._draft, index)
-        self._require_room(index, max(len(ids), len(own or ())), options.max_new_tokens)
-        return Request(
-            id=str(index),
-            prompt=ids,
-            max_new_tokens=options.max_new_tokens,
-            seed=seed_of(options.seed, index),
-            draft_prompt=own,
-            shaping=self._session.shaping(options, len(ids)),
-        )
-
-    def _require_room(self, index: int, length: int, new: int) -> None:
-        ahead = self.drafter.gamma + 1 if self.drafter else 1
-        for one in (self.target, self._draft):
-            limit = one.model.max_positions if one else None
-            if one and limit is not None and length + new + ahead > limit:
-                left = limit - ahead - length
-                mend = f"set max_new_tokens to {left} at most" if left > 0 else "shorten it"
-                raise DraftproofError(
-                    f"prompt {index} has {length} tokens and the answer may have {new}; "
-                    f"{one.name} holds {limit}, {ahead} of them for verification: {mend}"
-                )
-
-
-def _reported(pieces: Iterator[AnswerDelta]) -> Iterator[AnswerDelta]:
-    """Pass on what the loop yields; what it refuses becomes an error to be read."""
-    try:
-        yield from pieces
-    except ValueError as error:
-        raise DraftproofError(str(error)) from error

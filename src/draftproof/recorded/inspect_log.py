@@ -13,16 +13,17 @@ from typing import TypeVar
 
 from draftproof.recorded.archive import Archive
 from draftproof.recorded.message import (
-    CHAT_CHANNELS,
     FINISH_REASONS,
     MessageError,
     read_tool_calls,
 )
 from draftproof.recorded.recording import Recorded, label_column, read_json
-from draftproof.records import Completion, DraftproofError, ToolCall, digest
+from draftproof.records import CHAT_CHANNELS, Channel, Completion, DraftproofError, ToolCall, digest
 
 _ATTACHED = "attachment://"
 _LOG_VERSION = 2
+_CHANNELS = tuple(c for c in CHAT_CHANNELS if c is not Channel.REFUSAL)
+"""A log has no field for a refusal of its own."""
 _T = TypeVar("_T")
 
 
@@ -159,7 +160,7 @@ def _completion(
         text=text,
         reasoning=reasoning,
         tool_calls=calls,
-        channels=CHAT_CHANNELS,
+        channels=_CHANNELS,
         task=task,
         finish_reason=finished,
         prompt_hash=digest(_asked(sample, where)),

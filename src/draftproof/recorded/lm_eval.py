@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.recorded.recording import Recorded, label_column
-from draftproof.records import Completion, DraftproofError
+from draftproof.records import Channel, Completion, DraftproofError
 
 _NAME = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d{2}-\d{2}T[\d.:-]+)?\.jsonl")
 
@@ -62,6 +62,7 @@ def read_lm_eval_log(
                 arm=arm,
                 id=id_,
                 text=text,
+                channels=(Channel.TEXT,),
                 task=task,
                 prompt_hash=None if row.get("prompt_hash") is None else str(row["prompt_hash"]),
                 label=None if metric is None else _label(row, metric, where),

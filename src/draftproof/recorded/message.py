@@ -7,18 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from draftproof.records import Channel, ToolCall
+from draftproof.records import ToolCall
 
-CHAT_CHANNELS = (
-    Channel.REASONING,
-    Channel.TEXT,
-    Channel.REFUSAL,
-    Channel.TOOL_CALLS,
-    Channel.FINISH_REASON,
-)
-"""What a chat reply shows, were it nothing."""
-TEXT_CHANNELS = (Channel.TEXT, Channel.FINISH_REASON)
-"""What a reply of the completions API shows."""
 FINISH_REASONS = {
     "stop": "stop",
     "eos": "stop",

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.recorded.message import (
-    CHAT_CHANNELS,
     FINISH_REASONS,
     MessageError,
     read_message,
 )
 from draftproof.recorded.recording import Recorded, label_column
-from draftproof.records import Completion, DraftproofError
+from draftproof.records import CHAT_CHANNELS, Completion, DraftproofError
 
 
 def is_openai_batch_row(row: Mapping[str, Any]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from draftproof.recorded.message import FINISH_REASONS
 from draftproof.recorded.recorded import find_columns, tool_calls_of
 from draftproof.records import DraftproofError, digest
 
@@ -98,6 +99,24 @@ def require_unique(path: Path, column: str) -> None:
         )
 
 
+def prompts_of(path: Path, columns: Mapping[str, str], ids: Collection[str]) -> dict[str, str]:
+    """Return the prompts of some answers by id.
+
+    Args:
+        path: The file.
+        columns: Column of each field, the prompt's among them.
+        ids: Of the answers.
+    """
+    import polars as pl  # noqa: PLC0415
+
+    id_, prompt = (pl.col(columns[c]).cast(pl.String).alias(c) for c in ("id", "prompt"))
+    with readable(path):
+        scan = pl.scan_parquet(path, low_memory=True).select(id_, prompt)
+        rows = scan.filter(pl.col("id").is_in(list(ids)) & pl.col("prompt").is_not_null())
+        found: dict[str, str] = dict(rows.collect().iter_rows())
+    return found
+
+
 def read_answers_piece(
     path: Path,
     columns: Mapping[str, str],
@@ -143,7 +162,7 @@ def read_answers_piece(
         pl.col(columns["id"]).cast(pl.String).alias("id"),
         # a null beside a tool call, a refusal or reasoning is a whole answer; see _check
         pl.col(columns["text"]).fill_null("").alias("text"),
-        text("finish_reason").fill_null("unknown").alias("finish_reason"),
+        text("finish_reason").fill_null("unknown").replace(FINISH_REASONS).alias("finish_reason"),
         *(text(field).alias(field) for field in ("task", "cluster", "label")),
         _token_ids(raw, columns).alias("token_ids"),
         *(_channel(raw, columns, field).alias(field) for field in ("reasoning", "refusal")),

@@ -26,6 +26,11 @@ class Recorded:
     clusters: dict[str, str]
     columns: dict[str, str]
 
+    @property
+    def arm(self) -> str:
+        """The arm that the answers belong to; a file holds one answer at least."""
+        return next(iter(self.completions.values())).arm
+
 
 def label_column(path: Path, columns: Mapping[str, str], kind: str) -> str | None:
     """Return the column that holds labels, for formats whose other fields are fixed.

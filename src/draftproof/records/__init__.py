@@ -14,6 +14,7 @@ from draftproof.records.answers import (
     ToolCall,
     digest,
 )
+from draftproof.records.audit import AuditDocument, AuditedToken
 from draftproof.records.evidence import (
     Distribution,
     Excess,
@@ -53,19 +54,26 @@ from draftproof.records.verdict import (
     Verdict,
 )
 from draftproof.records.words import (
+    CHAT_CHANNELS,
+    TEXT_CHANNELS,
     Cause,
     Channel,
     Construct,
     DraftproofError,
     Role,
     State,
+    channel_words,
 )
 
 __all__ = [
+    "CHAT_CHANNELS",
     "SCHEMA_VERSION",
+    "TEXT_CHANNELS",
     "Activation",
     "ArmNoise",
     "ArmSummary",
+    "AuditDocument",
+    "AuditedToken",
     "ByteIdentity",
     "Cause",
     "Channel",
@@ -105,5 +113,6 @@ __all__ = [
     "TaskEvidence",
     "ToolCall",
     "Verdict",
+    "channel_words",
     "digest",
 ]

@@ -172,6 +172,16 @@ class Completion:
             case Channel.FINISH_REASON:
                 return self.finish_reason
 
+    def shown(self, channel: Channel) -> str:
+        """Return what a channel holds as people read it, a line a tool call; empty for nothing."""
+        match channel:
+            case Channel.TOKENS:
+                return " ".join(map(str, self.token_ids or ()))
+            case Channel.TOOL_CALLS:
+                return "\n".join(f"{c.name}({c.arguments})" for c in self.tool_calls or ())
+            case _:
+                return str(self.in_channel(channel))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
@@ -206,11 +216,11 @@ class Pair:
     @property
     def different_channels(self) -> tuple[Channel, ...]:
         """The compared channels in which the answers differ, in the order of generation."""
+        before, after, compared = self.baseline, self.candidate, self.compared_channels
         return tuple(
             channel
             for channel in Channel
-            if channel in self.compared_channels
-            and self.baseline.in_channel(channel) != self.candidate.in_channel(channel)
+            if channel in compared and before.in_channel(channel) != after.in_channel(channel)
         )
 
     @property

@@ -17,13 +17,13 @@ from draftproof.records.evidence import (
 from draftproof.records.noise import StackNoise
 from draftproof.records.words import Cause, Channel, Role, State
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """Version of the verdict document; a change of the first number breaks readers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Divergence:
-    """A pair whose bytes differ, and why."""
+    """A pair that differs in a channel that was compared, and why."""
 
     id: str
     task: str
@@ -32,7 +32,8 @@ class Divergence:
     token_index: int | None
     """Index of the first differing token of the answer (0-based), where ids are known."""
     char_index: int
-    """Index of the first differing character of the answer (0-based)."""
+    """Index of the first differing character (0-based) in the first channel that differs; tool
+    calls are read as `Completion.shown` writes them."""
     baseline_text: str
     candidate_text: str
     baseline_token: str | None = None
@@ -54,7 +55,12 @@ class Divergence:
     """The target's rank of the baseline's token, 0 its favourite."""
     candidate_rank: int | None = None
     channels: tuple[Channel, ...] = ()
-    """The channels in which the answers differ, in the order of generation."""
+    """The channels in which the answers differ, in the order of generation: the first of them is
+    where the answers part."""
+    baseline_channels: dict[str, str] = field(default_factory=dict)
+    """What the baseline's answer holds beside its text, by channel, as `Completion.shown` writes
+    it; channels that are empty in both answers have no entry."""
+    candidate_channels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +144,13 @@ class Counts:
     flips: dict[str, int]
     missing: int
     unscored: int
+    channels: dict[str, int] = field(default_factory=dict)
+    """Pairs that differ, by the first channel in which they do, in the order of generation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByteIdentity:
-    """Byte identity of one comparison beside the noise floor."""
+    """Identity, in all compared channels, of one comparison beside the noise floor."""
 
     n: int
     identical: int
@@ -181,6 +189,12 @@ class Comparison:
     stopping: Stopping | None = None
     stack_noise: StackNoise | None = None
     """The stack's own rounding; None where nobody scored answers or sampled them."""
+    compared: tuple[Channel, ...] = ()
+    """Channels that both answers of every pair show; identity is said of these alone. Empty in
+    documents older than the field."""
+    not_compared: tuple[Channel, ...] = ()
+    channel_notes: dict[str, str] = field(default_factory=dict)
+    """Why each channel of `not_compared` was not compared, or not in every pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +212,8 @@ class ArmSummary:
     truncated: int
     repeating: int = 0
     """Answers stuck in a loop: fast, and worth nothing."""
+    answered: tuple[str, str] | None = None
+    """UTC times of its first and last answer; None where an answer has no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -42,6 +43,33 @@ class Channel(StrEnum):
     TOKENS = "tokens"
     """The token ids behind the other channels; two ids may decode to one text."""
 
+    @property
+    def words(self) -> str:
+        """The channel in a sentence."""
+        return "token ids" if self is Channel.TOKENS else self.value.replace("_", " ")
+
+
+def channel_words(channels: Iterable[Channel]) -> str:
+    """Return channels as a phrase.
+
+    >>> channel_words([Channel.TEXT, Channel.TOOL_CALLS, Channel.TOKENS])
+    'text, tool calls and token ids'
+    """
+    *first, last = [c.words for c in channels] or ["nothing"]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+CHAT_CHANNELS = (
+    Channel.REASONING,
+    Channel.TEXT,
+    Channel.REFUSAL,
+    Channel.TOOL_CALLS,
+    Channel.FINISH_REASON,
+)
+"""What a chat reply shows, were it nothing."""
+TEXT_CHANNELS = (Channel.TEXT, Channel.FINISH_REASON)
+"""What a stack shows that returns all it generated as one text, were it nothing."""
+
 
 class Construct(StrEnum):
     """What a scorer measures; labels of different constructs are never compared."""
@@ -68,6 +96,8 @@ class Cause(StrEnum):
     """One answer is the beginning of the other: a length or stop limit cut it."""
     TEMPLATE = "template"
     """The two arms were not asked the same prompt."""
+    SPELLING = "spelling"
+    """The arguments of a tool call are the same JSON values, written in another way."""
     TOKENISATION = "tokenisation"
     """The texts do not say which tokens were drawn where they part."""
     UNEXPLAINED = "unexplained"

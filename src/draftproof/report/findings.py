@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from draftproof.records import Comparison
+from draftproof.records import Channel, Comparison, Counts, channel_words
 from draftproof.report.wording import ABSENT
 
 PROMISE_MEANING = {
@@ -21,10 +21,41 @@ def level(comparison: Comparison) -> str:
     return f"{found.shown} {PROMISE_MEANING.get(found.shown, '')}".rstrip()
 
 
+def channels(comparison: Comparison) -> str:
+    """Say which channels were compared, and why the others were not; empty where nobody knows."""
+    if not comparison.compared and not comparison.not_compared:
+        return ""
+    text = f"compared: {channel_words(comparison.compared)}"
+    return "; ".join(filter(None, (text, not_compared(comparison))))
+
+
+def not_compared(comparison: Comparison) -> str:
+    """Say which channels were not compared, and why; empty where none is missing."""
+    missing: dict[str, list[Channel]] = {}
+    for channel in comparison.not_compared:
+        missing.setdefault(comparison.channel_notes.get(channel.value, ""), []).append(channel)
+    parts = [f"{channel_words(those)} ({why})" for why, those in missing.items()]
+    return f"not compared: {'; '.join(parts)}" if parts else ""
+
+
+def parted(counts: Counts) -> str:
+    """Say in how many pairs each channel is the first to differ.
+
+    >>> parted(Counts(n=20, identical=8, divergences={}, flips={}, missing=0, unscored=0,
+    ...               channels={"text": 9, "tool_calls": 3}))
+    '12 differ: 9 text, 3 tool calls'
+    """
+    if not counts.channels:
+        return ""
+    parts = [f"{n:,} {Channel(name).words}" for name, n in counts.channels.items()]
+    return f"{counts.n - counts.identical:,} differ: {', '.join(parts)}"
+
+
 def findings(comparison: Comparison) -> list[tuple[str, str]]:
     """Return what is known of a comparison beyond its counts: a heading and a sentence each."""
     found = [
         ("known fault", comparison.known_cause and _cause_line(comparison)),
+        ("channels", "; ".join(filter(None, (channels(comparison), parted(comparison.counts))))),
         ("noise floor", comparison.floor and comparison.floor.text),
         ("level", comparison.promise and comparison.promise.text),
         ("sensitivity", comparison.sensitivity and comparison.sensitivity.text),

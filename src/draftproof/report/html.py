@@ -10,11 +10,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from draftproof.records import State, Verdict
+from draftproof.records import State, Verdict, channel_words
 from draftproof.report import wording
 from draftproof.report.document import to_json
 from draftproof.report.escape import printable
-from draftproof.report.findings import findings, level
+from draftproof.report.findings import channels, findings, level, parted
 from draftproof.report.forest import forest_svg
 from draftproof.report.listing import groups
 
@@ -55,6 +55,9 @@ def _environment() -> Environment:
         State=State,
         findings=findings,
         level=level,
+        channels=channels,
+        channel_words=channel_words,
+        parted=parted,
     )
     environment.filters.update(
         pct=_typeset(wording.percent),

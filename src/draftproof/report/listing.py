@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from draftproof.records import Cause, Comparison, Divergence, Role
+from draftproof.records import Cause, Channel, Comparison, Divergence, Role
 from draftproof.report import wording
 from draftproof.report.diff import Side, answer_diff
 
@@ -25,6 +25,16 @@ class ListedDivergence:
     def sides(self) -> tuple[Side, Side]:
         """Both answers, word by word."""
         return answer_diff(self.divergence.baseline_text, self.divergence.candidate_text)
+
+    @cached_property
+    def beside(self) -> tuple[tuple[Channel, Side, Side], ...]:
+        """What the answers hold beside their texts, channel by channel, word by word."""
+        before, after = self.divergence.baseline_channels, self.divergence.candidate_channels
+        return tuple(
+            (channel, *answer_diff(before.get(channel.value, ""), after.get(channel.value, "")))
+            for channel in Channel
+            if channel.value in before or channel.value in after
+        )
 
     @property
     def provenance(self) -> str | None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from draftproof.records import Comparison, Role, State, TaskEvidence, Verdict
 from draftproof.report import wording
 from draftproof.report.escape import printable
+from draftproof.report.findings import not_compared
 
 STATE_STYLE = {
     State.PASS: "bold green",
@@ -79,6 +80,8 @@ def print_verdict(
             console.print(_tasks(comparison, verdict, printer))
     for comparison in verdict.candidates:
         _sentence(comparison, printer)
+    for line in dict.fromkeys(not_compared(c) for c in verdict.candidates):
+        printer.say(printer.text(line, "dim", limit=1000))
     for comparison in verdict.controls:
         _sentence(comparison, printer)
     for comparison in verdict.noise:

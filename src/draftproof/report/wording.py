@@ -35,6 +35,7 @@ CAUSE_ORDER = (
     Cause.TRUNCATION,
     Cause.TOKENISATION,
     Cause.UNEXPLAINED,
+    Cause.SPELLING,
     Cause.TIE,
 )
 """Worst first: this is the order in which a reader should meet them."""
@@ -45,6 +46,7 @@ CAUSE_MEANING = {
     Cause.FAULT: "a token that neither the target nor the draft would choose",
     Cause.TRUNCATION: "one answer stops early where the other goes on",
     Cause.TEMPLATE: "the two arms were given different prompts",
+    Cause.SPELLING: "the arguments of tool calls are the same JSON values, written differently",
     Cause.TOKENISATION: "the texts do not show which tokens were generated at the first difference",
     Cause.UNEXPLAINED: "no model was available to score it again",
 }
@@ -144,7 +146,9 @@ def tally(cause: Cause, count: int) -> str:
     >>> tally(Cause.TIE, 2), tally(Cause.UNEXPLAINED, 2)
     ('2 ties', '2 unexplained')
     """
-    countable = cause not in (Cause.TEMPLATE, Cause.TOKENISATION, Cause.UNEXPLAINED)
+    countable = cause not in (
+        Cause.TEMPLATE, Cause.TOKENISATION, Cause.UNEXPLAINED, Cause.SPELLING
+    )  # fmt: skip
     return f"{count:,} {plural(cause.value, count) if countable else cause.value}"
 
 

@@ -90,7 +90,7 @@ def computes_same_bits(spec: ArmSpec) -> bool:
     from draftproof.stacks import models  # noqa: PLC0415 - needs torch
 
     options = (spec.dtype, spec.device, spec.trust_remote_code)
-    return models.load(spec.target, *options).model.is_fused
+    return models.load(spec.target, *options).model.shape_free
 
 
 def _whole(

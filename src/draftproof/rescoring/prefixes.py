@@ -119,7 +119,7 @@ def read(
     cache = model.new_cache(len(texts), needed)
     for row, prefix in enumerate(prefixes):
         if prefix:
-            _copy(prefix, cache, row)
+            cache.copy_row(row, prefix.cache, prefix.row, prefix.length)
     if longest:
         rests = [r or [t[s]] for r, t, s in zip(rests, texts, starts, strict=True)]
         _read(model, cache, rests, starts)
@@ -137,15 +137,6 @@ def _read(
         cache,
         longest=max(starts) + 1,
     )
-
-
-def _copy(prefix: CachedPrefix, cache: RowCache, row: int) -> None:
-    """Copy a prefix's keys and values to a row of another cache."""
-    for source, goal in zip(prefix.cache.row_layers, cache.row_layers, strict=True):
-        if not goal.is_initialized:
-            goal.allocate(source.keys.shape[2], source.keys, source.values)
-        goal.keys[row, : prefix.length] = source.keys[prefix.row, : prefix.length]
-        goal.values[row, : prefix.length] = source.values[prefix.row, : prefix.length]
 
 
 def blocks(model: CausalModel, lengths: Sequence[int], width: int) -> Iterator[list[int]]:

@@ -9,7 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from draftproof.battery import Battery, load_battery, merge
@@ -74,7 +82,8 @@ class Plan(BaseModel):
 
     name: str = "screen"
     battery: tuple[str, ...] = ("lab-core",)
-    half: str = "full"
+    half: str = Field(default="full", validation_alias=AliasChoices("subset", "half"))
+    """Which prompts of a bundled battery: ``full`` or ``quick``; plans may call it `subset`."""
     limit: int | None = Field(default=None, ge=1)
     """Ask only the first so many prompts of every task."""
     samples: int = Field(default=1, ge=1, le=1000)
@@ -269,5 +278,6 @@ def explain(error: ValidationError) -> str:
     for item in error.errors():
         place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
+        message = "there is no such field" if item["type"] == "extra_forbidden" else message
         lines.append(f"{place.lstrip('.') or 'plan'}: {message}")
     return "; ".join(lines)

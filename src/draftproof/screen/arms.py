@@ -57,9 +57,21 @@ class Arm:
     untested: Sequence[str] = ()
 
 
-def recorded_arm(name: str, role: Role, answers: Mapping[str, Completion] | None = None) -> Arm:
-    """Return an arm whose answers were recorded elsewhere: no model can score them again."""
-    return Arm(name=name, role=role, answers=answers or {}, speculative=None, rescorer=lambda: None)
+def recorded_arm(
+    name: str,
+    role: Role,
+    answers: Mapping[str, Completion] | None = None,
+    rescorer: Callable[[], Rescorer | None] = lambda: None,
+) -> Arm:
+    """Return an arm whose answers were recorded elsewhere.
+
+    Args:
+        name: The arm.
+        role: Its role.
+        answers: By prompt id; None where they are counted without being held.
+        rescorer: Makes what explains divergences; by default nothing can.
+    """
+    return Arm(name=name, role=role, answers=answers or {}, speculative=None, rescorer=rescorer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

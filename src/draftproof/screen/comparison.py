@@ -16,6 +16,7 @@ from draftproof.records import (
 )
 from draftproof.screen.activation import activation
 from draftproof.screen.arms import Conditions
+from draftproof.screen.channels import ComparedChannels, compared_channels
 from draftproof.screen.decision import decide
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.noise import broken
@@ -36,6 +37,7 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
         conditions: Margin and levels, and what is known from other arms.
     """
     arm, findings, counts = evidence.arm, evidence.findings, evidence.counts
+    channels = compared_channels(evidence)
     proof = activation(evidence.tally.arms[1], arm.counters)
     decided = decide(evidence, proof, conditions)
     candidate = arm.role is Role.CANDIDATE
@@ -47,7 +49,7 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
         baseline=evidence.against.name,
         state=decided.state,
         expected=_expected(evidence, decided.state),
-        sentence=comparison_sentence(evidence, counts, decided),
+        sentence=comparison_sentence(evidence, counts, decided, channels),
         counts=counts,
         identity=_identity(counts, conditions.floor),
         activation=proof,
@@ -57,12 +59,12 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
         smallest_leak=noticed.text if noticed is not None and by_forensics else None,
         floor=_measured(conditions.floor),
         sensitivity=noticed,
-        promise=_level(evidence, counts, decided.state) if candidate else None,
+        promise=_level(evidence, counts, decided.state, channels) if candidate else None,
         known_cause=findings.known_cause,
         distribution=findings.distribution,
         stack_noise=(
             None
-            if conditions.temperature > 0 or evidence.pairing is None
+            if conditions.temperature > 0
             else stack_noise(findings.noise, exact=arm.exact and evidence.against.exact)
         ),
         stopping=(
@@ -70,6 +72,9 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
             if candidate and conditions.sequential
             else None
         ),
+        compared=channels.compared,
+        not_compared=tuple(channels.gaps),
+        channel_notes={c.value: why for c, why in channels.gaps.items()},
     )
 
 
@@ -125,7 +130,9 @@ def _sensitivity(
     )
 
 
-def _level(evidence: ArmEvidence, counts: Counts, state: State) -> PromiseEvidence:
+def _level(
+    evidence: ArmEvidence, counts: Counts, state: State, channels: ComparedChannels
+) -> PromiseEvidence:
     """Return how close the arm keeps to plain decoding, by the evidence of this run.
 
     L0 changes answers; L1 keeps the target's law while the random numbers differ; L2 is equal at
@@ -140,7 +147,7 @@ def _level(evidence: ArmEvidence, counts: Counts, state: State) -> PromiseEviden
     elif evidence.findings.distribution is not None:
         level, text = _in_law(state)
     else:
-        level, text = _greedy(counts, state)
+        level, text = _greedy(counts, state, channels)
     return PromiseEvidence(
         declared=arm.promise, shown=level, text=text, untested=tuple(arm.untested)
     )
@@ -154,19 +161,35 @@ def _in_law(state: State) -> tuple[str | None, str]:
     return None, "too few samples to decide"
 
 
-def _greedy(counts: Counts, state: State) -> tuple[str | None, str]:
+def _greedy(counts: Counts, state: State, channels: ComparedChannels) -> tuple[str | None, str]:
     causes = counts.divergences
     wrong = causes.get(Cause.LEAK.value, 0) + causes.get(Cause.FAULT.value, 0)
     if wrong:
         return "L0", f"{wrong:,} answers contain a token that the target would not choose"
     moved = counts.n - counts.identical
     most = f"(at most {100 * flip_upper(moved, counts.n):.2g} % of answers differ, 95 %)"
+    ties = causes.get(Cause.TIE.value, 0)
+    where = f"in {channels.phrase}"
     if not moved:
-        return "L3", f"equal bit for bit on all {counts.n:,} answers {most}"
-    if causes.get(Cause.TIE.value, 0) == moved:
-        return "L2", f"equal up to rounding: all {moved:,} divergences are ties {most}"
-    blind = moved - causes.get(Cause.TIE.value, 0)
-    if state is State.PASS:
-        seen = f"{blind:,} answers differ and nobody looked why {most}"
-        return "LS", f"labels are equal within the margin; {seen}"
-    return None, f"{moved:,} answers differ and not all of them are explained"
+        level, text = "L3", f"equal bit for bit {where} on all {counts.n:,} answers {most}"
+    elif ties == moved:
+        level = "L2"
+        text = f"equal up to rounding {where}: all {moved:,} divergences are ties {most}"
+    else:
+        level, text = "LS", _labels_alone(counts, ties, most)
+    if channels.withheld is not None and level != "LS":
+        level, text = "LS", f"{text}, but {channels.withheld}"
+    if level == "LS" and state is not State.PASS:
+        return None, text
+    return level, f"labels are equal within the margin; {text}" if level == "LS" else text
+
+
+def _labels_alone(counts: Counts, ties: int, most: str) -> str:
+    spelled = counts.divergences.get(Cause.SPELLING.value, 0)
+    blind = counts.n - counts.identical - ties - spelled
+    said = []
+    if blind:
+        said.append(f"{blind:,} answers differ and nobody looked why {most}")
+    if spelled:
+        said.append(f"{spelled:,} answers differ in the spelling of tool calls alone")
+    return "; ".join(said)

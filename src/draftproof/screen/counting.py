@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from draftproof.records import Cause, Channel, Completion, Pair, Prompt, ToolCall
 from draftproof.scoring import score
 from draftproof.scoring.recorded import leave_unread, recorded_label
+from draftproof.screen.counts.channel_tally import count_channels, differs
 from draftproof.screen.counts.counted_arm import count_arm
 from draftproof.screen.counts.counted_labels import SCORER, label_columns
 from draftproof.screen.counts.units import NO_PAIR, UNREAD, Signs
-from draftproof.screen.evidence import Findings
-from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
+from draftproof.screen.pairing import Pairing
 from draftproof.screen.tally import Tally, TaskTally
 
 if TYPE_CHECKING:
@@ -93,17 +93,11 @@ class CountedPiece:
         """Return the sampled pairs, labelled as the tally counts them."""
         return tuple(_pair(row, counting) for _, row in self.sampled)
 
-    def findings(self, counting: Counting) -> Findings:
-        """Return why pairs differ, as far as it can be known without a model."""
-        pairs = [_pair(row, counting) for _, row in self.listed]
-        explanations = explain(pairs, None)
-        complete = [p for p, (_, row) in zip(pairs, self.listed, strict=True) if row["paired"]]
-        return Findings(
-            causes=self.causes,
-            divergences=tuple(e.divergence for e in explanations),
-            known_cause=known_cause(explanations, complete),
-            explained=self.tally.identical == self.tally.pairs,
-        )
+    def listed_pairs(self, counting: Counting) -> Pairing:
+        """Return the listed divergences, those of prompts in different form apart."""
+        pairs = [(_pair(row, counting), row["paired"]) for _, row in self.listed]
+        alike, unlike = (tuple(p for p, q in pairs if q == is_) for is_ in (True, False))
+        return Pairing(pairs=alike, missing=(), mismatched=unlike)
 
 
 def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
@@ -155,7 +149,9 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
     shared = rows.filter("paired")["token_ids_2"].list.len().sum()
     tally.tokens = int(shared or 0)
     said = joined.filter(pl.col("text").is_not_null() & (pl.col("finish_reason") != "error"))
-    tally.texts = [said["text"].hash(seed=3).to_numpy().view(np.int64)]
+    digests_of = said.select(pl.struct("text", *(c.value for c in _OPTIONAL))).to_series()
+    tally.texts = [digests_of.hash(seed=3).to_numpy().view(np.int64)]
+    tally.channels = count_channels(rows.filter("paired"))
     _tasks(rows, counting, tally)
     # a prompt that reached the arms in different form is listed before all others
     head = differing.sort(~pl.col("unlike"), "place").head(counting.listed)
@@ -175,18 +171,8 @@ def _same() -> polars.Expr:
     """Return what `Pair.identical` says; a null is a channel that the file does not show."""
     import polars as pl  # noqa: PLC0415
 
-    def agree(channel: str, *, shown: polars.Expr | None = None) -> polars.Expr:
-        one, other = pl.col(channel), pl.col(f"{channel}_2")
-        hidden = one.is_null() | other.is_null() if shown is None else ~shown
-        return hidden | (one == other).fill_null(value=False)
-
-    ends = (pl.col(f"finish_reason{end}") for end in ("", "_2"))
-    told = pl.all_horizontal(~end.is_in(["unknown", "error"]).fill_null(value=True) for end in ends)
-    same = (pl.col("text") == pl.col("text_2")).fill_null(value=False)
-    same &= agree("finish_reason", shown=told)
-    for channel in ("token_ids", "reasoning", "refusal", "tool_calls"):
-        same &= agree(channel)
-    return same
+    both = pl.col("text").is_not_null() & pl.col("text_2").is_not_null()
+    return both & ~pl.any_horizontal(differs(channel) for channel in Channel)
 
 
 def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
@@ -195,14 +181,22 @@ def _causes(differing: polars.DataFrame, counting: Counting) -> Counter[Cause]:
 
     text, text_2 = pl.col("text"), pl.col("text_2")
     spelled = pl.col("token_ids").is_not_null() & pl.col("token_ids_2").is_not_null()
-    by_pair = differing.filter(spelled | pl.col("unlike") | (text == text_2))
+    by_pair = differing.filter(spelled | pl.col("unlike") | ~_text_first())
     pairs = [_pair(row, counting) for row in by_pair.iter_rows(named=True)]
     causes = Counter(e.divergence.cause for e in explain(pairs, None))
-    by_text = differing.filter(~spelled & ~pl.col("unlike") & (text != text_2))
+    by_text = differing.filter(~spelled & ~pl.col("unlike") & _text_first())
     cut = by_text.select(text.str.starts_with(text_2) | text_2.str.starts_with(text)).to_series()
     causes[Cause.TRUNCATION] += int(cut.sum())
     causes[Cause.UNEXPLAINED] += int((~cut).sum())
     return +causes
+
+
+def _text_first() -> polars.Expr:
+    """Return whether a pair parts in its texts and goes on with nothing else."""
+    import polars as pl  # noqa: PLC0415
+
+    calls = [(pl.col(f"tool_calls{end}") != "").fill_null(value=False) for end in ("", "_2")]
+    return differs(Channel.TEXT) & ~differs(Channel.REASONING) & ~calls[0] & ~calls[1]
 
 
 def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:

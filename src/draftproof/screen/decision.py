@@ -10,6 +10,7 @@ from draftproof.records import Activation, Cause, Distribution, Reason, Role, St
 from draftproof.runs.plan import Decision
 from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.evidence import ArmEvidence
+from draftproof.screen.labels_only import nobody_looked
 from draftproof.screen.sequential import Standing, standing
 from draftproof.screen.stack_noise.ruling import NoiseRuling
 from draftproof.screen.tasks import beside_noise, task_evidence
@@ -106,6 +107,9 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
         # each of them alone stands between the evidence and a PASS
         kept = tuple(r for r in reasons if r.state is not State.PASS)
         state, reasons = State.INCONCLUSIVE, (*short, *kept)
+    open_ = state is State.INCONCLUSIVE and arm.role is Role.CANDIDATE
+    if open_ and not arm.lossy and not sampling and (way := nobody_looked(findings.causes)):
+        reasons = (*reasons, way)
     reasons = (*noted, *reasons)
     if conditions.broken and not arm.lossy:
         return Decided(State.FAIL, state, (_relation_broken(conditions.broken), *reasons), shown)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 
 from draftproof.battery import Battery
 from draftproof.records import DraftproofError, Prompt, Role
+from draftproof.rescoring import make_rescorer
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.rescoring.rescorer import Helpers, Replayer, Rescorer
 from draftproof.runs.plan import Plan
+from draftproof.screen.arms import Arm
 from draftproof.screen.sampled import Drawn, Law, LawTest
+from draftproof.screen.stack_noise.scores import RunScores
 from draftproof.stacks.spec import ArmSpec
 
 _LOSSY = "L0"
@@ -67,7 +72,98 @@ def law_test(plan: Plan, spec: ArmSpec, battery: Battery) -> LawTest | None:
     return draw
 
 
-def server_rescorer(options: RescoreOptions) -> Rescorer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explainer:
+    """The models that explain answers which were recorded elsewhere.
+
+    Attributes:
+        target: Directory or hub name of the target.
+        draft: Of the draft, which tells leaks from faults.
+        rescore: A server of the target, in place of `target`.
+        dtype: Type of the weights.
+        device: Where the models run.
+        trust_remote_code: Run code that a checkpoint brings along.
+    """
+
+    target: str | None = None
+    draft: str | None = None
+    rescore: RescoreOptions | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    trust_remote_code: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether any model can be asked."""
+        return self.target is not None or self.rescore is not None
+
+    def explained(self, arms: Sequence[Arm], prompts: Sequence[Prompt]) -> list[Arm]:
+        """Return recorded arms with what scores their answers and explains their divergences.
+
+        Args:
+            arms: The arms, the baseline first.
+            prompts: What was asked.
+
+        Raises:
+            DraftproofError: A prompt is not known.
+        """
+        if not self.ready:
+            return list(arms)
+        unknown = next((p.id for p in prompts if not p.messages), None)
+        if unknown is not None:
+            raise DraftproofError(
+                f"prompt {unknown!r} is not in the files, so no model can be asked what it "
+                "would have answered; name the column with --columns prompt=COLUMN, or the "
+                "battery with --battery"
+            )
+        specs = [self._spec(arm) for arm in arms]
+        asked = Battery(name="recorded answers", prompts=tuple(prompts), source="recorded answers")
+        scores = RunScores(specs, asked, self.rescore)
+        rescorer = cache(lambda: rescorer_of(specs[1], self.rescore))
+        answers = {arm.name: arm.answers for arm in arms}
+        return [
+            replace(arm, rescorer=rescorer, stack=scores.of(spec, answers))
+            for arm, spec in zip(arms, specs, strict=True)
+        ]
+
+    def _spec(self, arm: Arm) -> ArmSpec:
+        # somebody served these answers: nothing is asked of an arm's own engine here
+        return ArmSpec.model_validate(
+            {
+                "name": arm.name,
+                "role": arm.role,
+                "engine": "openai",
+                "url": "http://recorded",
+                "target": self.target or "",
+                "draft": None if arm.role is Role.BASELINE else self.draft,
+                "dtype": self.dtype,
+                "device": self.device,
+                "trust_remote_code": self.trust_remote_code,
+            }
+        )
+
+
+def rescorer_of(
+    spec: ArmSpec,
+    rescore: RescoreOptions | None,
+    helpers: Helpers | None = None,
+    *,
+    exact: bool = False,
+) -> Rescorer | None:
+    """Return what explains an arm's divergences: a server where one is named, else its own models.
+
+    Args:
+        spec: The arm, with the models that may be loaded here.
+        rescore: The server.
+        helpers: Take a part of the work, where there are any.
+        exact: See `make_rescorer`.
+    """
+    if rescore is not None:
+        return _server_rescorer(rescore)
+    return make_rescorer(spec, helpers, exact=exact)
+
+
+def _server_rescorer(options: RescoreOptions) -> Rescorer:
     """Return what has a server score divergences again.
 
     Raises:

@@ -6,7 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from draftproof.battery import Battery
-from draftproof.records import Cause, Counts, Distribution, Divergence, KnownCause, Pair, Role
+from draftproof.records import (
+    Cause,
+    Channel,
+    Counts,
+    Distribution,
+    Divergence,
+    KnownCause,
+    Pair,
+    Role,
+)
 from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.faults import known_cause
 from draftproof.screen.forensics import explain
@@ -81,6 +90,7 @@ class ArmEvidence:
             flips={"loss": sum(t.loss for t in tasks), "gain": sum(t.gain for t in tasks)},
             missing=tally.missing + tally.mismatched,
             unscored=sum(t.unread + t.same_unread for t in tasks),
+            channels={c.value: n for c in Channel if (n := tally.channels.parted[c])},
         )
 
 
@@ -101,12 +111,20 @@ def gather(battery: Battery, against: Arm, arm: Arm, conditions: Conditions) -> 
             battery.prompts, joined, against.answers.values(), arm.answers.values(),
             sampled=conditions.temperature > 0,
         ),
-        findings=_find(joined, arm, conditions, exact=arm.exact and against.exact),
+        findings=find(joined, arm, conditions, exact=arm.exact and against.exact),
         pairing=joined,
     )  # fmt: skip
 
 
-def _find(joined: Pairing, arm: Arm, conditions: Conditions, *, exact: bool) -> Findings:
+def find(joined: Pairing, arm: Arm, conditions: Conditions, *, exact: bool = False) -> Findings:
+    """Return why pairs differ.
+
+    Args:
+        joined: The pairs.
+        arm: The judged arm, with what explains its divergences.
+        conditions: What all comparisons share.
+        exact: Whether both arms run kernels whose bits do not depend on shapes.
+    """
     if conditions.temperature > 0:
         # an arm that changes answers on purpose has a law of its own
         law = None if arm.lossy else arm.law

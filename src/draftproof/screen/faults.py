@@ -29,7 +29,9 @@ _PROBED = 24
 _BEYOND = 4
 """Tokens after the divergence that a replay has to reproduce as well."""
 _WRONG = frozenset({Cause.LEAK, Cause.FAULT, Cause.TRUNCATION})
-_NO_EVIDENCE = frozenset({Cause.TIE, Cause.TEMPLATE, Cause.TOKENISATION, Cause.UNEXPLAINED})
+_NO_EVIDENCE = frozenset(
+    {Cause.TIE, Cause.TEMPLATE, Cause.SPELLING, Cause.TOKENISATION, Cause.UNEXPLAINED}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

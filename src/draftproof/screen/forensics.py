@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from draftproof.records import Cause, Divergence, Pair
+from draftproof.records import Cause, Channel, Completion, Divergence, Pair
 from draftproof.rescoring.rescorer import Rescorer, ScoreRequest, TokenScore
 from draftproof.screen.locate import FirstDivergence, ResolvedCause, first_difference, locate
 
@@ -80,11 +80,15 @@ def _scored(
         doubt = _doubt(place, opinion, rescorer, bound)
         if doubt:
             cause, text = Cause.TOKENISATION, doubt
+        elif cause is Cause.FAULT:
+            # the draft's own choice among other tokens is too much of a coincidence for a
+            # spelling, any other token may be one
+            cause, text = Cause.UNEXPLAINED, f"{text}; no token ids were recorded that prove it"
     clear = _clear(margin, bound) and _clear(own, bound)
     confidence = "high" if clear else "low"
     if place.respelled and confidence == "high":
         confidence = "medium"
-    if cause is Cause.TOKENISATION:
+    if cause in {Cause.TOKENISATION, Cause.UNEXPLAINED}:
         confidence = "none"
     draft = opinion.draft_token
     return _divergence(
@@ -168,6 +172,21 @@ def _resolved(pair: Pair, known: ResolvedCause) -> Divergence:
     return _divergence(pair, known.cause, known.text, known.index, confidence=confidence)
 
 
+def _char_index(pair: Pair) -> int:
+    channel = next(iter(pair.different_channels), Channel.TEXT)
+    return first_difference(pair.baseline.shown(channel), pair.candidate.shown(channel))
+
+
+def _beside_the_text(pair: Pair, answer: Completion) -> dict[str, str]:
+    """Return what an answer holds in the channels that either answer fills beside its text."""
+    return {
+        c.value: answer.shown(c)
+        for c in Channel
+        if c not in {Channel.TEXT, Channel.TOKENS}
+        and (pair.baseline.in_channel(c) or pair.candidate.in_channel(c))
+    }
+
+
 def _divergence(
     pair: Pair,
     cause: Cause,
@@ -193,8 +212,10 @@ def _divergence(
         cause=cause,
         explanation=explanation,
         token_index=index,
-        char_index=first_difference(pair.baseline.text, pair.candidate.text),
+        char_index=_char_index(pair),
         channels=pair.different_channels,
+        baseline_channels=_beside_the_text(pair, pair.baseline),
+        candidate_channels=_beside_the_text(pair, pair.candidate),
         baseline_text=pair.baseline.text,
         candidate_text=pair.candidate.text,
         baseline_token=baseline_token,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from draftproof.records import Cause, Divergence, Pair
+from draftproof.records import Cause, Divergence, Pair, Reason, State
 from draftproof.scoring import SCORERS, Scorer
 from draftproof.screen.arms import Conditions
 from draftproof.screen.evidence import ArmEvidence
@@ -21,9 +21,12 @@ from draftproof.screen.texts.defects import text_pair
 from draftproof.stats import Stratum, clopper_pearson
 from draftproof.stats.proportions import UnpairedRates
 
-SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT})
-"""Causes that a model named; every other divergence is unexplained."""
-WAYS = "--target MODEL (a screen, which explains every divergence), a control arm, a noise arm"
+SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.SPELLING})
+"""Causes that a model or the answers themselves name; every other divergence is unexplained."""
+_WAYS = (
+    "--target MODEL or --rescore URL (a model says why each answer differs), --noise FILE (the "
+    "baseline once more), or a control arm that fails"
+)
 """What would settle a comparison that rests on labels alone."""
 _SIDES = 0.90
 """Level of the two-sided interval whose upper limit is the one-sided 95 % bound."""
@@ -67,10 +70,14 @@ def labels_only(
     blind = [d for d in flipped if d.task in assays and _recorded(assays[d.task])]
     if blind:
         texts["flip-unexplained"] = _named(blind)
-    if texts:
-        n = unexplained(evidence.findings.causes)
-        texts["nobody-looked"] = f"{n:,} answers differ and nobody looked why; it takes {WAYS}"
     return texts
+
+
+def nobody_looked(causes: Mapping[Cause, int]) -> Reason | None:
+    """Return what would settle an undecided comparison in which answers differ unexplained."""
+    n = unexplained(causes)
+    text = f"{n:,} answers differ and nobody looked why; it takes {_WAYS}"
+    return Reason(code="nobody-looked", state=State.INCONCLUSIVE, text=text) if n else None
 
 
 def one_a_prompt(pairs: Iterable[Pair]) -> list[Pair]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from draftproof.records import Cause, Channel, Completion, Pair
 from draftproof.rescoring.rescorer import Rescorer
+from draftproof.screen.spelling import spelled_otherwise
 
+_STRINGS = (Channel.REASONING, Channel.TEXT, Channel.REFUSAL)
+"""Channels that hold one string, in the order of generation."""
 _RUN = 8
 """Tokens that one token spelled otherwise can take the place of."""
 
@@ -87,16 +90,18 @@ def _locate(
     pair: Pair, spelled: tuple[tuple[int, ...] | None, tuple[int, ...] | None] | None
 ) -> FirstDivergence | ResolvedCause:
     before, after = pair.baseline, pair.candidate
-    hashes = (before.prompt_hash, after.prompt_hash)
-    if None not in hashes and hashes[0] != hashes[1]:
-        return ResolvedCause(Cause.TEMPLATE, "the two arms were fed different prompts")
-    beside = _beside_the_text(pair)
-    if beside is not None:
-        return beside
-    if spelled is None:
-        if before.token_ids is None or after.token_ids is None:
-            return _without_ids(before, after)
+    channels = pair.different_channels
+    known = _beside_the_tokens(pair, channels)
+    if known is not None:
+        return known
+    if Channel.TOKENS in channels and spelled is None:
         return _with_ids(before, after)
+    first = channels[0] if channels else Channel.TEXT
+    if spelled is None or first is not Channel.TEXT or _goes_on_with_a_call(before, after):
+        return _in_channel(before, after, first)
+    if before.reasoning or after.reasoning:
+        text = "the text follows reasoning, whose token ids are not known"
+        return ResolvedCause(Cause.UNEXPLAINED, text)
     one, other = spelled
     if one is None or other is None:
         arm = (before if one is None else after).arm
@@ -107,23 +112,61 @@ def _locate(
     return _respelled(before, after, one, other)
 
 
-def _beside_the_text(pair: Pair) -> ResolvedCause | None:
-    """Return what is known of a pair whose texts and tokens are equal."""
-    channels = pair.different_channels
-    if not channels or {Channel.TEXT, Channel.TOKENS} & set(channels):
-        return None
-    first, before, after = channels[0], pair.baseline, pair.candidate
-    if first is Channel.FINISH_REASON:
+def _beside_the_tokens(pair: Pair, channels: Sequence[Channel]) -> ResolvedCause | None:
+    """Return what is known of a pair before its tokens are looked at."""
+    before, after = pair.baseline, pair.candidate
+    hashes = (before.prompt_hash, after.prompt_hash)
+    if None not in hashes and hashes[0] != hashes[1]:
+        return ResolvedCause(Cause.TEMPLATE, "the two arms were fed different prompts")
+    generated = [c for c in channels if c not in {Channel.TOKENS, Channel.FINISH_REASON}]
+    if generated == [Channel.TOOL_CALLS] and spelled_otherwise(
+        before.tool_calls or (), after.tool_calls or ()
+    ):
+        return ResolvedCause(
+            Cause.SPELLING, "the arguments of the tool calls are equal as JSON, spelled differently"
+        )
+    if generated and Channel.TOKENS in pair.compared_channels and Channel.TOKENS not in channels:
+        names = " and ".join(c.words for c in generated)
+        return ResolvedCause(
+            Cause.UNEXPLAINED,
+            f"the token ids are equal and the {names} made from them are not: the stacks read or "
+            "decode one output differently",
+        )
+    return None
+
+
+def _in_channel(before: Completion, after: Completion, channel: Channel) -> ResolvedCause:
+    """Return what a channel itself says of two answers that part in it."""
+    one, other = before.shown(channel), after.shown(channel)
+    at = first_difference(one, other)
+    shorter, short = (before, one) if len(one) < len(other) else (after, other)
+    text = f"the answers first differ in their {channel.words}, which no model can score again"
+    if channel is Channel.FINISH_REASON:
         return ResolvedCause(
             Cause.TRUNCATION,
             "the answers hold the same but end for different reasons (finish_reason): "
-            f"{before.finish_reason} in arm {before.arm!r}, {after.finish_reason} in "
-            f"arm {after.arm!r}",
+            f"{one} in arm {before.arm!r}, {other} in arm {after.arm!r}",
         )
-    names = " and ".join(c.value.replace("_", " ") for c in channels)
-    return ResolvedCause(
-        Cause.UNEXPLAINED, f"the texts are equal, the answers differ in their {names}"
-    )
+    if channel in _STRINGS and at == len(short):
+        if not _goes_on(shorter, channel):
+            return _truncation(shorter, None, f"{at} characters", channel)
+        text = f"arm {shorter.arm!r} ends its {channel.words} early and goes on with something else"
+    elif channel is Channel.TEXT:
+        text = "the answers carry no token ids to score again"
+    return ResolvedCause(Cause.UNEXPLAINED, text)
+
+
+def _goes_on(answer: Completion, channel: Channel) -> bool:
+    """Whether an answer holds something that is generated after a channel."""
+    later = _STRINGS[_STRINGS.index(channel) + 1 :]
+    return bool(answer.tool_calls) or any(answer.in_channel(c) for c in later)
+
+
+def _goes_on_with_a_call(before: Completion, after: Completion) -> bool:
+    """Whether one text is the beginning of the other and a tool call follows it."""
+    shorter = min((before, after), key=lambda c: len(c.text))
+    longer = after if shorter is before else before
+    return bool(shorter.tool_calls) and longer.text.startswith(shorter.text)
 
 
 def _with_ids(before: Completion, after: Completion) -> FirstDivergence | ResolvedCause:
@@ -139,14 +182,6 @@ def _with_ids(before: Completion, after: Completion) -> FirstDivergence | Resolv
             index,
         )
     return _truncation(shorter, index, f"{index} tokens")
-
-
-def _without_ids(before: Completion, after: Completion) -> ResolvedCause:
-    at = first_difference(before.text, after.text)
-    shorter = min((before, after), key=lambda c: len(c.text))
-    if at == len(shorter.text):
-        return _truncation(shorter, None, f"{at} characters")
-    return ResolvedCause(Cause.UNEXPLAINED, "the answers carry no token ids to score again")
 
 
 def _respelled(
@@ -167,10 +202,13 @@ def _respelled(
     return FirstDivergence(one[:index], one[index], other[index], respelled=True, end=end, run=run)
 
 
-def _truncation(shorter: Completion, index: int | None, length: str) -> ResolvedCause:
+def _truncation(
+    shorter: Completion, index: int | None, length: str, channel: Channel = Channel.TEXT
+) -> ResolvedCause:
+    where = "" if channel is Channel.TEXT else f" of its {channel.words}"
     return ResolvedCause(
         Cause.TRUNCATION,
-        f"arm {shorter.arm!r} stops after {length} ({shorter.finish_reason}), "
+        f"arm {shorter.arm!r} stops after {length}{where} ({shorter.finish_reason}), "
         "both answers are identical up to there",
         index,
     )

@@ -30,6 +30,7 @@ from draftproof.scoring.recorded import (
     xstest_good,
 )
 from draftproof.screen.arms import Arm, recorded_arm
+from draftproof.screen.deployment import Explainer
 from draftproof.screen.pairing import Labeller
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.verdict import ScreenContext, judge_arms
@@ -49,7 +50,9 @@ def compare_files(
     rule: Decision,
     differing_only: bool = False,
     stream: bool | None = None,
-) -> tuple[Verdict, tuple[Recorded, Recorded] | None]:
+    explainer: Explainer | None = None,
+    noise: Path | None = None,
+) -> tuple[Verdict, tuple[Recorded, ...] | None]:
     """Judge recorded answers against others.
 
     Labels come from the column that `columns` names for them, otherwise from the scorers: those
@@ -67,9 +70,11 @@ def compare_files(
         rule: Margin and levels.
         differing_only: Leave identical answers unscored; Parquet files only.
         stream: Read Parquet files piece by piece; by default from 200,000 answers on.
+        explainer: Models that explain divergences; without them nobody looks why answers differ.
+        noise: The baseline's answers once more, for the noise floor.
 
     Returns:
-        The verdict and both files as read, None where they were not held in memory.
+        The verdict and the files as read, None where they were not held in memory.
 
     Raises:
         DraftproofError: Naming the file, the line and the field.
@@ -82,40 +87,48 @@ def compare_files(
         raise DraftproofError("--differing-only reads two Parquet files and no battery")
     if stream is None:
         stream = streamed and (differing_only or _answers(baseline, candidate) >= _LARGE)
+    explainer = explainer or Explainer()
     if stream:
+        if noise is not None:
+            raise DraftproofError(
+                f"--noise: {candidate} is read piece by piece, which takes two files; give a noise "
+                f"file with fewer than {_LARGE:,} answers in each, and without --differing-only"
+            )
         from draftproof.screen.stream import compare_streams  # noqa: PLC0415 - imports polars
 
         verdict = compare_streams(
             baseline, candidate, names, columns=columns, good=good, rule=rule,
-            everything=not differing_only, unread=unread,
+            everything=not differing_only, unread=unread, explainer=explainer,
         )  # fmt: skip
         return verdict, None
     first = read_answers(baseline, names[0], columns)
     second = read_answers(candidate, names[1], columns)
-    label, warnings = _labeller((first, second), columns, good, unread, battery)
+    files, paths = [first, second], [baseline, candidate]
+    if noise is not None:
+        name = _stem(noise)
+        files.append(read_answers(noise, name if name not in names else f"{name}-noise", columns))
+        paths.append(noise)
+    label, warnings = _labeller(files, columns, good, unread, battery)
     if battery is None:
         battery = _battery_of(first, second, scored="label" not in columns)
-
-    baseline_arm = recorded_arm(names[0], Role.BASELINE, first.completions)
-    candidate_arm = recorded_arm(names[1], Role.CANDIDATE, second.completions)
+    roles = (Role.BASELINE, Role.CANDIDATE, Role.NOISE)
+    recorded = [recorded_arm(f.arm, r, f.completions) for f, r in zip(files, roles, strict=False)]
+    arms = explainer.explained(recorded, battery.prompts)
     verdict = judge_arms(
         battery,
-        baseline_arm,
-        [candidate_arm],
+        arms[0],
+        arms[1:],
         label=label,
         rule=rule,
         context=ScreenContext(
             name=f"{baseline.name} against {candidate.name}",
-            summaries=[
-                _summary(baseline_arm, baseline),
-                _summary(candidate_arm, candidate),
-            ],
+            summaries=[_summary(arm, path) for arm, path in zip(arms, paths, strict=True)],
             environment=environment(),
             warnings=warnings,
             assay=lambda sizes: leak_detection(sizes, rule),
         ),
     )
-    return verdict, (first, second)
+    return verdict, tuple(files)
 
 
 def _labeller(

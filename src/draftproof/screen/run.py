@@ -14,10 +14,10 @@ from draftproof.runs.collect import Progress
 from draftproof.runs.parallel import Workers
 from draftproof.scoring.degeneracy import degeneracy
 from draftproof.scoring.kept import Labelling, label_sentence
-from draftproof.screen.run_arms import RunArms
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.sequential import Watch
 from draftproof.screen.stack_noise.asking import ask_engine
+from draftproof.screen.stack_noise.run_arms import RunArms
 from draftproof.screen.stack_noise.scores import RunScores
 from draftproof.screen.verdict import ScreenContext, judge_arms
 from draftproof.stacks.spec import ArmSpec

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from draftproof.records import Cause, Channel, Comparison, Counts, KnownCause, Role, State, Stopping
+from draftproof.records import (
+    Cause,
+    Channel,
+    Comparison,
+    Counts,
+    KnownCause,
+    Role,
+    State,
+    Stopping,
+    channel_words,
+)
 from draftproof.runs.plan import Decision
+from draftproof.screen.channels import ComparedChannels
 from draftproof.screen.decision import Decided
-from draftproof.screen.evidence import ArmEvidence, Findings
+from draftproof.screen.evidence import ArmEvidence
 
 _COUNTABLE = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.TRUNCATION})
-_TEXT = frozenset({Channel.TEXT})
 _ENDS = {
     State.PASS: "passes",
     State.FAIL: "fails",
@@ -19,13 +29,16 @@ _ENDS = {
 }
 
 
-def comparison_sentence(evidence: ArmEvidence, counts: Counts, decided: Decided) -> str:
+def comparison_sentence(
+    evidence: ArmEvidence, counts: Counts, decided: Decided, channels: ComparedChannels
+) -> str:
     """Return one sentence that a lead can read aloud.
 
     Args:
         evidence: What is known of the arm.
         counts: Its numbers.
         decided: Its state and the reasons for it.
+        channels: What was compared of its answers.
     """
     arm, findings, state = evidence.arm, evidence.findings, decided.state
     who = f"{arm.role.value.capitalize()} {arm.name!r} {_ENDS[state]}"
@@ -47,20 +60,15 @@ def comparison_sentence(evidence: ArmEvidence, counts: Counts, decided: Decided)
     apart = arm.role in {Role.NOISE, Role.VARIANT}
     whose = f"those of {evidence.against.name!r}" if apart else "the baseline's"
     if counts.identical == counts.n:
-        what = f"all {counts.n:,} answers are byte-identical to {whose}"
+        what = f"all {counts.n:,} answers are identical to {whose} in {channels.phrase}"
     else:
         what = (
-            f"{counts.identical:,} of {counts.n:,} answers are byte-identical to {whose}; "
-            f"{_causes(counts.divergences)}{_beside_text(findings)}; {_flips(counts)}"
+            f"{counts.identical:,} of {counts.n:,} answers are identical to {whose} in "
+            f"{channels.phrase}; {_causes(counts)}; {_flips(counts)}"
         )
+    if channels.withheld is not None:
+        what += f"; {channels.withheld}"
     return f"{who}: {what}; {why}{fault}."
-
-
-def _beside_text(findings: Findings) -> str:
-    """Return where answers differ besides their texts; a text that differs needs no mention."""
-    beside = [d.channels for d in findings.divergences if _TEXT.isdisjoint(d.channels)]
-    names = [c.value.replace("_", " ") for c in Channel if any(c in those for those in beside)]
-    return f" (equal texts that differ in their {' and '.join(names)})" if names else ""
 
 
 def _fault(fault: KnownCause | None) -> str:
@@ -70,12 +78,20 @@ def _fault(fault: KnownCause | None) -> str:
     return f"; this matches the known fault {fault.name}: {fault.text} ({share})"
 
 
-def _causes(divergences: Mapping[str, int]) -> str:
+def _causes(counts: Counts) -> str:
     parts = [
         f"{count:,} {cause}{'s' if count > 1 and cause in _COUNTABLE else ''}"
-        for cause, count in divergences.items()
+        for cause, count in counts.divergences.items()
     ]
-    return f"the others: {', '.join(parts)}"
+    return f"the others: {', '.join(parts)}{_where(counts)}"
+
+
+def _where(counts: Counts) -> str:
+    """Return in which channels answers part first; that they do in their texts needs no mention."""
+    if not counts.channels.keys() - {Channel.TEXT.value}:
+        return ""
+    parts = [f"{n:,} in {Channel(name).words}" for name, n in counts.channels.items()]
+    return f" (first differ: {', '.join(parts)})"
 
 
 def _flips(counts: Counts) -> str:
@@ -122,9 +138,10 @@ def verdict_sentence(state: State, candidates: Sequence[Comparison], rule: Decis
         return f"Not decided: the evidence on {names} is too weak."
     n, identical = sum(c.counts.n for c in those), sum(c.counts.identical for c in those)
     if identical == n:
+        where = channel_words(c for c in Channel if all(c in one.compared for one in those))
         return (
-            f"No difference found: {identical:,} of {n:,} answers identical to the baseline's "
-            f"({names})."
+            f"No difference found: {identical:,} of {n:,} answers identical to the baseline's in "
+            f"{where} ({names})."
         )
     points = f"{100 * rule.margin:g} points"
     one_sided = rule.mode == "noninferiority" or any(

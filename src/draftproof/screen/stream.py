@@ -4,40 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from draftproof.recorded.pairs import (
-    PairFiles,
-    Split,
-    open_pair,
-    read_in_step,
-    read_part,
-    split_piece,
+from draftproof.recorded.pairs import PairFiles, open_pair
+from draftproof.recorded.parquet import label_counts, prompts_of, require_unique
+from draftproof.records import (
+    ArmSummary,
+    DraftproofError,
+    Message,
+    Pair,
+    Prompt,
+    Role,
+    Verdict,
 )
-from draftproof.recorded.parquet import label_counts, require_unique
-from draftproof.records import ArmSummary, DraftproofError, Role, Verdict
 from draftproof.runs.collect import environment
-from draftproof.runs.parallel import Call, Tell, Workers
+from draftproof.runs.parallel import Tell, Workers
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.recorded import good_labels
-from draftproof.screen.arms import Conditions, recorded_arm
+from draftproof.screen.arms import Arm, Conditions, recorded_arm
 from draftproof.screen.comparison import judge
-from draftproof.screen.counting import CountedPiece, Counting, count
+from draftproof.screen.counting import CountedPiece, Counting
 from draftproof.screen.counts.arm_tally import ArmTally
-from draftproof.screen.evidence import ArmEvidence
+from draftproof.screen.counts.in_pieces import count_files
+from draftproof.screen.deployment import Explainer
+from draftproof.screen.evidence import ArmEvidence, Findings, find
+from draftproof.screen.pairing import Pairing
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.tally import Tally
 from draftproof.screen.verdict import ScreenContext, document
 
 LISTED = 500
 """Divergences that are listed; all are counted."""
+EXPLAINED = 2_000
+"""Divergences that models explain, where there are any; those beyond stay unexplained."""
 
 
 def compare_streams(
@@ -50,6 +55,7 @@ def compare_streams(
     rule: Decision,
     everything: bool = True,
     unread: Collection[str] = (),
+    explainer: Explainer | None = None,
     jobs: int | None = None,
 ) -> Verdict:
     """Judge one Parquet file of answers against another, a piece at a time.
@@ -67,12 +73,14 @@ def compare_streams(
         everything: Score identical answers as well. Without it they have no label, and rates and
             |h| are those of the answers that differ; the decision is the same.
         unread: Labels that stand for no reading, beside the usual ones.
+        explainer: Models that explain the listed divergences; the others stay unexplained.
         jobs: Processes; by default one a core.
 
     Raises:
         DraftproofError: Naming the file, the row and the field.
     """
     files = open_pair(baseline, candidate, columns)
+    explainer = explainer or Explainer()
     accepted, warnings = _good(files, columns, good, unread)
     if not everything and accepted is None:
         warnings.append("identical answers were not scored: rates and |h| leave them out")
@@ -81,13 +89,11 @@ def compare_streams(
         good=accepted,
         everything=everything,
         clustered=any({"cluster", "prompt", "prompt_hash"} & c.keys() for c in files.columns),
-        listed=LISTED,
+        listed=EXPLAINED if explainer.ready else LISTED,
         unread=frozenset(unread),
     )
     with _one_polars_thread(), Workers(jobs or os.cpu_count() or 1) as workers:
-        counted = _in_step(files, counting, workers)
-        if counted is None:
-            counted = _by_parts(files, counting, workers)
+        counted = count_files(files, counting, workers)
         digests = workers.spread("digest", _digest, [(path,) for path in files.paths])
     _require_unique(files, counted)
     if not counted.met:
@@ -98,18 +104,35 @@ def compare_streams(
     divergent = sum(counted.causes.values())
     if divergent > len(counted.listed):
         listed = len(counted.listed)
-        warnings.append(f"the first {listed:,} of {divergent:,} differences are listed")
+        warnings.append(
+            f"the first {listed:,} of {divergent:,} differences are "
+            + ("explained and listed, the others unexplained" if explainer.ready else "listed")
+        )
     tally = counted.tally
-    evidence = ArmEvidence(
-        arm=recorded_arm(names[1], Role.CANDIDATE),
-        against=recorded_arm(names[0], Role.BASELINE),
-        tally=tally,
-        findings=counted.findings(counting),
-        all_scored=everything,
-        sample=counted.sample(counting),
-    )
     assay = leak_detection(tally.independent(), rule)
-    comparison = judge(evidence, Conditions(label=score, rule=rule, assay=assay))
+    conditions = Conditions(label=score, rule=rule, assay=assay, clean=names[:1])
+    sample = counted.sample(counting)
+    listed_pairs = counted.listed_pairs(counting)
+    arms = [recorded_arm(names[0], Role.BASELINE), recorded_arm(names[1], Role.CANDIDATE)]
+    if explainer.ready:
+        asked = _asked(files, {p.prompt.id for p in (*listed_pairs.pairs, *sample)})
+        listed_pairs = replace(listed_pairs, pairs=_with_prompts(listed_pairs.pairs, asked))
+        sample = _with_prompts(sample, asked)
+        seen = {p.prompt.id: p for p in (*listed_pairs.pairs, *sample)}
+        held = [
+            replace(arms[0], answers={i: p.baseline for i, p in seen.items()}),
+            replace(arms[1], answers={i: p.candidate for i, p in seen.items()}),
+        ]
+        arms = explainer.explained(held, [p.prompt for p in seen.values()])
+    evidence = ArmEvidence(
+        arm=arms[1],
+        against=arms[0],
+        tally=tally,
+        findings=_findings(counted, listed_pairs, arms[1], conditions),
+        all_scored=everything,
+        sample=sample,
+    )
+    comparison = judge(evidence, conditions)
     roles = (Role.BASELINE, Role.CANDIDATE)
     context = ScreenContext(
         name=f"{baseline.name} against {candidate.name}",
@@ -121,6 +144,35 @@ def compare_streams(
         warnings=warnings,
     )
     return document(rule, context, names[0], _described(tally, digests), candidates=[comparison])
+
+
+def _findings(counted: CountedPiece, listed: Pairing, arm: Arm, conditions: Conditions) -> Findings:
+    """Return why pairs differ: as `find` says of the listed ones, all others without a model."""
+    found = find(listed, arm, conditions)
+    blind = find(listed, recorded_arm(arm.name, arm.role), conditions)
+    divergent = sum(counted.causes.values())
+    return replace(
+        found,
+        causes=counted.causes - blind.causes + found.causes,
+        explained=found.explained and len(found.divergences) == divergent,
+    )
+
+
+def _asked(files: PairFiles, ids: Collection[str]) -> dict[str, str]:
+    """Return the prompts of some ids, from whichever file has them."""
+    asked: dict[str, str] = {}
+    for path, columns in zip(files.paths, files.columns, strict=True):
+        if "prompt" in columns:
+            asked = prompts_of(path, columns, ids) | asked
+    return asked
+
+
+def _with_prompts(pairs: Collection[Pair], asked: Mapping[str, str]) -> tuple[Pair, ...]:
+    def known(prompt: Prompt) -> Prompt:
+        text = asked.get(prompt.id)
+        return replace(prompt, messages=(Message("user", text),)) if text else prompt
+
+    return tuple(replace(p, prompt=known(p.prompt)) for p in pairs)
 
 
 def _good(
@@ -155,74 +207,6 @@ def _one_polars_thread() -> Iterator[None]:
             del os.environ["POLARS_MAX_THREADS"]
         else:
             os.environ["POLARS_MAX_THREADS"] = before
-
-
-def _in_step(files: PairFiles, counting: Counting, workers: Workers) -> CountedPiece | None:
-    """Count files that hold the same ids in the same order; None where they do not."""
-    total = _count_in_step(files, counting, 0)
-    in_step = total is not None
-
-    def add(_: int, piece: CountedPiece | None) -> None:
-        nonlocal in_step
-        in_step = in_step and piece is not None
-        if in_step and total is not None and piece is not None:
-            total.add(piece, counting.listed)
-
-    if in_step:
-        starts = files.starts[1:]
-        calls = [Call(f"pairs from {s}", _count_in_step, (files, counting, s)) for s in starts]
-        workers.do(calls, on_result=add)
-    return total if in_step else None
-
-
-def _count_in_step(
-    files: PairFiles, counting: Counting, start: int, _: Tell = lambda progress: None
-) -> CountedPiece | None:
-    joined = read_in_step(files, start)
-    return None if joined is None else count(joined, counting)
-
-
-def _by_parts(files: PairFiles, counting: Counting, workers: Workers) -> CountedPiece:
-    """Count files of different orders: split both by id on disk, then count part by part."""
-    parts = len(files.starts)
-    folder = Path(tempfile.mkdtemp(prefix="draftproof-"))
-    total = CountedPiece()
-
-    def add(_: int, piece: CountedPiece | None) -> None:
-        if piece is not None:
-            total.add(piece, counting.listed)
-
-    try:
-        pieces = [(s, at) for s in (0, 1) for at in range(0, files.rows[s], files.piece)]
-        splits: tuple[list[Split], list[Split]] = ([], [])
-        for side, split in workers.spread(
-            "split", _split, [(files, folder, parts, side, start) for side, start in pieces]
-        ):
-            splits[side].append(split)
-        workers.do(
-            [Call(f"part {n}", _count_part, (files, splits, counting, n)) for n in range(parts)],
-            on_result=add,
-        )
-        return total
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _split(
-    files: PairFiles, folder: Path, parts: int, side: int, start: int, _: Tell
-) -> tuple[int, Split]:
-    return side, split_piece(files, side, start, folder, parts)
-
-
-def _count_part(
-    files: PairFiles,
-    splits: tuple[list[Split], list[Split]],
-    counting: Counting,
-    part: int,
-    _: Tell,
-) -> CountedPiece | None:
-    joined = read_part(files, splits[0], splits[1], part)
-    return None if joined is None else count(joined, counting)
 
 
 def _require_unique(files: PairFiles, counted: CountedPiece) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from draftproof.records import Channel, Completion, Label, Pair, Prompt
 from draftproof.screen.counts.arm_tally import ArmTally, tally_arm
+from draftproof.screen.counts.channel_tally import ChannelTally, tally_channels
 from draftproof.screen.counts.task_tally import TaskTally
 from draftproof.screen.counts.units import (
     GAIN,
@@ -39,6 +40,7 @@ class Tally:
         first_mismatched: Place and id of the first of them.
         tokens: Candidate tokens of complete pairs.
         texts: Digests of what the baseline said, one an answer that is no error.
+        channels: What the pairs show, and where they part.
     """
 
     arms: tuple[ArmTally, ArmTally] = field(default_factory=lambda: (ArmTally(), ArmTally()))
@@ -48,6 +50,7 @@ class Tally:
     first_mismatched: tuple[int, str] | None = None
     tokens: int = 0
     texts: list[NDArray[np.int64]] = field(default_factory=list)
+    channels: ChannelTally = field(default_factory=ChannelTally)
 
     @property
     def variety(self) -> float:
@@ -69,7 +72,7 @@ class Tally:
 
     @property
     def identical(self) -> int:
-        """Pairs of the same bytes."""
+        """Pairs that are the same in every channel that was compared."""
         return sum(task.identical for task in self.tasks.values())
 
     def in_order(self) -> dict[str, TaskTally]:
@@ -96,6 +99,7 @@ class Tally:
         self.mismatched += other.mismatched
         self.tokens += other.tokens
         self.texts.extend(other.texts)
+        self.channels = self.channels + other.channels
 
 
 _Counts = TypeVar("_Counts", ArmTally, TaskTally)
@@ -132,6 +136,7 @@ def tally_pairs(
         missing=len(joined.missing),
         mismatched=len(joined.mismatched),
         tokens=sum(len(p.candidate.token_ids or ()) for p in joined.pairs),
+        channels=tally_channels(joined.pairs),
     )
     pairs = {p.prompt.id: p for p in joined.pairs}
     first = joined.mismatched[0].prompt.id if joined.mismatched else None

@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from draftproof.records import (
+    TEXT_CHANNELS,
     Completion,
     DraftproofError,
     Fingerprint,
@@ -106,6 +107,7 @@ class MLXEngine:
             text="".join(p.text for p in pieces),
             finish_reason=(pieces[-1].finish_reason or "unknown") if pieces else "unknown",
             token_ids=tuple(int(p.token) for p in pieces),
+            channels=TEXT_CHANNELS,
             provenance=_provenance(drafted, spec) if self._draft is not None else None,
             prompt_hash=self.prompt_hash(prompt),
             speculation=_speculation(drafted, spec) if self._draft is not None else None,

@@ -21,8 +21,8 @@ from draftproof.decoding.pretrained import (
     require_same_vocabulary,
 )
 from draftproof.decoding.remembered import remembered
-from draftproof.lab.models import UnknownModelError, model_path
-from draftproof.records import DraftproofError, ModelFingerprint, Prompt, digest
+from draftproof.lab.models import resolve
+from draftproof.records import ModelFingerprint, Prompt, digest
 from draftproof.stacks.base import Rendered, rendered
 
 _BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
@@ -36,16 +36,6 @@ class Loaded(Pretrained):
     fingerprint: ModelFingerprint
     known: dict[tuple[str, Prompt], Rendered] = field(default_factory=dict, compare=False)
     """Prompts of batteries as it is fed them, by chat template."""
-
-
-def resolve(name: str) -> str:
-    """Return the directory or hub name that a plan's model name means."""
-    if not name.startswith("lab:"):
-        return name
-    try:
-        return str(model_path(name.removeprefix("lab:")))
-    except UnknownModelError as error:
-        raise DraftproofError(str(error)) from error
 
 
 @contextmanager
@@ -81,8 +71,7 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
     """
     with quiet():
         pretrained = load_pretrained(
-            resolve(name),
-            name=name,
+            name,
             dtype=dtype,
             device=device,
             trust_remote_code=trust_remote_code,

@@ -11,7 +11,14 @@ import torch
 from transformers import GenerationConfig
 
 from draftproof.decoding.checkpoint_options import checkpoint_options
-from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Speculation
+from draftproof.records import (
+    TEXT_CHANNELS,
+    Completion,
+    DraftproofError,
+    Fingerprint,
+    Prompt,
+    Speculation,
+)
 from draftproof.stacks import models
 from draftproof.stacks.base import PromptStore, seed_of
 from draftproof.stacks.spec import ArmSpec
@@ -126,6 +133,7 @@ class TransformersEngine:
             text=self._target.tokenizer.decode(answer_tokens, skip_special_tokens=True),
             finish_reason="stop" if ended else "length",
             token_ids=tuple(tokens),
+            channels=TEXT_CHANNELS,
             prompt_hash=rendered.digest,
             speculation=_speculation(counters) if spec.speculative else None,
             seconds=seconds,

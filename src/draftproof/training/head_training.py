@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from draftproof.decoding import CausalModel, Request, Settings, decode
 from draftproof.decoding.drafters.eagle_head import EagleHead
+from draftproof.decoding.drafters.head_files import Heads, make_heads, save
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads
-from draftproof.lab.heads import Heads, make_heads, save
 from draftproof.training.rows import IGNORED, TrainingRow, micro_batches
 from draftproof.training.train import Progress
 from draftproof.training.unrolled import Unrolled, later

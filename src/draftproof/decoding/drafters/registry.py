@@ -35,7 +35,7 @@ class Parts:
         target: The model that judges.
         gamma: Most tokens a round.
         draft: A draft model.
-        heads: Trained heads, as `draftproof.lab.heads.load` returns them.
+        heads: Trained heads, as `draftproof.decoding.drafters.head_files.load` returns them.
         recordings: Drafts by prompt.
         tokenizers: The target's and the draft's Hugging Face tokenizers.
     """

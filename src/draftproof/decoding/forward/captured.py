@@ -8,14 +8,15 @@ to a cache, whose memory it addresses.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 
 from draftproof.decoding.cache import RowCache
 from draftproof.decoding.forward.lean import LeanForward
+from draftproof.decoding.forward.protocol import Forward, TokenBlock, aimed
 
-MOST_COLUMNS = 64
+_MOST_COLUMNS = 64
 """Wider blocks (prompts) are run as they come."""
 _WARM = 3
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
@@ -56,27 +57,39 @@ class CapturedForward:
         record: How; `record_cuda` on a GPU.
     """
 
+    kind, shape_free, no_trees = "lean", False, ""
+
     def __init__(self, lean: LeanForward, record: Recorder = record_cuda) -> None:
         self._lean, self._record = lean, record
 
-    def __call__(
-        self,
-        ids: torch.Tensor,
-        positions: torch.Tensor,
-        bias: torch.Tensor,
-        cache: RowCache,
-        keep: int,
-        taps: tuple[int, ...],
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """See `LeanForward.__call__`; the bias covers the whole cache.
+    def current(self) -> Self:
+        """See `Forward.current`."""
+        return self
 
-        Returns:
-            Copies of the recorded step's outputs, which the next replay overwrites.
-        """
-        key = (ids.shape, keep, taps, bias.shape)
+    def serves(self, capacity: int) -> bool:
+        """See `Forward.serves`."""
+        return self._lean.serves(capacity)
+
+    def open(self, rows: int, capacity: int) -> RowCache:
+        """See `Forward.open`."""
+        cache = self._lean.open(rows, capacity)
+        cache.forward = self
+        return cache
+
+    def first(self, module: Any, layers: int) -> Forward:
+        """See `Forward.first`."""
+        return self._lean.first(module, layers)
+
+    def step(self, block: TokenBlock, cache: RowCache) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See `Forward.step`; the outputs are copies, since the next replay overwrites them."""
+        if block.row is not None or block.ids.shape[1] > _MOST_COLUMNS:
+            return self._lean.step(block, cache)
+        view = aimed(block, cache, whole=True)
+        ids, positions, bias = block.ids, view.queries, self._lean.bias(view)
+        key = (ids.shape, block.keep, block.taps, bias.shape)
         held = cache.recorded.get(key)
         if held is None:
-            held = self._recorded(ids, positions, bias, cache, keep, taps)
+            held = self._recorded(ids, positions, bias, cache, block.keep, block.taps)
             cache.recorded[key] = held
         for buffer, value in zip(held.inputs, (ids, positions, cache.slot_ids, bias), strict=True):
             buffer.copy_(value)
@@ -90,14 +103,14 @@ class CapturedForward:
         keep: int, taps: tuple[int, ...],
     ) -> _Recorded:  # fmt: skip
         """Run a step once, which allocates what there is to allocate, and record it."""
-        self._lean(ids, positions, bias, cache, keep, taps)
+        self._lean.run(ids, positions, bias, cache, keep, taps)
         inputs = tuple(t.clone() for t in (ids, positions, cache.slot_ids, bias))
         outputs: list[Any] = [None, None]
 
         def run() -> None:
             given, cache.slot_ids = cache.slot_ids, inputs[2]
             try:
-                outputs[:] = self._lean(inputs[0], inputs[1], inputs[3], cache, keep, taps)
+                outputs[:] = self._lean.run(inputs[0], inputs[1], inputs[3], cache, keep, taps)
             finally:
                 cache.slot_ids = given
 

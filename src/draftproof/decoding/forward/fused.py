@@ -19,6 +19,7 @@ from torch import nn
 
 from draftproof.decoding.cache import RowCache
 from draftproof.decoding.forward.lean import plain_parts
+from draftproof.decoding.forward.protocol import Forward, TokenBlock
 from draftproof.decoding.trees.level import Level
 from draftproof.decoding.trees.tree import Tree
 
@@ -31,17 +32,21 @@ class FusedForward:
 
     Args:
         module: A model that `suits` accepts. It is left as it is.
+        own: Its own forward, which takes this one's place when the module no longer suits.
         owned: Nobody else will write to its parameters. Matrices that 16 bits hold exactly, as
             those of most checkpoints are, are then read from copies of 16 bits: the numbers are
             the same, and reading them is most of a step.
     """
 
-    def __init__(self, module: Any, *, owned: bool = False) -> None:
+    kind, shape_free, no_trees = "fused", True, ""
+
+    def __init__(self, module: Any, own: Forward, *, owned: bool = False) -> None:
         from draftproof.decoding.forward.fused_attention import Sizes  # noqa: PLC0415 - numba takes half a second
         from draftproof.decoding.forward.kernels import remove_stale_cache  # noqa: PLC0415 - see above
 
         remove_stale_cache()
 
+        self._module, self._own, self._owned = module, own, owned
         body, config = module.model, module.config
         attention = body.layers[0].self_attn
         self._sizes = Sizes(
@@ -58,34 +63,37 @@ class FusedForward:
         )
         source = _parameters(module)
         self._source = _addresses(source)
-        self._kind, read = _stored(source, owned)
+        self._matrices, read = _stored(source, owned)
         self._held = (source, read)
+        self._layer_count = len(body.layers)
         self._layers, self._ends = _addresses(read)
         self._ends[0] = self._source[1][0]
         self._rotary = body.rotary_emb
         self._turns = (np.empty((0, 0), np.float32),) * 2
 
-    def __call__(
-        self,
-        ids: torch.Tensor,
-        starts: torch.Tensor,
-        cache: RowCache,
-        *,
-        row: int,
-        keep: int,
-        tree: Tree | None,
-        taps: tuple[int, ...],
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Run a block; see `CausalModel.forward_with_states`.
+    def current(self) -> Forward:
+        """See `Forward.current`: parameters that were replaced are read anew."""
+        if not suits(self._module):
+            return self._own
+        layers, ends = _addresses(_parameters(self._module))
+        if np.array_equal(layers, self._source[0]) and np.array_equal(ends, self._source[1]):
+            return self
+        return FusedForward(self._module, self._own, owned=self._owned)
 
-        Args:
-            ids: ``[B, W] int64``.
-            starts: ``[B] int64``.
-            cache: The cache of all rows.
-            row: The first of the B rows that are meant.
-            keep: Compute logits of the last `keep` columns only, none with 0.
-            tree: The shape of the block; None is a chain.
-            taps: Layers whose output is wanted.
+    def serves(self, capacity: int) -> bool:
+        """See `Forward.serves`."""
+        return capacity > 0
+
+    def open(self, rows: int, capacity: int) -> RowCache:
+        """See `Forward.open`."""
+        return RowCache(self._layer_count, rows, capacity, self)
+
+    def first(self, module: Any, layers: int) -> Forward:
+        """See `Forward.first`; the weights stay the target's own, so they are not copied."""
+        return FusedForward(module, self._own.first(module, layers))
+
+    def step(self, block: TokenBlock, cache: RowCache) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See `Forward.step`.
 
         Raises:
             IndexError: A token that the model does not know or a slot beyond the cache.
@@ -93,19 +101,21 @@ class FusedForward:
         from draftproof.decoding.forward.fused_attention import AttentionBlock  # noqa: PLC0415 - see above
         from draftproof.decoding.forward.fused_step import step  # noqa: PLC0415 - see above
 
+        ids, starts, row, taps, sizes = (
+            block.ids, block.starts, block.row or 0, block.taps, self._sizes
+        )  # fmt: skip
         rows, columns = ids.shape
-        sizes = self._sizes
-        keep = min(keep, columns)
+        keep = min(block.keep, columns)
         common: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
         logits = torch.empty(rows, keep, sizes.vocabulary, **common)
         states = torch.empty(rows, columns, len(taps) * sizes.hidden, **common)
-        block = AttentionBlock(
+        inputs = AttentionBlock(
             ids.long().contiguous().numpy(), starts.long().contiguous().numpy(),
-            *_shape(tree, rows, columns), row, cache.capacity, keep, np.array(taps, np.int64),
+            *_shape(block.tree, rows, columns), row, cache.capacity, keep, np.array(taps, np.int64),
         )  # fmt: skip
         done = len(starts) == rows and 0 <= row <= cache.rows - rows
         done = done and step(
-            self._kind, block, sizes, self._layers, self._ends, self._places(cache),
+            self._matrices, inputs, sizes, self._layers, self._ends, self._places(cache),
             *self._turned(cache.capacity), logits.numpy(), states.numpy(),
         )  # fmt: skip
         if not done:
@@ -115,11 +125,6 @@ class FusedForward:
                 f"of {cache.rows}"
             )
         return logits, states if taps else None
-
-    def reads(self, module: Any) -> bool:
-        """Return whether the module's parameters still lie where they are read."""
-        layers, ends = _addresses(_parameters(module))
-        return np.array_equal(layers, self._source[0]) and np.array_equal(ends, self._source[1])
 
     def _places(self, cache: RowCache) -> NDArray[np.int64]:
         """Return where the cache's keys and values lie."""

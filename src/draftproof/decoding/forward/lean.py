@@ -18,6 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from draftproof.decoding.cache import RowCache
+from draftproof.decoding.forward.protocol import Forward, TokenBlock, aimed
+from draftproof.decoding.masks import BlockView
 
 _TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _STATIC_ROPE = frozenset({"default", "linear", "llama3", "yarn"})
@@ -75,11 +77,17 @@ class LeanForward:
     """Runs a Llama-shaped causal LM over a `RowCache`.
 
     Args:
-        module: A model that `fits` accepts. Its projections keep their values and change their
-            memory layout.
+        module: A model that `plain_parts` accepts. Its projections keep their values and change
+            their memory layout.
+        window: Tokens that its narrowest windowed layer sees; None if every layer sees all.
     """
 
-    def __init__(self, module: Any) -> None:
+    kind, shape_free, no_trees = "lean", False, ""
+
+    def __init__(self, module: Any, window: int | None = None) -> None:
+        nothing = torch.zeros((), dtype=module.dtype, device=module.device)
+        self._seen, self._hidden = nothing, nothing - torch.inf
+        self._window = window
         body, config = module.model, module.config
         self._query_heads = int(config.num_attention_heads)
         self._heads = int(config.num_key_value_heads)
@@ -94,7 +102,28 @@ class LeanForward:
         self._layers = [_Layer(layer) for layer in body.layers]
         self._turns = (torch.empty(0), torch.empty(0))
 
-    def __call__(
+    def current(self) -> Self:
+        """See `Forward.current`; the weights are this forward's own."""
+        return self
+
+    def serves(self, capacity: int) -> bool:
+        """See `Forward.serves`; a window that narrows what a row sees is left to the module."""
+        return self._window is None or capacity <= self._window
+
+    def open(self, rows: int, capacity: int) -> RowCache:
+        """See `Forward.open`."""
+        return RowCache(len(self._layers), rows, capacity, self)
+
+    def step(self, block: TokenBlock, cache: RowCache) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See `Forward.step`."""
+        view = aimed(block, cache)
+        return self.run(block.ids, view.queries, self.bias(view), cache, block.keep, block.taps)
+
+    def bias(self, view: BlockView) -> torch.Tensor:
+        """Return ``[B, 1, W, T]`` in the model's dtype, 0 where a slot is seen, else -inf."""
+        return torch.where(view.seen, self._seen, self._hidden)[:, None]
+
+    def run(
         self,
         ids: torch.Tensor,
         positions: torch.Tensor,
@@ -103,20 +132,18 @@ class LeanForward:
         keep: int,
         taps: tuple[int, ...],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Run a block.
+        """Run a block that the cache is aimed at.
 
         Args:
             ids: ``[B, W] int64`` tokens.
             positions: ``[B, W] int64`` for RoPE.
-            bias: ``[B, 1, W, T]`` in the model's dtype, 0 where a slot is seen, else -inf.
-            cache: Aimed at the slots of the block.
-            keep: Compute logits of the last `keep` columns only; 0 keeps all.
-            taps: Layers whose output is wanted; layer i is what `output_hidden_states[i]` holds,
-                -1 the final norm's output.
+            bias: As `bias` makes it.
+            cache: Of all rows.
+            keep: See `TokenBlock`.
+            taps: See `TokenBlock`.
 
         Returns:
-            Logits ``[B, keep or W, V]`` in the model's dtype and the tapped states
-            ``[B, W, len(taps)·hidden]``, None without taps.
+            What `Forward.step` returns, logits in the model's dtype.
         """
         rows, width = ids.shape
         count, query, heads = rows * width, self._query_heads, self._heads
@@ -149,11 +176,10 @@ class LeanForward:
         states = (
             torch.cat([tapped[t] for t in taps], dim=-1).view(rows, width, -1) if taps else None
         )
-        kept = x.view(rows, width, -1)
-        return self._head(kept[:, -keep:] if keep else kept), states
+        return self._head(x.view(rows, width, -1)[:, width - keep :]), states
 
-    def first(self, layers: int) -> Self:
-        """Return a forward of the first layers, the final norm and the head; weights are shared."""
+    def first(self, module: Any, layers: int) -> Forward:
+        """See `Forward.first`."""
         cut = copy.copy(self)
         cut._layers = self._layers[:layers]
         return cut

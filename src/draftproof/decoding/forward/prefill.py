@@ -28,7 +28,7 @@ def prefill(
     known = list(ids[:-1])
     if not known:
         return torch.zeros(0, len(taps) * model.hidden_size) if taps else None
-    bucket = 1 if model.is_fused else _BUCKET
+    bucket = 1 if model.shape_free else _BUCKET
     width = min(-(-len(known) // bucket) * bucket, cache.capacity)
     padded = known + [known[-1]] * (width - len(known))
     block = torch.tensor([padded], device=model.device)

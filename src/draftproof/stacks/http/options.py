@@ -26,8 +26,9 @@ class HttpOptions(BaseModel):
     """Fields of `ArmSpec` that only the ``openai`` engine reads.
 
     An arm names a ``url`` that somebody else serves, or a ``serve`` command that draftproof
-    starts, waits for and stops. ``{port}`` in the command is replaced by a free port; with both,
-    the command is started and the url is where it listens.
+    starts, waits for and stops. ``{port}`` in the command is replaced by a free port, ``{python}``
+    by the Python that runs draftproof; with both url and command, the command is started and the
+    url is where it listens.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

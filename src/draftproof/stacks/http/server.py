@@ -37,7 +37,8 @@ class Server:
 
     Args:
         arm: The arm's name, for messages and the log's name.
-        command: Command line; ``{port}`` becomes a free port. No shell reads it.
+        command: Command line; ``{port}`` becomes a free port, ``{python}`` the Python that runs
+            this. No shell reads it.
         url: Where it will listen, if not at ``http://127.0.0.1:{port}``.
         logs: Directory for its output; a temporary one if None.
 
@@ -52,7 +53,10 @@ class Server:
         folder = logs or Path(tempfile.mkdtemp(prefix="draftproof-"))
         self.log = folder / f"{arm}.log"
         try:
-            words = shlex.split(command.replace("{port}", str(port)))
+            words = [
+                word.replace("{port}", str(port)).replace("{python}", sys.executable)
+                for word in shlex.split(command)
+            ]
         except ValueError as error:
             raise DraftproofError(f"arm {arm!r}: serve cannot be read: {error}") from error
         if not words:

@@ -10,15 +10,13 @@ import httpx
 from httpx_sse import EventSource
 
 from draftproof.recorded.message import (
-    CHAT_CHANNELS,
     FINISH_REASONS,
-    TEXT_CHANNELS,
     ChatMessage,
     MessageError,
     MessagePieces,
     read_message,
 )
-from draftproof.records import Channel, Prompt, Speculation
+from draftproof.records import CHAT_CHANNELS, TEXT_CHANNELS, Channel, Prompt, Speculation
 from draftproof.stacks.base import messages_of, plain_text, seed_of
 from draftproof.stacks.http.telemetry import UnknownCountersError, speculation_of
 from draftproof.stacks.spec import ArmSpec

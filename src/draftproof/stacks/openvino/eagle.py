@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from draftproof.decoding.drafters import head_files as trained
 from draftproof.decoding.drafters.eagle_head import EagleHead
 from draftproof.decoding.drafters.heads import Bound
-from draftproof.lab import heads as trained
 from draftproof.records import DraftproofError
 from draftproof.stacks import models
 from draftproof.stacks.openvino.export import TOLERANCE, require_new, stored_half, whereabouts

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from draftproof.records import (
+    TEXT_CHANNELS,
     Completion,
     Counters,
     DraftproofError,
@@ -162,6 +163,7 @@ class OpenVINOEngine:
                 text=self._tokenizer.decode(list(tokens), skip_special_tokens=True),
                 finish_reason=_FINISHED.get(result.finish_reasons[0].name, "unknown"),
                 token_ids=tokens,
+                channels=TEXT_CHANNELS,
                 prompt_hash=self.prompt_hash(prompt),
                 # counts of answers that were batched cannot be told apart
                 speculation=speculation if len(prompts) == 1 else None,

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from draftproof.lab.models import resolve
 from draftproof.records import DraftproofError
 from draftproof.stacks import models
 from draftproof.stacks.openvino.graph import answers, causal_mask, stateful, write
@@ -80,7 +81,7 @@ def whereabouts(source: str) -> str:
 
 def stored_half(source: str) -> bool:
     """Say whether a model's checkpoint is in half precision."""
-    config = Path(models.resolve(source)) / "config.json"
+    config = Path(resolve(source)) / "config.json"
     return config.is_file() and json.loads(config.read_text("utf-8")).get("dtype") in _HALVES
 
 

@@ -56,9 +56,11 @@ def model_directory(name: str) -> Path:
     place = Path(name)
     for part in _PARTS:
         if not (place / f"{part}.xml").is_file():
+            shipped = name.startswith("lab:")
+            model, out = (name, "DIRECTORY") if shipped else ("MODEL", place.name or "DIRECTORY")
             raise DraftproofError(
-                f"{name}: holds no {part}.xml; make a model directory with: "
-                f"draftproof export openvino MODEL {place.name or 'DIRECTORY'}"
+                f"{name}: is no directory that holds {part}.xml, which OpenVINO reads; make one "
+                f"with `draftproof export openvino {model} {out}` and name it"
             )
     return place
 

@@ -10,7 +10,15 @@ from functools import partial
 from typing import Any
 
 from draftproof.decoding.pretrained import chat_tokens
-from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Proof
+from draftproof.lab.models import resolve
+from draftproof.records import (
+    TEXT_CHANNELS,
+    Completion,
+    DraftproofError,
+    Fingerprint,
+    Prompt,
+    Proof,
+)
 from draftproof.stacks import models
 from draftproof.stacks.base import PromptStore, rendered, require_same_vocabulary, seed_of
 from draftproof.stacks.spec import ArmSpec
@@ -65,8 +73,8 @@ class VLLMEngine:
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`."""
         spec = self.spec
-        arguments = engine_arguments(spec, models.resolve)
-        self._speculative = speculative_config(spec, models.resolve)
+        arguments = engine_arguments(spec, resolve)
+        self._speculative = speculative_config(spec, resolve)
         others = engine_processes()
         with starting(spec.name, spec.ready_timeout, lambda: engine_processes() - others):
             self._llm = self._vllm.LLM(**self._where_known(arguments))
@@ -118,7 +126,7 @@ class VLLMEngine:
 
         try:
             other = transformers.AutoTokenizer.from_pretrained(
-                models.resolve(draft), trust_remote_code=self.spec.trust_remote_code
+                resolve(draft), trust_remote_code=self.spec.trust_remote_code
             )
         except (OSError, ValueError) as error:
             raise DraftproofError(f"{draft}: no tokenizer can be read from it: {error}") from error
@@ -190,6 +198,7 @@ class VLLMEngine:
             text=answer.text,
             finish_reason=_FINISHED.get(answer.finish_reason, "unknown"),
             token_ids=tuple(answer.token_ids),
+            channels=TEXT_CHANNELS,
             prompt_hash=self.prompt_hash(prompt),
             speculation=speculation,
             # from its first step to its last token; how long it waited its turn is no part of it

@@ -15,7 +15,7 @@ from safetensors.torch import save as serialised
 
 from draftproof.decoding.drafters.eagle_head import EagleHead, EagleShape
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads, MedusaShape
-from draftproof.lab.models import UnknownModelError, heads_path
+from draftproof.lab.models import heads_path
 from draftproof.records import DraftproofError
 
 Heads = MedusaHeads | EagleHead
@@ -71,7 +71,8 @@ def load(name: str | Path) -> Heads:
     Raises:
         DraftproofError: No such heads, or files that cannot be read, with what is wrong.
     """
-    directory = _directory(name)
+    shipped = isinstance(name, str) and name.startswith("lab:")
+    directory = heads_path(str(name).removeprefix("lab:")) if shipped else Path(name)
     config = directory / _CONFIG
     try:
         heads = make_heads(json.loads(config.read_text("utf-8")))
@@ -95,12 +96,3 @@ def save(heads: Heads, path: Path) -> None:
     (path / _CONFIG).write_text(json.dumps(asdict(heads.shape), indent=2) + "\n")
     weights = {k: v.detach().to(torch.float16).contiguous() for k, v in heads.state_dict().items()}
     (path / _WEIGHTS).write_bytes(serialised(weights, metadata={"format": "pt"}))
-
-
-def _directory(name: str | Path) -> Path:
-    if isinstance(name, str) and name.startswith("lab:"):
-        try:
-            return heads_path(name.removeprefix("lab:"))
-        except UnknownModelError as error:
-            raise DraftproofError(str(error)) from error
-    return Path(name)

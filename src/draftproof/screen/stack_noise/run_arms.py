@@ -7,12 +7,12 @@ from typing import Any
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, Role
-from draftproof.rescoring import computes_same_bits, make_rescorer
+from draftproof.rescoring import computes_same_bits
 from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs import Plan
 from draftproof.runs.parallel import Workers
 from draftproof.screen.arms import Arm
-from draftproof.screen.deployment import law_test, lossy, replayer, server_rescorer, untested
+from draftproof.screen.deployment import law_test, lossy, replayer, rescorer_of, untested
 from draftproof.screen.stack_noise.scores import RunScores
 from draftproof.stacks.spec import ArmSpec
 
@@ -77,10 +77,8 @@ class RunArms:
         A control may leak through another engine; the target that judges it is its own.
         """
         if spec.name not in self._rescorers:
-            self._rescorers[spec.name] = (
-                make_rescorer(spec, self._workers, exact=exact)
-                if self._plan.rescore is None
-                else server_rescorer(self._plan.rescore)
+            self._rescorers[spec.name] = rescorer_of(
+                spec, self._plan.rescore, self._workers, exact=exact
             )
         return self._rescorers[spec.name]
 
