@@ -59,7 +59,7 @@ def test_paths_are_relative_to_the_plan(tmp_path):
         ("target: T\n" + ARMS + "  - {name: n, role: noise, draft: d}", "must not speculate"),
         ("target: T\n" + ARMS.replace("candidate", "canditate"), r"arms\[1\]\.role"),
         ("target: T\ntemperature: 0.7\n" + ARMS, "samples of at least 2"),
-        ("target: T\ngamma: 0\n" + ARMS, r"arms\[0\]: gamma 0 drafts nothing"),
+        ("target: T\ngamma: 0\n" + ARMS, r"arms\[0\]\.gamma: gamma 0 drafts nothing"),
         ("target: T\nmargins: 3\n" + ARMS, "margins: there is no such field"),
         (ARMS, r"arms\[0\].*target"),
         ("target: T\n" + ARMS + "  - {name: x, role: control, rule: typical}", "no draft is named"),

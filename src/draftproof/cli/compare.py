@@ -180,5 +180,7 @@ def compare(
                 run.record_files(verdict.name, verdict.environment["files"])
             else:
                 run.record(verdict.name, [file.completions.values() for file in files])
-    finish(verdict, out, as_json=as_json, sign=sign)
+            finish(verdict, out, as_json=as_json, sign=sign)
+    else:
+        finish(verdict, None, as_json=as_json, sign=sign)
     sys.exit(verdict.exit_code)

@@ -117,6 +117,12 @@ unread_option = click.option(
     "unknown, error, the empty label).",
 )
 
+accept_change_option = click.option(
+    "--accept-change",
+    is_flag=True,
+    help="Go on though an arm is not what it was when it answered; the verdict says so.",
+)
+
 require_option = click.option(
     "--require",
     type=click.Choice(["L3", "L2", "L1", "LS"]),

@@ -237,7 +237,7 @@ def seed_of(seed: int, key: str | int) -> int:
     return int(digest([seed, key])[:15], 16)
 
 
-def speculation_of(answer: Answer) -> Speculation:
+def loop_counters(answer: Answer) -> Speculation:
     """Return the loop's own counters."""
     return Speculation(
         rounds=answer.rounds,
@@ -277,7 +277,7 @@ def completion_of(
         provenance="".join(answer.provenance),
         channels=TEXT_CHANNELS,
         prompt_hash=prompt_hash,
-        speculation=speculation_of(answer) if speculative else None,
+        speculation=loop_counters(answer) if speculative else None,
         modes="".join(map(str, answer.modes)) or None,
         matches="".join("01"[match] for match in answer.matches) or None,
         error=answer.error,

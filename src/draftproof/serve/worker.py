@@ -13,7 +13,7 @@ from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.options import Options
 from draftproof.decoding.prompts import Prompt
-from draftproof.decoding.session import PromptIds, Session, speculation_of
+from draftproof.decoding.session import PromptIds, Session, loop_counters
 from draftproof.records import DraftproofError, Speculation
 from draftproof.serve.errors import RequestError
 from draftproof.serve.jobs import Finished, Job, Piece, piece_of
@@ -199,7 +199,7 @@ class Service:
                 raise DraftproofError("the server is going down")
             if answer.error:
                 raise DraftproofError(answer.error)
-            speculation = speculation_of(answer) if self.gamma else None
+            speculation = loop_counters(answer) if self.gamma else None
             self._record(text.count, speculation)
             reason = "stop" if text.stopped else answer.finish_reason or "stop"
             with suppress(RuntimeError):

@@ -9,15 +9,15 @@ from pathlib import Path
 from draftproof.decoding.drafters import Drafter, head_files
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.options import Options
+from draftproof.decoding.pretrained import Pretrained
 from draftproof.decoding.session import Session
 from draftproof.decoding.shaping import Shaping
 from draftproof.recorded.drafts import read_drafts
 from draftproof.records import DraftproofError
-from draftproof.stacks.models import Loaded
 from draftproof.stacks.spec import ArmSpec
 
 
-def drafter_of(spec: ArmSpec, target: Loaded, draft: Loaded | None) -> Drafter | None:
+def drafter_of(spec: ArmSpec, target: Pretrained, draft: Pretrained | None) -> Drafter | None:
     """Return a fresh drafter for an arm, None where it decodes plainly.
 
     Raises:
@@ -63,7 +63,7 @@ def options_of(spec: ArmSpec) -> Options:
     return options
 
 
-def shaper_of(spec: ArmSpec, target: Loaded) -> Callable[[int], Shaping | None]:
+def shaper_of(spec: ArmSpec, target: Pretrained) -> Callable[[int], Shaping | None]:
     """Return what makes the shaping of a prompt of so many tokens, as an arm's answers have it.
 
     Raises:

@@ -15,6 +15,7 @@ from draftproof.records.rules import PromiseLevel
 from draftproof.stacks import models
 from draftproof.stacks.drafting import drafter_of, options_of
 from draftproof.stacks.spec import ArmSpec
+from draftproof.stacks.weights import heads_of
 
 _SAMPLE = 8
 _SAMPLE_TOKENS = 32
@@ -136,11 +137,13 @@ class LocalEngine:
 
     def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
+        heads = heads_of(self.spec)
+        heads_alone = models.directory_fingerprint(heads) if heads else None
         return Fingerprint(
             engine="local",
             promise=self._promise(),
             target=self._target.fingerprint,
-            draft=self._draft.fingerprint if self._draft else None,
+            draft=self._draft.fingerprint if self._draft else heads_alone,
             versions=models.environment(),
             details={"forward": self._target.model.forward_kind},
         )
