@@ -12,6 +12,7 @@ import click
 from draftproof.cli.options import (
     SHARE,
     accept_change_option,
+    profile_option,
     require_option,
     unread_option,
     verdict_json_option,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     "the scorers that measure the same thing, or those of the tasks named.",
 )
 @accept_change_option
+@profile_option
 @require_option
 @unread_option
 @sign_option
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 def rejudge(
     run: Path,
     margin: float | None,
+    profile: str | None,
     require: str | None,
     accept_change: bool,
     named: tuple[str, ...],
@@ -74,7 +77,7 @@ def rejudge(
         if "plan" not in manifest:
             raise DraftproofError(f"{run}: its manifest holds no plan; it cannot be judged again")
         plan = Plan.model_validate(manifest["plan"])
-        named_now = {"margin": margin, "require": require}
+        named_now = {"margin": margin, "require": require, "profile": profile}
         changed = {name: value for name, value in named_now.items() if value is not None}
         decision = plan.decision.model_copy(update=changed)
         plan = plan.model_copy(update={"decision": decision})

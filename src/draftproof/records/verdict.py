@@ -162,6 +162,16 @@ class ByteIdentity:
     noise_upper: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileRuling:
+    """What one profile says of a candidate, whichever profile decides."""
+
+    profile: str
+    state: State
+    text: str
+    """The first reason for the state."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One arm judged against the baseline."""
@@ -195,6 +205,8 @@ class Comparison:
     not_compared: tuple[Channel, ...] = ()
     channel_notes: dict[str, str] = field(default_factory=dict)
     """Why each channel of `not_compared` was not compared, or not in every pair."""
+    profiles: tuple[ProfileRuling, ...] = ()
+    """What every profile says, of candidates whose answers must not change; one of them decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,8 +47,9 @@ class Decision(BaseModel):
     max_missing: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts that may be left unanswered by an arm; beyond it nothing is judged."""
     mode: Literal["equivalence", "noninferiority"] = "equivalence"
-    profile: Literal["exact", "tais"] = "exact"
-    """``exact`` is ours; ``tais`` holds the published criteria, with the test repaired."""
+    profile: Literal["exact", "tais", "tais-published"] = "exact"
+    """``exact`` is ours; ``tais`` holds the published criteria with the test repaired,
+    ``tais-published`` the same as they are printed."""
     require: Literal["L3", "L2", "L1", "LS"] = "LS"
     """Lowest level at which a PASS ends with exit code 0; L3 is the strongest."""
     inject: int = Field(default=200, ge=0, le=100_000)

@@ -17,7 +17,7 @@ from draftproof.records import (
 from draftproof.screen.activation import activation
 from draftproof.screen.arms import Conditions
 from draftproof.screen.channels import ComparedChannels, compared_channels
-from draftproof.screen.decision import decide
+from draftproof.screen.decision import by_profile, decide
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.noise import broken
 from draftproof.screen.sensitivity import STATISTICS_MOST, sensitivity
@@ -75,6 +75,7 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
         compared=channels.compared,
         not_compared=tuple(channels.gaps),
         channel_notes={c.value: why for c, why in channels.gaps.items()},
+        profiles=by_profile(evidence, proof, conditions, decided),
     )
 
 

@@ -6,7 +6,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from draftproof.records import Activation, Cause, Distribution, Reason, Role, State, TaskEvidence
+from draftproof.records import (
+    Activation,
+    Cause,
+    Distribution,
+    ProfileRuling,
+    Reason,
+    Role,
+    State,
+    TaskEvidence,
+)
 from draftproof.runs.plan import Decision
 from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.evidence import ArmEvidence
@@ -46,6 +55,34 @@ class Decided:
     tasks: tuple[TaskEvidence, ...]
 
 
+def by_profile(
+    evidence: ArmEvidence, proof: Activation, conditions: Conditions, own: Decided
+) -> tuple[ProfileRuling, ...]:
+    """Return what every profile says of a candidate whose answers must not change.
+
+    Args:
+        evidence: Counts and findings.
+        proof: Of speculation in the arm.
+        conditions: Margin and levels, and what is known from other arms.
+        own: What the profile of the rule decides.
+    """
+    arm = evidence.arm
+    one_size = conditions.temperature == 0 and not conditions.sequential
+    if arm.role is not Role.CANDIDATE or arm.lossy or not one_size:
+        return ()
+    rulings = []
+    for name in PROFILES:
+        decided = own
+        if name != conditions.rule.profile:
+            rule = conditions.rule.model_copy(update={"profile": name})
+            decided = decide(evidence, proof, replace(conditions, rule=rule))
+        reasons = [*decided.reasons, *(r for task in decided.tasks for r in task.reasons)]
+        # that a task is open is no reason: the task's own says why
+        why = [r.text for r in reasons if r.state is decided.state and r.code != Code.STRATUM_OPEN]
+        rulings.append(ProfileRuling(name, decided.state, why[0] if why else ""))
+    return tuple(rulings)
+
+
 def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> Decided:
     """Return what the evidence of an arm amounts to.
 
@@ -59,7 +96,9 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
     profile = _profile(rule, arm, sampling)
     own_rule = rule.model_copy(update={"mode": "noninferiority"}) if arm.lossy else rule
     tasks = evidence.tally.in_order()
-    strata = {name: task.stratum(name) for name, task in tasks.items()}
+    strata = {
+        name: task.stratum(name, as_printed=profile.as_printed) for name, task in tasks.items()
+    }
     gated = {name: s for name, s in strata.items() if name not in conditions.ungated}
     ruling = noise_ruling(evidence, profile)
     invalid = invalid_reasons(evidence, proof, conditions, ruling)
@@ -68,7 +107,7 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
             beside_noise(
                 stratum,
                 None if sampling else conditions.noise.get(name),
-                calibrated=profile.effect_cutoff is not None,
+                calibrated=profile.effect_cutoff is not None and not profile.as_printed,
             )
             for name, stratum in gated.items()
         ],
@@ -106,7 +145,7 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
     if ruling.fails:
         state, reasons = State.FAIL, (*ruling.fails, *reasons)
     short = (*open_reasons(ruling), *shortfalls(evidence, proof, conditions, gated))
-    if state is not State.FAIL and short:
+    if state is not State.FAIL and not profile.as_printed and short:
         # each of them alone stands between the evidence and a PASS
         kept = tuple(r for r in reasons if r.state is not State.PASS)
         state, reasons = State.INCONCLUSIVE, (*short, *kept)
