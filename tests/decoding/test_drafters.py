@@ -227,7 +227,7 @@ def test_the_registry_knows_what_each_drafter_needs(target, draft):
     parts = Parts(target=target, gamma=3)
     for name, (_, needs) in DRAFTERS.items():
         if needs:
-            with pytest.raises(ValueError, match=f"drafter '{name}' needs {needs[0]}"):
+            with pytest.raises(ValueError, match=f"drafter '{name}' needs .*{needs[0]}"):
                 make_drafter(name, parts)
     whole = Parts(target=target, gamma=3, draft=draft, recordings=recorded(target))
     plain = tokens(run(target))
