@@ -17,7 +17,7 @@ from draftproof.cli.options import (
     unread_option,
     verdict_json_option,
 )
-from draftproof.cli.output import finish, reports_errors, sign_option
+from draftproof.cli.output import finish, progress_of_arms, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def rejudge(
     from draftproof.runs import Plan, RunDirectory  # noqa: PLC0415 - quick --help
     from draftproof.runs.manifest import Manifest  # noqa: PLC0415
     from draftproof.runs.resume import Resume, check_arms, take_up  # noqa: PLC0415
-    from draftproof.screen.run import judge_run  # noqa: PLC0415
+    from draftproof.screen.run import SCORES, judge_run  # noqa: PLC0415
+    from draftproof.screen.stack_noise.scores import RunScores  # noqa: PLC0415
 
     if not (run / "manifest.json").is_file():
         raise DraftproofError(f"{run}: holds no run (no manifest.json)")
@@ -89,7 +90,11 @@ def rejudge(
         answers = {arm.name: directory.log(arm.name).read() for arm in plan.arms}
         labelling = _labelling(run, battery, named)
         labelling = replace(labelling, unread=frozenset(unread))
-        verdict = judge_run(plan, battery, answers, manifest, directory.calibration(), labelling)
+        with progress_of_arms(quiet=as_json) as progress:
+            scores = RunScores(plan.arms, battery, plan.rescore, run / SCORES, progress)
+            verdict = judge_run(
+                plan, battery, answers, manifest, directory.calibration(), labelling, scores=scores
+            )
         finish(verdict, run, as_json=as_json, detail=detail, sign=sign)
     sys.exit(verdict.exit_code)
 

@@ -26,6 +26,13 @@ from draftproof.records.evidence import (
     Sensitivity,
     Stopping,
 )
+from draftproof.records.noise import (
+    ArmNoise,
+    ContaminationEvidence,
+    DirectionEvidence,
+    NamedToken,
+    StackNoise,
+)
 from draftproof.records.proof import (
     Counters,
     Fingerprint,
@@ -66,6 +73,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "TEXT_CHANNELS",
     "Activation",
+    "ArmNoise",
     "ArmSummary",
     "AuditDocument",
     "AuditedToken",
@@ -75,8 +83,10 @@ __all__ = [
     "Comparison",
     "Completion",
     "Construct",
+    "ContaminationEvidence",
     "Counters",
     "Counts",
+    "DirectionEvidence",
     "Distribution",
     "Divergence",
     "DraftproofError",
@@ -88,6 +98,7 @@ __all__ = [
     "LabelTruth",
     "Message",
     "ModelFingerprint",
+    "NamedToken",
     "NoiseFloor",
     "Pair",
     "ProfileRuling",
@@ -102,6 +113,7 @@ __all__ = [
     "Sensitivity",
     "ServerFingerprint",
     "Speculation",
+    "StackNoise",
     "State",
     "Stopping",
     "TaskEvidence",

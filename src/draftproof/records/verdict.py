@@ -14,6 +14,7 @@ from draftproof.records.evidence import (
     Sensitivity,
     Stopping,
 )
+from draftproof.records.noise import StackNoise
 from draftproof.records.words import Cause, Channel, Role, State
 
 SCHEMA_VERSION = "1.3"
@@ -226,6 +227,8 @@ class Comparison:
     known_cause: KnownCause | None = None
     distribution: Distribution | None = None
     stopping: Stopping | None = None
+    stack_noise: StackNoise | None = None
+    """The stack's own rounding; None where nobody scored answers or sampled them."""
     compared: tuple[Channel, ...] = ()
     """Channels that both answers of every pair show; identity is said of these alone. Empty in
     documents older than the field."""

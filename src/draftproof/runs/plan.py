@@ -149,10 +149,14 @@ class Plan(BaseModel):
         elif arm.role is Role.NOISE:
             if roles.get(arm.of or self.baseline.name) not in {Role.BASELINE, Role.CANDIDATE}:
                 raise ValueError(f"noise arm {arm.name!r} repeats {arm.of!r}, which is not judged")
+        elif arm.role is Role.SHAPE:
+            if arm.of is not None and roles[arm.of] is not Role.CANDIDATE:
+                raise ValueError(f"shape arm {arm.name!r} is of {arm.of!r}, which is no candidate")
         elif arm.of is not None:
             raise ValueError(f"{arm.role} arm {arm.name!r} is of another: noise and variants are")
         on = arm.role is Role.NOISE and arm.of is not None and arm.of != self.baseline.name
-        if arm.role in {Role.BASELINE, Role.NOISE} and arm.speculative and not on:
+        plain = {Role.BASELINE, Role.NOISE, Role.SHAPE}
+        if arm.role in plain and arm.speculative and not on:
             raise ValueError(f"{arm.role} arm {arm.name!r} must not speculate: drop its draft")
 
     def _check_sampling(self) -> None:

@@ -21,8 +21,15 @@ from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.labels_only import nobody_looked, task_truth, unexplained
 from draftproof.screen.sequential import Standing, standing
+from draftproof.screen.stack_noise.ruling import NoiseRuling
 from draftproof.screen.tasks import beside_noise, task_evidence
-from draftproof.screen.validity import caveats, invalid_reasons, shortfalls
+from draftproof.screen.validity import (
+    caveats,
+    invalid_reasons,
+    noise_ruling,
+    open_reasons,
+    shortfalls,
+)
 from draftproof.stats import Code, ForensicEvidence, Stratum, holm, mcnemar_test, screen_verdict
 from draftproof.stats.evidence import PROFILES, Profile
 from draftproof.stats.sequential import log_e_loss
@@ -93,7 +100,8 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
         name: task.stratum(name, as_printed=profile.as_printed) for name, task in tasks.items()
     }
     gated = {name: s for name, s in strata.items() if name not in conditions.ungated}
-    invalid = invalid_reasons(evidence, proof, conditions)
+    ruling = noise_ruling(evidence, profile)
+    invalid = invalid_reasons(evidence, proof, conditions, ruling)
     result = screen_verdict(
         [
             beside_noise(
@@ -104,11 +112,7 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
             for name, stratum in gated.items()
         ],
         problems=[reason.text for reason in invalid],
-        forensics=ForensicEvidence(
-            ties=findings.causes[Cause.TIE],
-            leaks=findings.causes[Cause.LEAK],
-            faults=findings.causes[Cause.FAULT],
-        ),
+        forensics=_forensics(evidence, ruling),
         assay=conditions.assay,
         lossless_claimed=not arm.lossy and not sampling,
         margin=rule.margin,
@@ -145,8 +149,10 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
         state, reasons = _in_law(findings.distribution, state, reasons, conditions.level)
     if arm.lossy and state is State.PASS:
         state, reasons = _superior(evidence, gated, rule, sequential=conditions.sequential)
-    asks_more = state is not State.FAIL and not profile.as_printed
-    if asks_more and (short := shortfalls(evidence, proof, conditions, gated)):
+    if ruling.fails:
+        state, reasons = State.FAIL, (*ruling.fails, *reasons)
+    short = (*open_reasons(ruling), *shortfalls(evidence, proof, conditions, gated))
+    if state is not State.FAIL and not profile.as_printed and short:
         # each of them alone stands between the evidence and a PASS
         kept = tuple(r for r in reasons if r.state is not State.PASS)
         state, reasons = State.INCONCLUSIVE, (*short, *kept)
@@ -157,6 +163,16 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
     if conditions.broken and not arm.lossy:
         return Decided(State.FAIL, state, (_relation_broken(conditions.broken), *reasons), shown)
     return Decided(state, state, reasons, shown)
+
+
+def _forensics(evidence: ArmEvidence, ruling: NoiseRuling) -> ForensicEvidence:
+    """Return the tokens that FAIL an arm: those named beyond its stack's rounding, where known."""
+    causes = evidence.findings.causes
+    if evidence.findings.noise is None:
+        leaks, faults = causes[Cause.LEAK], causes[Cause.FAULT]
+    else:
+        leaks, faults = ruling.leaks, ruling.faults
+    return ForensicEvidence(ties=causes[Cause.TIE], leaks=leaks, faults=faults)
 
 
 def _profile(rule: Decision, arm: Arm, sampling: bool) -> Profile:

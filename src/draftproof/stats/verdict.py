@@ -160,10 +160,10 @@ _Because = tuple[Code, str, str | None]
 def _forensic_evidence(forensics: ForensicEvidence) -> list[_Because]:
     because: list[_Because] = []
     if forensics.leaks:
-        text = f"{forensics.leaks} divergences accept the draft's token against the target's choice"
+        text = f"{forensics.leaks} tokens of the draft were kept against the target's choice"
         because.append((Code.FORENSIC_LEAK, text, None))
     if forensics.faults:
-        text = f"{forensics.faults} divergences emit a token that neither model would choose"
+        text = f"{forensics.faults} tokens are none that either model would choose"
         because.append((Code.FORENSIC_FAULT, text, None))
     return because
 
