@@ -24,6 +24,10 @@ from draftproof.stats.mcnemar import loss_p_values
 from draftproof.stats.score import BLOCK, score_statistic
 
 PASS, FAIL, INCONCLUSIVE = 1, -1, 0
+_WAYS = 2
+"""Losses and gains are looked at."""
+_SECOND = 5
+"""A loss is tested too: a fifth of the level is left for a change."""
 
 
 def critical_values(n: ArrayLike, margin: float = 0.03, alpha: float = 0.05) -> FloatArray:
@@ -130,7 +134,7 @@ def change_p_values(
     most = (np.maximum(b, c) if mode == "equivalence" else b).astype(np.int64)
     # the chance of that many or more, once for each number; of none or more it is 1
     tails = np.append(1.0, bdtrc(np.arange(int(most.max())), n, bound))
-    return np.minimum(2 * tails[most], 1.0)
+    return np.minimum(_WAYS * _SECOND * tails[most], 1.0)
 
 
 def pass_decisions(
