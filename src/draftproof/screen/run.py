@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from draftproof.battery import Battery
@@ -76,6 +77,7 @@ def judge_run(
     labelling: Labelling | None = None,
     workers: Workers | None = None,
     begun: str | None = None,
+    progress: Progress | None = None,
 ) -> Verdict:
     """Judge the answers of a run; nothing is generated.
 
@@ -88,6 +90,7 @@ def judge_run(
         labelling: Who labels in place of the scorers that the prompts name, if anybody does.
         workers: Who explains divergences; this process alone if None.
         begun: UTC time at which this command began to ask; None where it asked nothing.
+        progress: Heard while divergences are explained.
 
     A local target is loaded if there are divergences to explain.
     """
@@ -113,7 +116,7 @@ def judge_run(
             promise=promise,
             lossy=lossy(plan, spec, promise),
             law=law_test(plan, spec, battery),
-            replayer=replayer(plan, spec, workers),
+            replayer=partial(replayer, plan, spec, workers, progress),
             declared=spec.model_dump(mode="json"),
             untested=untested(plan, spec),
         )
