@@ -14,6 +14,7 @@ from draftproof.records.evidence import (
     Sensitivity,
     Stopping,
 )
+from draftproof.records.noise import StackNoise
 from draftproof.records.words import Cause, Channel, Role, State
 
 SCHEMA_VERSION = "1.3"
@@ -161,6 +162,16 @@ class ByteIdentity:
     noise_upper: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileRuling:
+    """What one profile says of a candidate, whichever profile decides."""
+
+    profile: str
+    state: State
+    text: str
+    """The first reason for the state."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One arm judged against the baseline."""
@@ -188,12 +199,24 @@ class Comparison:
     """Implementation faults that were not tried as its cause, because trying costs time."""
     distribution: Distribution | None = None
     stopping: Stopping | None = None
+    stack_noise: StackNoise | None = None
+    """The stack's own rounding; None where nobody scored answers or sampled them."""
     compared: tuple[Channel, ...] = ()
     """Channels that both answers of every pair show; identity is said of these alone. Empty in
     documents older than the field."""
     not_compared: tuple[Channel, ...] = ()
     channel_notes: dict[str, str] = field(default_factory=dict)
     """Why each channel of `not_compared` was not compared, or not in every pair."""
+    profiles: tuple[ProfileRuling, ...] = ()
+    """What every profile says, of candidates whose answers must not change; one of them decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorCount:
+    """An error of an arm in its stack's own words, and how many answers met it."""
+
+    text: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +234,8 @@ class ArmSummary:
     truncated: int
     repeating: int = 0
     """Answers stuck in a loop: fast, and worth nothing."""
+    failures: tuple[ErrorCount, ...] = ()
+    """The most frequent errors."""
     answered: tuple[str, str] | None = None
     """UTC times of its first and last answer; None where an answer has no time."""
 

@@ -25,6 +25,7 @@ ROLE_MEANING = {
     Role.CANDIDATE: "the arm under test",
     Role.CONTROL: "positive control: known to be bad",
     Role.VARIANT: "a candidate with one setting changed",
+    Role.SHAPE: "plain decoding in a candidate's shape",
 }
 
 CAUSE_ORDER = (

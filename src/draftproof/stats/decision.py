@@ -20,8 +20,8 @@ from draftproof.stats.evidence import Code, Profile, resolve_profile
 from draftproof.stats.flips import flip_upper, rung
 from draftproof.stats.mcnemar import mcnemar_test
 from draftproof.stats.paired import DiscordantPairs
-from draftproof.stats.planning import pairs_needed
 from draftproof.stats.results import Interval
+from draftproof.stats.sizes import SizeNeeded, discordance_bound, pairs_needed
 
 MODES = ("equivalence", "noninferiority")
 
@@ -40,8 +40,6 @@ class GateResult:
         p_change_family: `p_change` adjusted for the family of strata by Holm.
         flip_upper: One-sided upper bound of the loss rate; 1 without pairs.
         interval: Tango interval of the difference at level 1 - 2·alpha.
-        n_needed: Pairs for 80 % power at this discordance, for an INCONCLUSIVE stratum; None
-            for the other states, or when out of reach.
         rung: Smallest n that passes with the observed losses and no gains.
         smallest_loss_compatible: Lower limit of the interval, not below 0; NaN without pairs.
         drift: PASS although a loss was shown: real, but below the margin.
@@ -68,7 +66,6 @@ class GateResult:
     p_change_family: float
     flip_upper: float
     interval: Interval
-    n_needed: int | None
     rung: int
     smallest_loss_compatible: float
     drift: bool
@@ -84,6 +81,39 @@ class GateResult:
     cohen_h: float
     name: str = ""
     by_bytes: bool = False
+
+    @property
+    def n_needed(self) -> int | None:
+        """Pairs from which on 80 % of the harmless candidates pass; see `size_needed`."""
+        return self.size_needed().n
+
+    def size_needed(self, *, unexplained: bool = False) -> SizeNeeded:
+        """Return how many pairs an INCONCLUSIVE stratum needs, by the whole rule.
+
+        Discordance is taken at its upper 80 % bound, and the size is never below what was asked.
+
+        Args:
+            unexplained: Nobody looks why answers differ, so that all flips are bounded.
+        """
+        if self.state is not State.INCONCLUSIVE:
+            return SizeNeeded(None)
+        n, flips = self.pairs.n, self.pairs.discordant
+        psi = discordance_bound(flips, n)
+        needed = pairs_needed(
+            psi, margin=self.margin, alpha=self.alpha, gross_margin=self.gross_margin,
+            mode=self.mode, unexplained=unexplained,
+        )  # fmt: skip
+        if needed.n is not None:
+            return SizeNeeded(max(needed.n, n))
+        if flips <= n * self.margin / 2:
+            # rates that few pairs leave open are no reason to give up
+            return SizeNeeded(
+                None,
+                f"{n} independent pairs are too few to say how often labels flip by chance (up to "
+                f"{100 * psi:.2g} %), so it is open how many are needed: "
+                f"{rung(0, self.margin, self.alpha)} at least",
+            )
+        return needed
 
 
 def gate(
@@ -154,7 +184,6 @@ def gate(
         p_change_family=p_change,
         flip_upper=flip_upper(b, total, alpha),
         interval=interval,
-        n_needed=None,
         rung=rung(b, margin, alpha),
         smallest_loss_compatible=low,
         drift=False,
@@ -194,11 +223,12 @@ def decide(evidence: GateResult, profile: Profile) -> GateResult:
         return _decided(evidence, State.FAIL, [(Code.LOSS_SHOWN, text), *obstacles])
     if n > 0 and evidence.p_change_family <= evidence.alpha_fail:
         text = (
-            f"{b} regressions and {c} improvements in {n} pairs: more than ±{evidence.margin:g} is "
-            f"shown (p = {evidence.p_change_family:.3g})"
+            f"{b} regressions and {c} improvements in {n} pairs: more answers flip, one way or the "
+            f"other, than the margin of {evidence.margin:g} allows "
+            f"(p = {evidence.p_change_family:.3g}); the rates may be equal"
         )
         return _decided(evidence, State.FAIL, [(Code.CHANGE_SHOWN, text), *obstacles])
-    return replace(_decided(evidence, State.INCONCLUSIVE, obstacles), n_needed=_needed(evidence))
+    return _decided(evidence, State.INCONCLUSIVE, obstacles)
 
 
 def _decided(
@@ -208,7 +238,7 @@ def _decided(
         Reason(code=code, state=state, text=text, task=evidence.name or None)
         for code, text in because
     )
-    return replace(evidence, state=state, drift=drift, n_needed=None, reasons=reasons)
+    return replace(evidence, state=state, drift=drift, reasons=reasons)
 
 
 def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]:
@@ -268,14 +298,3 @@ def _claim(b: int, c: int, n: int, gone: int, margin: float, mode: str, method: 
         return loss_side
     gain_side = DiscordantPairs(c + gone, b, n + gone).noninferiority(margin, method).p_value
     return max(loss_side, gain_side)
-
-
-def _needed(evidence: GateResult) -> int | None:
-    pairs = evidence.pairs
-    if pairs.discordant == 0:
-        return rung(0, evidence.margin, evidence.alpha)
-    # half a pair on top, so that a handful of flips is not planned for as if it were none
-    psi = (pairs.discordant + 0.5) / (pairs.n + 1)
-    return pairs_needed(
-        min(psi, 1.0), margin=evidence.margin, alpha=evidence.alpha, method="quick", limit=20_000
-    )

@@ -10,7 +10,10 @@ from draftproof.battery import Battery
 from draftproof.recorded.recorded import read_answers
 from draftproof.records import Completion, DraftproofError, Message, Prompt, digest
 from draftproof.runs import Plan, RunDirectory
-from draftproof.runs.collect import Task, answer_with_own_engine, environment
+from draftproof.runs.collect import Task, answer_with_own_engine, environment, record_ended
+from draftproof.runs.identity import ArmChangedError, Known
+from draftproof.runs.manifest import Manifest
+from draftproof.runs.resume import take_up
 from draftproof.stacks.spec import ArmSpec
 
 
@@ -100,18 +103,30 @@ def served_subject(
     """
     asked = spec.model_dump(mode="json")
     with RunDirectory(out) as run:
-        manifest = run.manifest()
         wanted = {"audited": asked, "battery": battery.digest, "environment": environment()}
-        if manifest and digest(manifest) != digest(wanted):
+        held = run.manifest() or {**wanted, "arms": {}}
+        if run.orphans() or digest({k: held.get(k) for k in wanted}) != digest(wanted):
             raise DraftproofError(f"{out}: holds another run; name a new directory with --out")
-        run.write_manifest(wanted)
+        manifest = Manifest(held)
+        run.write_manifest(manifest.to_json())
+        take_up(run, manifest)
         known = run.log(spec.name).read()
         waiting = tuple(p for p in battery.prompts if p.id not in known)
         total = len(battery.prompts)
         if waiting:
             path = run.log(spec.name).path
-            task = Task(spec, battery, path, waiting)
-            answer_with_own_engine(task, lambda n: progress(total - len(waiting) + n, total))
+            earlier = Known.of(manifest.record(spec.name), None)
+            task = Task(spec, battery, path, waiting, earlier)
+            try:
+                part = answer_with_own_engine(
+                    task, lambda n: progress(total - len(waiting) + n, total)
+                )
+            except ArmChangedError as error:
+                raise DraftproofError(
+                    f"{out}: {error.what}: not the same answers any more as when the answers there "
+                    "were given; name a new directory with --out"
+                ) from error
+            record_ended(manifest, run, part)
         answers = run.log(spec.name).read()
     pairs = tuple((p, answers[p.id]) for p in battery.prompts if p.id in answers)
     return AuditSubject(spec.url or spec.name, pairs, spec)
