@@ -87,6 +87,7 @@ class Conditions:
         sequential: Asking ended by looking at the answers, so only certainty decides.
         temperature: Of every arm.
         level: At which a test of an arm's law decides, at a temperature above 0.
+        calibration: What people's labels of a sample said of the scorers, if there is any.
         assay: What is known of the plan's sensitivity; asked for by candidates only.
         noise: Every task's noise floor, where arms were repeated.
         floor: The candidate beside the repeats; None for other arms.
@@ -104,6 +105,7 @@ class Conditions:
     sequential: bool = False
     temperature: float = 0.0
     level: float = 0.0
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     assay: AssayEvidence | None = None
     noise: Mapping[str, TaskNoise] = field(default_factory=dict)
     floor: NoiseFloor | None = None
