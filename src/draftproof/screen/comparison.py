@@ -61,6 +61,7 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
         sensitivity=noticed,
         promise=_level(evidence, counts, decided.state, channels) if candidate else None,
         known_cause=findings.known_cause,
+        untried=findings.untried,
         distribution=findings.distribution,
         stack_noise=(
             None
