@@ -31,6 +31,7 @@ from draftproof.scoring.recorded import (
 )
 from draftproof.screen.arms import Arm, recorded_arm
 from draftproof.screen.counts.observed import ObservedFlips, observed_flips
+from draftproof.screen.dates import answered, recorded_dates
 from draftproof.screen.deployment import Explainer
 from draftproof.screen.pairing import Labeller, pair, remember
 from draftproof.screen.sensitivity import leak_detection
@@ -111,6 +112,7 @@ def compare_files(
         files.append(read_answers(noise, name if name not in names else f"{name}-noise", columns))
         paths.append(noise)
     label, warnings = _labeller(files, columns, good, unread, battery)
+    warnings += recorded_dates([f.arm for f in files], [answered(f.completions) for f in files])
     if battery is None:
         battery = _battery_of(first, second, scored="label" not in columns)
     roles = (Role.BASELINE, Role.CANDIDATE, Role.NOISE)
@@ -248,4 +250,5 @@ def _summary(arm: Arm, path: Path) -> ArmSummary:
         seconds=None,
         errors=finished["error"],
         truncated=finished["length"],
+        answered=answered(arm.answers),
     )
