@@ -86,9 +86,11 @@ def test_the_flip_bound_sees_what_the_difference_cancels():
     churn = gate(9, 9, 400)
     assert churn.p_equivalence <= 0.05
     assert churn.state is State.INCONCLUSIVE
-    assert codes(churn) == {Code.FLIP_BOUND}
-    assert gate(9, 9, 400, gross_margin=1.0).state is State.PASS
-    assert gate(9, 9, 400, profile="tais", cohen_h=0.0).state is State.PASS
+    assert codes(churn) == {Code.FLIP_BOUND, Code.GAIN_BOUND}
+    # nor do losses cancel gains where the bound is left out
+    for left_out in ({"gross_margin": 1.0}, {"profile": "tais", "cohen_h": 0.0}):
+        assert codes(gate(9, 9, 400, **left_out)) == {Code.GAIN_BOUND}
+        assert gate(9, 6, 400, **left_out).state is State.PASS
 
 
 def test_drift_is_flagged():
@@ -131,8 +133,9 @@ def test_vectorised_decisions_are_the_exact_test(b, c, n):
     if abs(p - 0.05) > 1e-6:
         assert equivalent == (p <= 0.05)
     assert bool(equivalence_decisions(c, b, n)) == equivalent
-    state = gate(b, c, n, gross_margin=1.0).state
-    assert int(gate_decisions(b, c, n)) == {"PASS": 1, "FAIL": -1, "INCONCLUSIVE": 0}[state]
+    state = gate(b, c, n, gross_margin=1.0, mode="noninferiority").state
+    one_sided = int(gate_decisions(b, c, n, mode="noninferiority"))
+    assert one_sided == {"PASS": 1, "FAIL": -1, "INCONCLUSIVE": 0}[state]
 
 
 def test_the_table_of_critical_values_is_what_the_search_finds():

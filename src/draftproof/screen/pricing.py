@@ -188,7 +188,8 @@ def _task(
     power: float,
 ) -> TaskPrice:
     prompts = [p for p in battery.prompts if p.task == task]
-    independent = len({p.cluster or p.id for p in prompts})
+    # variants of one behaviour count once, and so do ids of one prompt
+    independent = len({p.cluster or (p.messages, p.prefill) for p in prompts})
     chance = equivalence_power(
         independent, discordance, scorer_error=scorer_error, margin=margin, alpha=alpha
     )

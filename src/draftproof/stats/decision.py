@@ -1,10 +1,11 @@
 """The decision of one stratum, from its counts to a state with reasons.
 
 PASS needs the equivalence test at `alpha`, the same with every missing pair counted against
-the claim, and (unless the profile leaves it out) an upper bound of the loss rate within
-`gross_margin`. FAIL needs a loss shown at `alpha_fail` and no PASS: a real loss was shown and
-it was not shown to be below the margin; or more flips than the margin allows were shown.
-Everything else is INCONCLUSIVE.
+the claim, gains that stay within the margin without any loss set off against them (else one loss
+more could turn into a PASS), and (unless the profile leaves it out) an upper bound of the loss rate
+within `gross_margin`, every missing pair lost. FAIL needs a loss shown at `alpha_fail` and no PASS:
+a real loss was shown and it was not shown to be below the margin; or more flips than the margin
+allows were shown. Everything else is INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ class GateResult:
         state: PASS, FAIL or INCONCLUSIVE.
         p_equivalence: p-value of the claim; NaN without pairs.
         p_worst_case: The same with every missing pair against the claim; NaN without pairs.
+        p_gains: p-value that gains alone reach the margin, no loss set off against them and
+            every missing pair gained; 0 in mode "noninferiority", NaN without pairs.
         p_loss: One-sided exact McNemar p-value that a loss exists; 1 without discordance.
         p_loss_family: `p_loss` adjusted for the family of strata by Holm; the same for one.
         p_change: p-value that more changed than is tolerated; see `change_p_value`.
         p_change_family: `p_change` adjusted for the family of strata by Holm.
-        flip_upper: One-sided upper bound of the loss rate; 1 without pairs.
+        flip_upper: One-sided upper bound of the loss rate, every missing pair lost; 1 without
+            pairs.
         interval: Tango interval of the difference at level 1 - 2·alpha.
         n_needed: Pairs for 80 % power at this discordance, for an INCONCLUSIVE stratum; None
             for the other states, or when out of reach.
@@ -62,6 +66,7 @@ class GateResult:
     state: State
     p_equivalence: float
     p_worst_case: float
+    p_gains: float
     p_loss: float
     p_loss_family: float
     p_change: float
@@ -92,6 +97,7 @@ def gate(
     n: int,
     *,
     missing: int = 0,
+    torn: int = 0,
     margin: float = 0.03,
     alpha: float = 0.05,
     alpha_fail: float = 0.025,
@@ -108,6 +114,7 @@ def gate(
         gain: Pairs good in the candidate only.
         n: Complete pairs.
         missing: Pairs of which one arm is missing.
+        torn: Pairs counted as lost of which another answer gained: gains for every claim on gains.
         margin: Equivalence margin.
         alpha: One-sided level of the equivalence test.
         alpha_fail: Level of the loss test.
@@ -134,7 +141,7 @@ def gate(
     """
     rules = resolve_profile(profile)
     b, c, total = discordants(loss, gain, n)
-    gone = count("missing", missing)
+    gone, also = count("missing", missing), count("torn", torn)
     chosen = one_of("mode", mode or rules.mode, MODES)
     for argument, level in (("margin", margin), ("alpha", alpha), ("alpha_fail", alpha_fail)):
         open_unit(argument, level)
@@ -143,16 +150,18 @@ def gate(
     interval = pairs.interval(1 - 2 * alpha)
     low = max(interval.low, 0.0) if interval.defined else math.nan
     p_loss = mcnemar_test(b, c, alternative="loss").p_value
-    p_change = change_p_value(b, c, total, bound, chosen)
+    p_change = change_p_value(b, c + also, total, bound, chosen)
+    worst = (b + gone, total + gone) if rules.missing_worst_case else (b, total)
     result = GateResult(
         state=State.INCONCLUSIVE,
         p_equivalence=_claim(b, c, total, 0, margin, chosen, rules.method),
         p_worst_case=_claim(b, c, total, gone, margin, chosen, rules.method),
+        p_gains=_gains_alone(c + also + gone, total + gone, margin, chosen, rules.method),
         p_loss=p_loss,
         p_loss_family=p_loss,
         p_change=p_change,
         p_change_family=p_change,
-        flip_upper=flip_upper(b, total, alpha),
+        flip_upper=flip_upper(*worst, alpha) if total else 1.0,
         interval=interval,
         n_needed=None,
         rung=rung(b, margin, alpha),
@@ -226,6 +235,12 @@ def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]
     elif profile.missing_worst_case and not evidence.p_worst_case <= alpha:
         text = f"with {evidence.missing} missing pairs at worst p = {evidence.p_worst_case:.3g}"
         obstacles.append((Code.MISSING_PAIRS, text))
+    if not evidence.p_gains <= alpha:
+        text = (
+            f"{evidence.pairs.gain} improvements, no regression set off against them: "
+            f"p = {evidence.p_gains:.3g} > {alpha:g}"
+        )
+        obstacles.append((Code.GAIN_BOUND, text))
     if not evidence.flip_upper <= evidence.gross_margin:
         text = (
             f"{evidence.pairs.loss} regressions: upper bound {evidence.flip_upper:.4f} > "
@@ -268,6 +283,13 @@ def _claim(b: int, c: int, n: int, gone: int, margin: float, mode: str, method: 
         return loss_side
     gain_side = DiscordantPairs(c + gone, b, n + gone).noninferiority(margin, method).p_value
     return max(loss_side, gain_side)
+
+
+def _gains_alone(gain: int, n: int, margin: float, mode: str, method: str) -> float:
+    """p-value that gains reach the margin; without losses no further loss can make it smaller."""
+    if mode == "noninferiority":
+        return 0.0
+    return DiscordantPairs(min(gain, n), 0, n).noninferiority(margin, method).p_value
 
 
 def _needed(evidence: GateResult) -> int | None:

@@ -15,6 +15,7 @@ class Code(StrEnum):
     NOT_SHOWN = "equivalence-not-shown"
     MISSING_PAIRS = "missing-pairs"
     FLIP_BOUND = "flip-bound"
+    GAIN_BOUND = "gain-bound"
     EFFECT_SIZE = "effect-size"
     LOSS_SHOWN = "loss-shown"
     CHANGE_SHOWN = "change-shown"
