@@ -23,6 +23,7 @@ import numpy as np
 from draftproof.records import Prompt
 from draftproof.runs import Plan, RunDirectory
 from draftproof.runs.collect import Task, answer_with_own_engine
+from draftproof.runs.identity import Known
 from draftproof.screen.run import run_plan
 from draftproof.stacks.http.server import Server
 
@@ -60,7 +61,7 @@ def compare(url: str, model: str, plan: Plan, passes: int) -> dict:
             log = Path(folder) / str(number) / "answers" / "arm.jsonl"
             log.parent.mkdir(parents=True)
             texts, wall, own = timed(bare, url, model, prompts)
-            task = Task(plan.baseline, battery, log, prompts)
+            task = Task(plan.baseline, battery, log, prompts, Known({}))
             _, our_wall, our_own = timed(answer_with_own_engine, task, lambda *_: None)
             written = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
             same = sum(a == b["text"] for a, b in zip(texts, written, strict=True))

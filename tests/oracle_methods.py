@@ -151,7 +151,8 @@ def gate_state(i: Inputs) -> Any:
 
 def gate_probabilities(i: Inputs) -> Any:
     names = ("margin", "alpha", "alpha_fail", "gross_margin", "mode")
-    options = {name: i[name] for name in names if name in i}
+    # without a bound the files leave the flips out
+    options = {"gross_margin": 1.0} | {name: i[name] for name in names if name in i}
     probabilities = operating.gate_probabilities(i["n"], i["p10"], i["p01"], **options)
     return [probabilities.pass_, probabilities.fail, probabilities.inconclusive]
 

@@ -17,7 +17,6 @@ from draftproof.stats import (
     effects,
     flips,
     operating,
-    planning,
     prevalence,
     proportions,
     sequential,
@@ -25,6 +24,7 @@ from draftproof.stats import (
 from draftproof.stats.mcnemar import chi_square, holm
 from draftproof.stats.proportions import clopper_pearson, wilson
 from draftproof.stats.score import score_statistic
+from draftproof.stats.sizes import scorer_discordance
 
 # pytest imports this file without its folder on the path
 sys.path.insert(0, str(Path(__file__).parent))
@@ -159,7 +159,12 @@ METHODS: dict[str, Function] = {
     ),
     "equivalence_power_exact": lambda i: (
         operating.gate_probabilities(
-            i["n"], i["p10"], i["p01"], margin=i.get("margin", 0.03), alpha=i.get("alpha", 0.05)
+            i["n"],
+            i["p10"],
+            i["p01"],
+            margin=i.get("margin", 0.03),
+            alpha=i.get("alpha", 0.05),
+            gross_margin=1.0,
         ).pass_
     ),
     "holm": lambda i: holm(i["p"]).tolist(),
@@ -208,7 +213,7 @@ METHODS: dict[str, Function] = {
     "cluster_t_ci": lambda i: m.limits(m.clustered(i).interval(m.level(i), "t")),
     "design_effect": lambda i: m.clustered(i).design_effect,
     "effective_n": lambda i: m.clustered(i).effective_n,
-    "scorer_discordance": lambda i: planning.scorer_discordance(i["error"]),
+    "scorer_discordance": lambda i: scorer_discordance(i["error"]),
     "flips_tolerated": lambda i: flips.flips_tolerated(
         i["n"], i.get("margin", 0.03), i.get("alpha", 0.05)
     ),

@@ -100,6 +100,8 @@ def test_task_files_fill_their_template_and_evaluate_nothing(tmp_path):
         ("a.jsonl", '{"id": 1, "prompt": "x"}\n{"id": 2, "prompt"', r"a\.jsonl:2: broken JSON"),
         ("a.jsonl", "[1]\n", r"a\.jsonl:1: a JSON object is needed"),
         ("a.jsonl", '{"id": 1, "other": "x"}\n', r"a\.jsonl:1: no prompt found"),
+        ("a.jsonl", '{"prompt": null, "goal": "g"}\n', r"a\.jsonl:1: field 'prompt' is null"),
+        ("a.csv", "prompt,goal\n,g\n", r"a\.csv:2: field 'prompt' is empty"),
         ("a.jsonl", '{"id": 1, "messages": [{"role": "user"}]}\n', "field 'messages'"),
         ("a.jsonl", '{"id": 1, "prompt": "x"}\n{"id": 1, "prompt": "y"}\n', "more than once.*'1'"),
         ("a.csv", "id,prompt\n1,x,extra\n", r"a\.csv:2: the row has more fields"),

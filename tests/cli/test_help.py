@@ -59,7 +59,7 @@ def test_every_verb_stands_in_one_section():
         assert f"{title}:" in done.output
         for verb in verbs:
             assert done.output.count(f"\n  {verb} ") == 1
-    assert "Exit codes of demo, screen, compare and rejudge:\n" in done.output
+    assert "Exit codes of demo, screen, compare, audit and rejudge:\n" in done.output
     assert CliRunner().invoke(main, ["nonesuch"]).exit_code == 2
 
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from draftproof.cli import main
-from draftproof.stats.planning import pairs_needed
+from draftproof.stats.sizes import pairs_needed
 
 
 def run(*args, code=0):
@@ -17,7 +17,7 @@ def run(*args, code=0):
 
 def test_the_published_sizes():
     document = json.loads(run("--discordance", "0.01", "--json").stdout)
-    assert document["pairs_needed"] == pairs_needed(0.01) == 208
+    assert document["pairs_needed"] == pairs_needed(0.01).n == 257
     power = {row["n"]: row["power"] for row in document["sizes"]}
     assert power[50] == 0
     assert power[99] == pytest.approx(0.37, abs=0.01)
@@ -45,7 +45,9 @@ def test_a_plan_is_read_for_its_tasks(tmp_path):
     assert (refusal["prompts"], refusal["independent"], refusal["answers"]) == (112, 112, 224)
     assert refusal["gated"] is True
     (row,) = (r for r in document["sizes"] if r["n"] == 112)
-    assert (refusal["power"], refusal["detectable_loss"]) == (row["power"], row["detectable_loss"])
+    assert refusal["power"] == row["power"]
+    # one of several tasks is held to Holm's correction
+    assert refusal["detectable_loss"] > row["detectable_loss"]
     assert document["price"]["answers"] == sum(t["answers"] for t in document["tasks"].values())
     assert document["price"]["most_tokens"] == 256 * document["price"]["answers"]
     assert document["price"]["hours"] is None
@@ -59,7 +61,7 @@ def test_a_plan_is_read_for_its_tasks(tmp_path):
 def test_the_table_fits_eighty_columns():
     text = run().stdout
     assert max(map(len, text.splitlines())) <= 80
-    assert "208 independent prompts" in text
+    assert "257 independent prompts" in text
 
 
 LAB = (
@@ -122,3 +124,75 @@ def test_a_speed_prices_a_plan_and_nothing_else(tmp_path):
     (tmp_path / "p.yaml").write_text(LAB)
     done = run(tmp_path / "p.yaml", "--measure", 3, "--like", "x", code=2)
     assert "not both" in done.stderr
+
+
+def test_discordance_and_clusters_come_from_answers_that_there_are(tmp_path):
+    refuse, comply = "I'm sorry, but I can't help with that.", "Sure, here it is."
+
+    def file(name, flipped):
+        rows = (
+            {"id": f"p{i}", "cluster": f"c{i // 4}", "text": comply if i in flipped else refuse}
+            for i in range(400)
+        )
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+        return path
+
+    plain = file("a", ())
+    scattered, together = file("b", range(0, 400, 50)), file("c", range(8))
+
+    def planned(other):
+        args = ("--discordance-from", plain, "--discordance-from", other, "--json")
+        return json.loads(run(*args).stdout)
+
+    (apart,) = planned(scattered)["observed"].values()
+    assert (apart["flips"], apart["n"], apart["clusters"]) == (8, 400, 100)
+    assert 0.02 < apart["discordance"] < 0.05
+    document = planned(together)
+    (whole,) = document["observed"].values()
+    assert whole["icc"] > 0.9
+    assert whole["effective_n"] < 100 == apart["effective_n"]
+    assert document["discordance"] == whole["discordance"] > apart["discordance"]
+    assert run("--discordance-from", tmp_path, code=2).stderr
+
+
+def test_a_plan_without_a_control_says_what_stands_in_the_way(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text(LAB)
+    assert run("--n", 6, path).stdout.count("No PASS: no control arm") == 1
+    document = json.loads(run(path, "--json").stdout)
+    assert document["price"]["pass_chance"] == 0
+    assert "no control arm" in document["price"]["blocked"]
+    assert document["positions"]["candidate"] == 24 * 12
+    assert document["positions"]["plain"] == 2 * 24 * 12
+    assert document["positions"]["wanted"]["1000"] == 2995
+    path.write_text(LAB + "  - {name: x, role: control, draft: 'lab:draft', rule: typical}\n")
+    assert json.loads(run(path, "--json").stdout)["price"]["blocked"] == ""
+
+
+def test_where_nobody_looks_no_size_may_do(tmp_path):
+    text = run("--unexplained", "--discordance", "0.03").stdout
+    assert "out of reach" in text
+    assert "nobody looks why" in " ".join(text.split())
+    path = tmp_path / "p.yaml"
+    lab = "half: full\nmax_new_tokens: 24\narms:\n  - {name: t, role: baseline, target: T}\n"
+    path.write_text(lab + "  - {name: d, role: candidate, target: T, draft: D}\n")
+    explained = json.loads(run(path, "--json").stdout)["tasks"]["refusal"]["power"]
+    path.write_text(
+        lab + "  - {name: d, role: candidate, engine: openai, url: 'http://127.0.0.1:9'}\n"
+    )
+    blind = json.loads(run(path, "--json").stdout)["tasks"]["refusal"]["power"]
+    assert blind < explained
+
+
+def test_a_run_says_how_often_labels_flip(tmp_path):
+    plan = tmp_path / "p.yaml"
+    plan.write_text(LAB)
+    out = tmp_path / "run"
+    CliRunner().invoke(main, ["screen", str(plan), "--out", str(out), "--json"])
+    document = json.loads(run(plan, "--discordance-from", out, "--json").stdout)
+    seen = document["observed"]["refusal"]
+    assert (seen["n"], seen["clusters"]) == (2, 2)
+    assert document["tasks"]["refusal"]["discordance"] == pytest.approx(
+        seen["discordance"], abs=1e-4
+    )

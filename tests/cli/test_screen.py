@@ -150,9 +150,10 @@ def test_usage_errors_are_the_command_line_s(tmp_path):
     plan.write_text("arms: 3\n")
     assert "not both" in run("screen", plan, "--target", "x", code=2).stderr
     assert "p.yaml: arms: " in " ".join(run("screen", plan, code=2).stderr.split())
-    assert "edit decision.margin there" in run("screen", plan, "--margin", "0.1", code=2).stderr
+    margin = run("screen", plan, "--margin", "0.1", code=2).stderr
+    assert "in the plan, edit decision.margin" in margin
     assert "leave the noise arm out" in run("screen", plan, "--no-noise", code=2).stderr
-    assert "edit gamma there" in run("screen", plan, "--gamma", "4", code=2).stderr
+    assert "in the plan, edit gamma" in run("screen", plan, "--gamma", "4", code=2).stderr
     missing = run("screen", "--target", "lab:target", "--draft", "nowhere/at-all",
                   "--limit", "1", "--out", tmp_path / "r", code=2)  # fmt: skip
     assert "nowhere/at-all" in missing.stderr

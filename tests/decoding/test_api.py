@@ -105,7 +105,7 @@ def test_drafters_have_names(plain):
     found = decoder.generate(prompt, max_new_tokens=30)
     assert found.tokens == plain.generate(prompt, max_new_tokens=30).tokens
     assert found.drafted > 0
-    for drafter, told in (("wild", "no drafter is called"), ("draft_model", "needs draft")):
+    for drafter, told in (("wild", "no drafter is called"), ("draft_model", "needs a draft model")):
         with pytest.raises(DraftproofError, match=told):
             SpeculativeDecoder.from_pretrained(TARGET, drafter=drafter)
 

@@ -227,7 +227,7 @@ def test_the_registry_knows_what_each_drafter_needs(target, draft):
     parts = Parts(target=target, gamma=3)
     for name, (_, needs) in DRAFTERS.items():
         if needs:
-            with pytest.raises(ValueError, match=f"drafter '{name}' needs {needs[0]}"):
+            with pytest.raises(ValueError, match=f"drafter '{name}' needs .*{needs[0]}"):
                 make_drafter(name, parts)
     whole = Parts(target=target, gamma=3, draft=draft, recordings=recorded(target))
     plain = tokens(run(target))
@@ -241,7 +241,7 @@ def test_the_registry_knows_what_each_drafter_needs(target, draft):
         assert tokens(run(target, make_drafter(name, whole, options))) == plain
     with pytest.raises(ValueError, match="no drafter is called 'oracle'; there are draft_model"):
         make_drafter("oracle", whole)
-    with pytest.raises(ValueError, match=r"drafter 'lookup': .*unexpected keyword.*'width'"):
+    with pytest.raises(ValueError, match=r"drafter 'lookup': there is no option 'width'"):
         make_drafter("lookup", whole, {"width": 3})
     with pytest.raises(ValueError, match="drafter 'lookup': like=vllm settles longest"):
         make_drafter("lookup", whole, {"like": "vllm", "longest": 3})

@@ -23,9 +23,9 @@ VLLM = 'vllm serve m --speculative-config \'{"method": "draft_model", "model": "
         (VLLM % ', "rejection_sample_method": "fly"', "L0", {"DP102"}),
         (VLLM % ', "rejection_sample_method": "synthetic"', "L0", {"DP101"}),
         (VLLM % ', "rejection_sample_method": "strict"', "L2", {"DP105"}),
-        (VLLM % ', "rejection_sample_method": "new"', "L2", {"DP106"}),
+        (VLLM % ', "rejection_sample_method": "new"', "unknown", {"DP106"}),
         (VLLM % ', "num_speculative_tokens_per_batch_size": {"1": 4}', "L2", {"DP110"}),
-        (VLLM % ', "something": 1', "L2", {"DP118"}),
+        (VLLM % ', "something": 1', "unknown", {"DP118"}),
         (VLLM % "" + " --dtype half", "L2", {"DP604"}),
         ("VLLM_BATCH_INVARIANT=1 " + VLLM % "", "L2", {"DP116"}),
         ("vllm serve m --speculative-config.method suffix", "L2", {"DP111"}),
@@ -35,7 +35,7 @@ VLLM = 'vllm serve m --speculative-config \'{"method": "draft_model", "model": "
                 "--spec-decoding-acceptance-method typical_acceptance_sampler"
             ),
             "L0",
-            {"DP103"},
+            {"DP103", "DP709"},
         ),
         (
             (
@@ -88,7 +88,7 @@ VLLM = 'vllm serve m --speculative-config \'{"method": "draft_model", "model": "
         ("trtllm-serve m --backend pytorch", None, set()),
         ("draftproof serve --target t --draft d --rule typical", "L0", {"DP701"}),
         ("draftproof serve --target t --draft d", "L2", set()),
-        ("draftproof serve --target t --draft d --rule wild", "L2", {"DP702"}),
+        ("draftproof serve --target t --draft d --rule wild", "unknown", {"DP702"}),
     ],
 )
 def test_commands(command, promise, rules):
@@ -111,6 +111,18 @@ def test_lines_are_those_of_the_setting(tmp_path):
     )
     places = {f.rule: f.line for one in lint_path(path) for f in one.findings}
     assert places == {"DP203": 3, "DP201": 7, "DP111": 8}
+
+
+def test_a_checkpoint_that_speculates_by_itself_is_seen(tmp_path):
+    (tmp_path / "head").mkdir()
+    (tmp_path / "head" / "config.json").write_text(
+        '{"speculators_config": {"proposal_methods": [{"accept_tolerance": 0.5}]}}'
+    )
+    (tmp_path / "start.sh").write_text("vllm serve ./head\nvllm serve a/t-speculator.eagle3\n")
+    local, hub = lint_path(tmp_path / "start.sh")
+    assert local.promise == "L0"
+    assert found([local]) == {"DP602"}
+    assert (hub.promise, found([hub])) == ("unknown", {"DP706"})
 
 
 def test_files_that_a_command_names_are_read(tmp_path):

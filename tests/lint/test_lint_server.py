@@ -86,9 +86,9 @@ def test_the_verb_takes_an_address():
         assert document["subjects"][0]["file"] == url
     with stacks.serving(stacks.LLAMA_CPP) as url:
         done = CliRunner().invoke(verb, [f"{url}/v1"])
-        assert done.exit_code == 0
-        assert "does not tell how it accepts" in done.output
-        assert CliRunner().invoke(verb, [url, "--sarif"]).exit_code == 0
+        assert done.exit_code == 5
+        assert "does not report how it accepts" in done.output
+        assert CliRunner().invoke(verb, [url, "--sarif"]).exit_code == 5
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ def test_digest_follows_the_answers_and_not_the_judgement(tmp_path):
     assert base.digest != other_length.digest
 
 
+def test_the_part_of_a_battery_goes_by_the_option_s_name_too(tmp_path):
+    plans = [plan(tmp_path, f"{n}: quick\ntarget: T\n{ARMS}") for n in ("half", "subset")]
+    assert [p.half for p in plans] == ["quick", "quick"]
+    assert plans[0].digest == plans[1].digest
+    assert plans[0].model_dump()["half"] == "quick", "runs of 0.1.0 call it so"
+
+
 def test_paths_are_relative_to_the_plan(tmp_path):
     (tmp_path / "b.jsonl").write_text('{"id": "1", "prompt": "x"}\n')
     read = plan(tmp_path, "target: T\nbattery: b.jsonl\n" + ARMS)
@@ -52,8 +59,8 @@ def test_paths_are_relative_to_the_plan(tmp_path):
         ("target: T\n" + ARMS + "  - {name: n, role: noise, draft: d}", "must not speculate"),
         ("target: T\n" + ARMS.replace("candidate", "canditate"), r"arms\[1\]\.role"),
         ("target: T\ntemperature: 0.7\n" + ARMS, "samples of at least 2"),
-        ("target: T\ngamma: 0\n" + ARMS, r"arms\[0\]: gamma 0 drafts nothing"),
-        ("target: T\nmargins: 3\n" + ARMS, "margins: Extra inputs"),
+        ("target: T\ngamma: 0\n" + ARMS, r"arms\[0\]\.gamma: gamma 0 drafts nothing"),
+        ("target: T\nmargins: 3\n" + ARMS, "margins: there is no such field"),
         (ARMS, r"arms\[0\].*target"),
         ("target: T\n" + ARMS + "  - {name: x, role: control, rule: typical}", "no draft is named"),
         ("target: T\n" + ARMS.replace("name: t", "name: ../t"), r"arms\[0\]\.name"),

@@ -1,6 +1,7 @@
 """What the server refuses, by name, and what it survives."""
 
 import asyncio
+import dataclasses
 import threading
 
 import httpx
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from asking import CHAT, TEXT, question
 from draftproof.cli.serve import serve
 from draftproof.decoding.options import Options
+from draftproof.decoding.session import PromptIds
 from draftproof.serve import create_app
 from draftproof.serve.jobs import Finished, Job
 
@@ -126,7 +128,7 @@ def test_the_queue_is_bounded(ask, service, prompts, monkeypatch):
 
     def job(number):
         options = Options(max_new_tokens=1)
-        asked = service.request_of(str(number), (1,), options)
+        asked = service.request_of(str(number), PromptIds((1,)), options)
         return Job(request=asked, options=options, live=False, tell=lambda _: None)
 
     monkeypatch.setattr(service, "_answer", held)
@@ -144,7 +146,7 @@ def test_the_queue_is_bounded(ask, service, prompts, monkeypatch):
 
 
 def test_one_failing_request_does_not_end_the_worker(ask, service, prompts, monkeypatch):
-    monkeypatch.setattr(service, "_decoded", lambda *_: 1 / 0)
+    monkeypatch.setattr(service._session, "stream", lambda *_: 1 / 0)
     reply = ask(CHAT, question(prompts[0]))
     assert reply.status_code == 500
     assert "ZeroDivisionError" in reply.json()["error"]["message"]
@@ -166,7 +168,8 @@ def test_an_answer_that_nobody_waits_for_is_ended(service, prompts):
             ended.set()
 
     options = Options(max_new_tokens=200)
-    prompt = service.tokens_of_chat(prompts[0].messages, "")
+    messages = [dataclasses.asdict(m) for m in prompts[0].messages]
+    prompt = service.ids_of(messages, "", "messages")
     asked = service.request_of("x", prompt, options)
     job = Job(request=asked, options=options, live=True, tell=tell)
     service.submit(job)

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from asking import CHAT, TEXT, question
+from draftproof.lab.models import model_path
+from draftproof.serve import Service
 from draftproof.stacks import ArmSpec
 from draftproof.stacks.http.telemetry import prometheus_counters
 from draftproof.stacks.http.wire import read_reply
@@ -20,6 +23,22 @@ def test_it_writes_what_the_local_decoder_writes(ask, prompts, local, plain):
             assert tuple(choice["token_ids"]) == local[prompt.id].token_ids
             assert choice["finish_reason"] == local[prompt.id].finish_reason
             assert ("metrics" in reply) == (of is None)
+
+
+def test_a_draft_with_more_rows_of_padding_serves(ask, prompts, local, tmp_path):
+    place = model_path("draft")
+    module = AutoModelForCausalLM.from_pretrained(place)
+    module.resize_token_embeddings(module.config.vocab_size + 8)
+    module.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(place).save_pretrained(tmp_path)
+    service = Service("lab:target", draft=str(tmp_path))
+    service.start()
+    try:
+        reply = ask(CHAT, question(prompts[0], return_token_ids=True), of=service).json()
+    finally:
+        service.stop()
+    assert tuple(reply["choices"][0]["token_ids"]) == local[prompts[0].id].token_ids
+    assert reply["metrics"]["speculative_decoding"]["num_accepted_draft_tokens"] > 0
 
 
 def test_a_stream_holds_the_same_answer_and_counters(ask, prompts):
@@ -97,7 +116,8 @@ def test_an_answer_can_be_begun_for_the_model(ask, prompts):
 def test_text_completions_take_text_or_tokens(ask, service):
     body = {"model": "lab:target", "temperature": 0, "prompt": "The capital"}
     first = ask(TEXT, body).json()
-    again = ask(TEXT, {**body, "prompt": list(service.tokens_of("The capital"))}).json()
+    ids = list(service.ids_of("The capital", "", "prompt").target)
+    again = ask(TEXT, {**body, "prompt": ids}).json()
     assert first["object"] == "text_completion"
     assert first["choices"][0]["text"] == again["choices"][0]["text"]
     assert first["usage"]["completion_tokens"] <= 16

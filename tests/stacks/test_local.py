@@ -72,11 +72,11 @@ def test_counters_of_both_engines_tell_the_same_acceptance(prompts):
 def test_transformers_keeps_no_trace_of_a_count(prompts):
     engine = make_engine(spec("x", role="candidate", engine="transformers", draft="lab:draft"))
     engine.open(prompts)
-    module = engine._target.model.module
-    before = engine._draft.model.module.generation_config.to_dict()
+    module = engine._target.module
+    before = engine._draft.module.generation_config.to_dict()
     list(engine.answer(prompts[:1]))
     assert "_get_candidate_generator" not in vars(module)
-    assert engine._draft.model.module.generation_config.to_dict() == before
+    assert engine._draft.module.generation_config.to_dict() == before
 
 
 def test_huge_prompts_are_a_named_state(prompts):
@@ -99,7 +99,7 @@ def test_models_that_do_not_fit_are_told_why(tmp_path, prompts):
     torn = shutil.copytree(place, tmp_path / "torn")
     weights = torn / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(DraftproofError, match="no model can be read"):
+    with pytest.raises(DraftproofError, match="cannot be read as safetensors"):
         answers(spec("x", target=str(torn)), prompts)
 
     with pytest.raises(DraftproofError, match="there is no such directory"):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from draftproof.records import DraftproofError
+from draftproof.records import DraftproofError, Message, Prompt, ProofState
+from draftproof.stacks import ArmSpec
+from draftproof.stacks.http.engine import OpenAIEngine
 from draftproof.stacks.http.server import Server
 
 SCRIPT = Path(__file__).with_name("faulty_server.py")
@@ -139,3 +141,21 @@ def test_a_command_that_is_not_there_is_an_error(tmp_path):
 def test_a_command_that_cannot_be_read_is_an_error(tmp_path, command):
     with pytest.raises(DraftproofError, match="serve"):
         Server("a", command, None, tmp_path)
+
+
+def test_a_server_that_is_started_again_counts_on(tmp_path):
+    script = Path(__file__).with_name("faulty_server.py")
+    serve = f"{sys.executable} {script} {{port}} 0 0"
+    arm = ArmSpec(name="arm", role="candidate", engine="openai", serve=serve, ready_timeout=30)
+    asked = [Prompt(id=f"r{n}", task="t", messages=(Message("user", f"r{n}"),)) for n in range(5)]
+    engine = OpenAIEngine(arm, tmp_path)
+    for _ in range(2):
+        engine.open(asked)
+        # canaries are asked outside of what is counted, and again before the server is stopped
+        assert len(engine.canaries()) == 8
+        list(engine.answer(asked))
+        assert len(engine.canaries()) == 8
+    proof = engine.proof()
+    engine.close()
+    assert proof.state is ProofState.COUNTED
+    assert proof.counters.drafted == 2 * 5 * 12

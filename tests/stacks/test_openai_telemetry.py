@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from draftproof.records import Counters, Speculation
+from draftproof.records import Completion, Counters, Proof, ProofState, Speculation
+from draftproof.screen.activation import activation
+from draftproof.screen.counts.arm_tally import tally_arm
 from draftproof.stacks.http.counters import CounterWatch
 from draftproof.stacks.http.telemetry import (
     UnknownCountersError,
@@ -40,7 +42,13 @@ SGLANG = {"spec_verify_ct": 3, "spec_num_proposed_drafts": 24, "spec_num_correct
         ({"sglext": {"spec_tokens_details": SGLANG}}, (3, 24, 9, ())),
         # 16 tokens: 9 of the draft, 1 of the prompt's own forward, 6 of later ones
         ({"timings": {"predicted_n": 16, "draft_n": 12, "draft_n_accepted": 9}}, (6, 12, 9, ())),
+        ({"metrics": {"speculative_decoding": VLLM | {"acceptance_histogram": [1, 1, 1, 1]}}},
+         (4, 16, 6, (1, 1, 1, 1))),
+        ({"stats": {"draft_model": "d", "total_draft_tokens_count": 12,
+                    "accepted_draft_tokens_count": 9, "predicted_tokens_count": 16}},
+         (6, 12, 9, ())),
         ({"timings": {"predicted_n": 16}}, None),
+        ({"choices": None, "error": {"message": "no"}}, None),
         ({"metrics": {"speculative_decoding": None}}, None),
         ({"metrics": None, "choices": [None]}, None),
         ({}, None),
@@ -76,6 +84,32 @@ def test_counters_of_a_response(reply, seen):
 def test_unknown_counters_are_said(reply):
     with pytest.raises(UnknownCountersError):
         speculation_of(reply)
+
+
+def test_verifying_steps_alone_prove_what_was_accepted():
+    seen = speculation_of({"meta_info": {"completion_tokens": 100, "spec_verify_ct": 30}})
+    assert (seen.rounds, seen.accepted) == (30, 69)
+    assert seen.drafted_at_least
+    shown = activation(tally_arm([Completion(arm="a", id="1", text="x", speculation=seen)]))
+    assert shown.proven
+    assert shown.acceptance_rate is None
+    assert shown.text.startswith("at least 69 tokens drafted, 69 accepted in 30 rounds")
+
+
+@pytest.mark.parametrize("prefix", ["ray_vllm_", "lmdeploy:", "vllm:"])
+def test_pages_of_other_servers_and_of_older_versions_count(prefix):
+    page = (
+        f'{prefix}spec_decode_num_draft_tokens_total{{a="b"}} 300.0\n'
+        f'{prefix}spec_decode_num_accepted_tokens_total{{a="b"}} 150.0\n'
+        f"{prefix}spec_decode_draft_acceptance_rate 0.5\n"
+    )
+    counters = prometheus_counters(page)
+    assert (counters.rounds, counters.drafted, counters.accepted) == (None, 300, 150)
+    assert counters.impossible is None
+    server = Proof(state=ProofState.COUNTED, source="page", counters=counters).to_json()
+    shown = activation(tally_arm([]), Proof.from_json(server).to_json())
+    assert shown.proven
+    assert shown.text == "300 tokens drafted, 150 accepted (50.0%)"
 
 
 PAGE = """\

@@ -204,11 +204,11 @@ def test_a_key_comes_from_the_environment_and_is_written_nowhere(monkeypatch):
     engine = OpenAIEngine(arm)
     monkeypatch.delenv("DRAFTPROOF_TEST_KEY", raising=False)
     with pytest.raises(DraftproofError, match="DRAFTPROOF_TEST_KEY, which is not set"):
-        list(engine.answer([PROMPT]))
+        engine.open([PROMPT])
     monkeypatch.setenv("DRAFTPROOF_TEST_KEY", "sk-secret")
     nobody = OpenAIEngine(spec(url="http://127.0.0.1:9", api_key_env=arm.api_key_env))
     with pytest.raises(DraftproofError, match="cannot be reached") as caught:
-        list(nobody.answer([PROMPT]))
+        nobody.open([PROMPT])
     assert "sk-secret" not in str(caught.value)
     assert "sk-secret" not in json.dumps(
         [engine.fingerprint().to_json(), arm.model_dump(mode="json")]

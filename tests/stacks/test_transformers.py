@@ -34,7 +34,7 @@ def plain(prompts):
     [
         {"drafter": "prompt_lookup"},
         {"drafter": "prompt_lookup", "drafter_options": {"max_ngram": 1}, "gamma": 2},
-        {"drafter": "early_exit", "drafter_options": {"layer": 2}},
+        {"drafter": "early_exit", "drafter_options": {"layers": 2}},
     ],
 )
 def test_drafters_without_a_model_change_nothing_and_prove_it(prompts, plain, options):
@@ -52,9 +52,9 @@ def test_drafters_without_a_model_change_nothing_and_prove_it(prompts, plain, op
 
 
 def test_the_target_keeps_no_trace_of_its_early_exit(prompts, plain):
-    engine = make_engine(spec("fast", drafter="early_exit", drafter_options={"layer": 1}))
+    engine = make_engine(spec("fast", drafter="early_exit", drafter_options={"layers": 1}))
     engine.open(prompts)
-    module = engine._target.model.module
+    module = engine._target.module
     before = (module.generation_config.to_dict(), module.config.num_hidden_layers)
     list(engine.answer(prompts[:2]))
     assert (module.generation_config.to_dict(), module.config.num_hidden_layers) == before
@@ -79,8 +79,9 @@ def test_the_ensemble_weight_is_lossy_and_says_so(prompts, plain):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"drafter": "early_exit"}, "layer"),
-        ({"drafter": "early_exit", "drafter_options": {"layer": 4}}, "from 1 to 3"),
+        ({"drafter": "early_exit"}, "layers"),
+        ({"drafter": "early_exit", "drafter_options": {"layer": 2}}, "only 'layers'"),
+        ({"drafter": "early_exit", "drafter_options": {"layers": 4}}, "from 1 to 3"),
         ({"drafter": "early_exit", "drafter_options": {"depth": 2}}, "no option 'depth'"),
         ({"drafter": "prompt_lookup", "drafter_options": {"max_ngram": 0}}, "max_ngram"),
         (

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
 from statsmodels.stats.multitest import multipletests
@@ -32,6 +32,7 @@ from draftproof.stats.operating import (
     outcome_weights,
     wald_tost_probability,
 )
+from draftproof.stats.sizes import discordance_bound, pairs_needed
 
 SURE = AssayEvidence(0.95)
 
@@ -87,10 +88,8 @@ def test_the_flip_bound_sees_what_the_difference_cancels():
     assert churn.p_equivalence <= 0.05
     assert churn.state is State.INCONCLUSIVE
     assert codes(churn) == {Code.FLIP_BOUND, Code.GAIN_BOUND}
-    # nor do losses cancel gains where the bound is left out
-    for left_out in ({"gross_margin": 1.0}, {"profile": "tais", "cohen_h": 0.0}):
-        assert codes(gate(9, 9, 400, **left_out)) == {Code.GAIN_BOUND}
-        assert gate(9, 6, 400, **left_out).state is State.PASS
+    assert gate(9, 9, 400, gross_margin=1.0).state is State.PASS
+    assert gate(9, 9, 400, profile="tais", cohen_h=0.0).state is State.PASS
 
 
 def test_drift_is_flagged():
@@ -109,10 +108,17 @@ def test_noninferiority_lets_gains_pass():
 
 def test_what_is_needed_is_said():
     result = gate(5, 0, 100)
-    assert result.n_needed > 500
+    assert result.n_needed is None
+    assert "3.9 % of the labels are lost by chance" in result.size_needed().why
     assert result.rung == rung(5)
-    assert gate(0, 0, 50).n_needed == 99
+    # with none observed the estimate alone would promise that none ever flips
+    assert gate(0, 0, 50).n_needed == pairs_needed(discordance_bound(0, 50)).n > 700
+    assert gate(0, 0, 400, missing=20).n_needed == 400, "never below what was asked"
+    assert "6 independent pairs are too few" in gate(0, 0, 6).size_needed().why
     assert gate(0, 0, 100).n_needed is None
+    assert gate(1, 0, 250).size_needed(unexplained=True).n is None, "it has passed"
+    few = gate(0, 1, 150)
+    assert few.size_needed(unexplained=True).n > few.n_needed
     assert 0 < result.smallest_loss_compatible < 0.05 < result.interval.high
 
 
@@ -133,9 +139,20 @@ def test_vectorised_decisions_are_the_exact_test(b, c, n):
     if abs(p - 0.05) > 1e-6:
         assert equivalent == (p <= 0.05)
     assert bool(equivalence_decisions(c, b, n)) == equivalent
-    state = gate(b, c, n, gross_margin=1.0, mode="noninferiority").state
-    one_sided = int(gate_decisions(b, c, n, mode="noninferiority"))
-    assert one_sided == {"PASS": 1, "FAIL": -1, "INCONCLUSIVE": 0}[state]
+    assume(b + c <= n)
+    for bound in (None, 1.0):
+        state = gate(b, c, n, gross_margin=bound).state.value
+        assert int(gate_decisions(b, c, n, gross_margin=bound)) == _NUMBERS[state]
+
+
+_NUMBERS = {"PASS": 1, "FAIL": -1, "INCONCLUSIVE": 0}
+
+
+@pytest.mark.parametrize("n", [1, 40, 99, 157])
+def test_enumeration_is_of_the_gate_itself(n):
+    for b in range(min(n, 9) + 1):
+        for c in range(min(n - b, 9) + 1):
+            assert int(gate_decisions(b, c, n)) == _NUMBERS[gate(b, c, n).state.value], (b, c)
 
 
 def test_the_table_of_critical_values_is_what_the_search_finds():
@@ -152,7 +169,10 @@ def test_false_pass_at_the_margin_is_at_most_five_percent(n, psi):
     assert gate_probabilities(n, p10, p01).pass_ <= 0.05
     # and on the other side of the margin, where the candidate gained
     assert gate_probabilities(n, p01, p10).pass_ <= 0.05
-    assert gate_probabilities(n, psi / 2, psi / 2).fail <= 0.025
+    # more flips than the margin allows are no loss: they FAIL by the other test
+    by_loss = gate_probabilities(n, psi / 2, psi / 2, gross_margin=1.0).fail
+    assert by_loss <= 0.025
+    assert gate_probabilities(n, psi / 2, psi / 2).fail <= 0.025 or psi / 2 > 0.03
 
 
 def test_the_published_wald_rule_is_liberal_and_the_score_test_slightly():

@@ -9,15 +9,9 @@ from scipy.stats import binom
 from draftproof.records import State
 from draftproof.stats.clusters import cluster_pairs
 from draftproof.stats.effects import modelled_h_cutoff
+from draftproof.stats.flips import rung
+from draftproof.stats.operating import gate_probabilities
 from draftproof.stats.paired import excess_divergence
-from draftproof.stats.planning import (
-    equivalence_power,
-    minimum_detectable_loss,
-    observed_rates,
-    pairs_needed,
-    plan,
-    scorer_discordance,
-)
 from draftproof.stats.score import score_interval
 from draftproof.stats.sensitivity import (
     Leak,
@@ -31,27 +25,56 @@ from draftproof.stats.sequential import (
     monitor,
     sequential_state,
 )
+from draftproof.stats.sizes import (
+    detectable_loss,
+    discordance_bound,
+    observed_rates,
+    pairs_needed,
+    pass_power,
+    scorer_discordance,
+)
 
 
 @pytest.mark.parametrize(
-    ("psi", "exact", "tango"),
-    [(0.001, 99, 88), (0.002, 99, 88), (0.01, 208, 199), (0.03, 358, 352), (0.05, 522, 520)],
+    ("psi", "explained", "not_explained"),
+    [(0.001, 99, 99), (0.005, 157, 208), (0.01, 257, 392), (0.02, 478, None), (0.03, 925, None)],
 )
-def test_pairs_needed(psi, exact, tango):
-    assert pairs_needed(psi) == exact
-    assert pairs_needed(psi, method="tango") == tango
-    assert pairs_needed(psi, method="quick") == exact
-    for n in range(exact, exact + 4):
-        assert equivalence_power(n, psi) >= 0.80
-    if exact > 99:
-        assert equivalence_power(exact - 1, psi) < 0.80
+def test_a_size_needed_is_the_first_from_which_all_suffice(psi, explained, not_explained):
+    for unexplained, expected in ((False, explained), (True, not_explained)):
+        if expected is None:
+            continue
+        assert pairs_needed(psi, unexplained=unexplained).n == expected
+        if expected > 99:
+            assert pass_power(expected - 1, psi, unexplained=unexplained) < 0.80
+        for n in range(expected, expected + 60):
+            assert pass_power(n, psi, unexplained=unexplained) >= 0.80
+
+
+def test_the_curve_saws():
+    powers = [round(pass_power(n, 0.01), 2) for n in (157, 207, 208)]
+    assert powers == [0.66, 0.52, 0.83]
+
+
+def test_beyond_the_table_the_worst_sizes_suffice_too():
+    n = pairs_needed(0.04).n
+    assert n > 1000
+    assert pass_power(rung(10) - 1, 0.04) < 0.80 <= pass_power(n, 0.04)
+    wide, narrow = (pairs_needed(0.01, margin=m).n for m in (0.05, 0.02))
+    assert wide < pairs_needed(0.01).n < narrow
+
+
+def test_where_no_size_suffices_it_is_said_why():
+    assert pairs_needed(0.0).n == 99
+    lost = pairs_needed(0.06)
+    assert (lost.n, "3 % of the labels are lost" in lost.why) == (None, True)
+    flips = pairs_needed(0.03, unexplained=True)
+    assert (flips.n, "nobody looks why" in flips.why) == (None, True)
+    assert "more than 100,000" in pairs_needed(0.0599).why
 
 
 def test_planning_ends():
-    assert pairs_needed(0.1, difference=0.03) is None
-    assert pairs_needed(0.3, limit=300) is None
-    assert pairs_needed(0.0) == 99
-    assert equivalence_power(0, 0.0) == 0.0
+    assert pass_power(0, 0.0) == 0.0
+    assert discordance_bound(0, 0) == 1.0
     assert scorer_discordance(0.01) == pytest.approx(0.0198)
     assert observed_rates(0.02, 0.02) == (0.02, 0.0)
     p10, p01 = observed_rates(0.02, 0.02, 0.05)
@@ -59,16 +82,11 @@ def test_planning_ends():
     assert p10 + p01 == pytest.approx(0.02 * 0.81 + 0.095)
     with pytest.raises(ValueError, match="exceeds"):
         observed_rates(0.05, 0.01)
-    assert pairs_needed(0.01, scorer_error=0.01) > pairs_needed(0.01)
-    assert math.isnan(minimum_detectable_loss(0, 0.1))
-    assert math.isnan(minimum_detectable_loss(3, 0.0))
-
-
-def test_a_plan_is_a_table():
-    rows = plan([99, 208, 400], 0.01, scorer_error=0.01)
-    assert rows.power.shape == rows.detectable_loss.shape == (3,)
-    assert (np.diff(rows.detectable_loss) < 0).all()
-    assert rows.needed == pairs_needed(0.01, scorer_error=0.01, method="quick")
+    assert math.isnan(detectable_loss(0, 0.1))
+    assert math.isnan(detectable_loss(1, 0.0))
+    loss = detectable_loss(300, 0.01)
+    assert gate_probabilities(300, 0.005 + loss, 0.005).fail >= 0.80
+    assert gate_probabilities(300, 0.005 + loss - 0.001, 0.005).fail < 0.80
 
 
 def test_detection_curves_of_the_gate():
@@ -92,7 +110,7 @@ def test_minimum_detectable_loss_of_the_gate(n, background, fail80, fail95):
 
 
 def test_an_insensitive_assay_says_so():
-    safer = Leak(lost=0.0, gained=0.1)
+    safer = Leak(lost=0.0, gained=0.02)
     assert math.isnan(minimum_detectable_leak(300, safer))
     assert minimum_detectable_leak(50, canned_leak(0.8), target="not-pass") == 0.0
 

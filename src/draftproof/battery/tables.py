@@ -126,12 +126,16 @@ def _messages(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
                 f"{where}: field 'messages' must be a list of objects with role and content"
             )
         return tuple(Message(m["role"], m["content"]) for m in given)
-    for name in _TEXT:
-        text = row.get(name)
-        if isinstance(text, str) and text.strip():
-            system = row.get("system")
-            head = (Message("system", str(system)),) if system else ()
-            return (*head, Message("user", text))
+    # the first of the columns that a row has is its prompt; another never stands in for it
+    name = next((n for n in _TEXT if n in row), None)
+    text = None if name is None else row[name]
+    if isinstance(text, str) and text.strip():
+        system = row.get("system")
+        head = (Message("system", str(system)),) if system else ()
+        return (*head, Message("user", text))
+    if name is not None:
+        kind = "null" if text is None else "empty" if isinstance(text, str) else "no text"
+        raise DraftproofError(f"{where}: field {name!r} is {kind}, so there is no prompt to ask")
     raise DraftproofError(
         f"{where}: no prompt found; give a column named one of {', '.join(_TEXT)} or 'messages'"
     )

@@ -13,6 +13,7 @@ SECTIONS = {
         "demo": "Screen the models that ship: two candidates must pass, the control must fail.",
         "screen": "Ask prompts with and without speculation, and judge the differences.",
         "compare": "Judge two files of recorded answers, a baseline's and a candidate's.",
+        "audit": "Audit one deployment: do its answers follow this target up to rounding?",
         "rejudge": "Score and judge the answers of a run again, without generating.",
         "verify": "Verify a run against its receipt and its signature.",
         "sign": "Sign the receipt of a run, or make a key to sign with.",
@@ -57,7 +58,7 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     sections=SECTIONS,
     package="draftproof.cli",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExit codes of demo, screen, compare and rejudge:\n"
+    epilog="\b\nExit codes of demo, screen, compare, audit and rejudge:\n"
     "  0 PASS   3 FAIL   4 INVALID   5 INCONCLUSIVE   2 something could not be done\n\n"
     "A model is a directory, a hub name, or lab:NAME for one that ships "
     "(`draftproof lab list`).\n\n"

@@ -46,10 +46,7 @@ def _server(_: click.Context, __: click.Parameter, value: str | None) -> Any:
         raise click.BadParameter(explain(error)) from error
 
 
-@click.command()
-@click.argument("baseline", type=click.Path(path_type=Path))
-@click.argument("candidate", type=click.Path(path_type=Path))
-@click.option(
+columns_option = click.option(
     "--columns",
     multiple=True,
     callback=_columns,
@@ -57,6 +54,20 @@ def _server(_: click.Context, __: click.Parameter, value: str | None) -> Any:
     help="Columns with other names, such as text=completion,label=final_label. Fields: id, "
     "text, task, prompt, label, token_ids, finish_reason, prompt_hash, cluster.",
 )
+rescore_option = click.option(
+    "--rescore",
+    callback=_server,
+    metavar="URL[,FIELD=VALUE…]",
+    help="Server of the target without speculation that returns log-probabilities of a prompt, in "
+    "place of --target. Fields as in a plan: model, api, dialect, api_key_env, "
+    "noise_bound, timeout.",
+)
+
+
+@click.command()
+@click.argument("baseline", type=click.Path(path_type=Path))
+@click.argument("candidate", type=click.Path(path_type=Path))
+@columns_option
 @click.option(
     "--good",
     multiple=True,
@@ -80,14 +91,7 @@ def _server(_: click.Context, __: click.Parameter, value: str | None) -> Any:
     metavar="MODEL",
     help="Model of the draft, to distinguish leaks from faults (default: none).",
 )
-@click.option(
-    "--rescore",
-    callback=_server,
-    metavar="URL[,FIELD=VALUE…]",
-    help="Server of the target without speculation that returns log-probabilities of a prompt, in "
-    "place of --target. Fields as in a plan: model, api, dialect, api_key_env, "
-    "noise_bound, timeout.",
-)
+@rescore_option
 @click.option(
     "--noise",
     type=click.Path(path_type=Path),
@@ -176,5 +180,7 @@ def compare(
                 run.record_files(verdict.name, verdict.environment["files"])
             else:
                 run.record(verdict.name, [file.completions.values() for file in files])
-    finish(verdict, out, as_json=as_json, sign=sign)
+            finish(verdict, out, as_json=as_json, sign=sign)
+    else:
+        finish(verdict, None, as_json=as_json, sign=sign)
     sys.exit(verdict.exit_code)

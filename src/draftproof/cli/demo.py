@@ -43,20 +43,22 @@ def demo(out: Path, subset: str, full: bool, as_json: bool) -> None:
     from draftproof.runs.parallel import Workers  # noqa: PLC0415 - quick --help
 
     with Workers(min(os.cpu_count() or 1, _JOBS), ["draftproof.stacks.local"]) as workers:
-        verdict = _run(workers, out, full=full or subset == "full", quiet=as_json)
-    finish(verdict, out, as_json=as_json)
+        verdict = _run(workers, out, full=full or subset == "full", as_json=as_json)
     if not verdict.expected:
         sys.exit(verdict.exit_code or 3)
 
 
-def _run(workers: Workers, out: Path, *, full: bool, quiet: bool) -> Verdict:
+def _run(workers: Workers, out: Path, *, full: bool, as_json: bool) -> Verdict:
     # after the workers have started: this takes a second, and so do their imports
     from draftproof.runs import RunDirectory  # noqa: PLC0415
     from draftproof.screen.run import run_plan  # noqa: PLC0415
 
     plan = demo_plan(full=full)
-    with RunDirectory(out) as run, progress_of_arms(quiet=quiet) as progress:
-        return run_plan(plan, run, progress=progress, workers=workers)
+    with RunDirectory(out) as run:
+        with progress_of_arms(quiet=as_json) as progress:
+            verdict = run_plan(plan, run, progress=progress, workers=workers)
+        finish(verdict, out, as_json=as_json)
+    return verdict
 
 
 def demo_plan(*, full: bool) -> Plan:

@@ -17,6 +17,7 @@ from draftproof.cli.options import (
     draft_option,
     dtype_option,
     gamma_option,
+    generation_config_option,
     named_values,
     rule_option,
     rule_options_option,
@@ -71,6 +72,7 @@ _INTERRUPTED = 130
 @click.option("--raw", is_flag=True, help="Continue PROMPT as it is, without the chat template.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end.")
 @click.option("--no-color", is_flag=True, help="Print plain text, also on a terminal.")
+@generation_config_option
 @dtype_option
 @device_option
 @trust_option
@@ -112,6 +114,7 @@ def _decoder(options: dict[str, Any]) -> SpeculativeDecoder:
         rule=options["rule"],
         drafter_options=options["drafter_options"],
         rule_options=options["rule_options"],
+        ignore_generation_config=options["ignore_generation_config"],
     )
 
 

@@ -82,6 +82,11 @@ rule_options_option = click.option(
     metavar="NAME=VALUE",
     help="An option of the rule; may be repeated (default: the rule's own values).",
 )
+generation_config_option = click.option(
+    "--ignore-generation-config",
+    is_flag=True,
+    help="Ignore the checkpoint's generation_config, such as penalties (default: apply it).",
+)
 limit_option = click.option(
     "--limit",
     type=click.IntRange(1),
@@ -110,6 +115,12 @@ unread_option = click.option(
     metavar="LABEL",
     help="Label of answers that could not be read; may be repeated (always among them: unparsed, "
     "unknown, error, the empty label).",
+)
+
+accept_change_option = click.option(
+    "--accept-change",
+    is_flag=True,
+    help="Go on though an arm is not what it was when it answered; the verdict says so.",
 )
 
 require_option = click.option(

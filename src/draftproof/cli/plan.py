@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from draftproof.cli.options import SHARE, json_option
 from draftproof.cli.output import progress_of_arms, reports_errors
+from draftproof.cli.plan_printed import print_price, print_sizes
 
 if TYPE_CHECKING:
-    from draftproof.screen.pricing import Price
+    from draftproof.screen.counts.observed import ObservedFlips
+    from draftproof.screen.pricing import Assumptions, Price
 
 _SIZES = (50, 99, 157, 208, 303, 400, 521, 953)
+_RARITIES = (100, 1000, 10_000)
+_FILES = 2
 _LEAKS = (0.01, 0.02, 0.03, 0.05, 0.10, 0.20)
-_SHOWN = (0.02, 0.05, 0.10)
-_BAR = 14
-_HOUR, _MINUTE = 3600, 60
+_HOUR = 3600
 
 
 @click.command()
@@ -42,6 +42,20 @@ _HOUR, _MINUTE = 3600, 60
     default=0.01,
     show_default=True,
     help="Share of prompts whose label differs between the arms though nothing was lost.",
+)
+@click.option(
+    "--discordance-from",
+    "seen",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="RUN",
+    help="Take discordance and clusters from a run that there is, at their upper 80 % bound; or "
+    "from two files of answers: give the option twice.",
+)
+@click.option(
+    "--unexplained",
+    is_flag=True,
+    help="No model will say why answers differ, so all flips are bounded (level LS).",
 )
 @click.option(
     "--scorer-error",
@@ -77,12 +91,20 @@ _HOUR, _MINUTE = 3600, 60
     metavar="RUN",
     help="Compute hours from the speed that arms had in RUN (default: no hours).",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Only look whether everything that the PLAN names is there and fits together.",
+)
 @json_option
 @reports_errors
 def plan(
     plan: Path | None,
+    check: bool,
     sizes: tuple[int, ...],
     discordance: float,
+    seen: tuple[Path, ...],
+    unexplained: bool,
     scorer_error: float,
     margin: float | None,
     power: float,
@@ -97,51 +119,41 @@ def plan(
     and, with --measure or --like, its hours. Without a PLAN, prints what numbers of prompts can
     show.
     """
-    from draftproof.stats.planning import plan as tabulate  # noqa: PLC0415 - quick --help
-    from draftproof.stats.sensitivity import canned_leak, detection_curve  # noqa: PLC0415
+    if check:
+        _check(plan, as_json=as_json)
+        return
+    from draftproof.screen.pricing import Assumptions  # noqa: PLC0415 - quick --help
+    from draftproof.stats.sizes import observed_rates, pairs_needed  # noqa: PLC0415
 
     if plan is None and (measure or like):
         raise click.UsageError("--measure and --like compute the hours of a PLAN; name one")
     if measure and like:
         raise click.UsageError("give --measure or --like, not both")
-    priced: Price | None = None
+    observed = _observed(plan, seen)
+    if observed:
+        discordance = max(task.discordance for task in observed.values())
+    assumed = Assumptions(
+        discordance=discordance, observed=observed, scorer_error=scorer_error, power=power
+    )
+    priced, limit = None, margin or 0.03
     if plan is not None:
-        priced, limit = _price(
-            plan,
-            measure,
-            like,
-            quiet=as_json,
-            margin=margin,
-            assumed={"discordance": discordance, "scorer_error": scorer_error, "power": power},
-        )
-    else:
-        limit = margin or 0.03
-    wanted = sorted({*sizes, *(t.independent for t in (priced.tasks if priced else ()))})
-    wanted = wanted or list(_SIZES)
-    design = tabulate(wanted, discordance, scorer_error=scorer_error, margin=limit, power=power)
-    leak = canned_leak(base_rate, discordance)
-    rows: list[dict[str, Any]] = []
-    for n, chance, loss in zip(wanted, design.power, design.detectable_loss, strict=True):
-        curve = detection_curve(n, leak, _LEAKS, margin=limit, gross_margin=limit)
-        rows.append(
-            {
-                "n": n,
-                "power": round(float(chance), 4),
-                "detectable_loss": None if math.isnan(loss) else round(float(loss), 4),
-                "leak_detected": {
-                    f"{rate:g}": round(float(p), 4)
-                    for rate, p in zip(_LEAKS, curve.fail, strict=True)
-                },
-            }
-        )
+        priced, limit = _price(plan, measure, like, quiet=as_json, margin=margin, assumed=assumed)
+    tasks = priced.tasks if priced else ()
+    wanted = sorted({*sizes, *(t.independent for t in tasks)}) or list(_SIZES)
+    psi = sum(observed_rates(0.0, discordance, scorer_error))
+    needed = pairs_needed(psi, power=power, margin=limit, unexplained=unexplained)
     document = {
         "margin": limit,
         "discordance": discordance,
         "scorer_error": scorer_error,
         "wanted_power": power,
-        "pairs_needed": design.needed,
-        "sizes": rows,
-        "tasks": {t.task: _task(asdict(t)) for t in priced.tasks} if priced else {},
+        "unexplained": unexplained,
+        "observed": {name: asdict(task) for name, task in observed.items()},
+        "pairs_needed": needed.n,
+        "pairs_needed_why": needed.why,
+        "positions": _positions(priced),
+        "sizes": [_size(n, psi, limit, power, base_rate, unexplained=unexplained) for n in wanted],
+        "tasks": {t.task: _task(asdict(t)) for t in tasks},
         "price": _total(priced) if priced else None,
     }
     if as_json:
@@ -149,8 +161,78 @@ def plan(
         return
     console = Console()
     if priced is not None:
-        _print_price(console, priced)
-    _print_sizes(console, document)
+        print_price(console, priced)
+    print_sizes(console, document)
+
+
+def _observed(plan: Path | None, seen: tuple[Path, ...]) -> dict[str, ObservedFlips]:
+    from draftproof.runs import read_plan  # noqa: PLC0415
+    from draftproof.screen.recorded import flips_of_files  # noqa: PLC0415
+    from draftproof.screen.run import flips_of_run  # noqa: PLC0415
+
+    if not seen:
+        return {}
+    if len(seen) == 1:
+        return flips_of_run(seen[0])
+    if len(seen) > _FILES:
+        raise click.UsageError("--discordance-from takes one run, or two files of answers")
+    return flips_of_files(
+        seen[0], seen[1], battery=read_plan(plan).load_battery() if plan else None
+    )
+
+
+def _size(
+    n: int, psi: float, margin: float, power: float, base_rate: float, *, unexplained: bool
+) -> dict[str, Any]:
+    from draftproof.stats.sensitivity import canned_leak, detection_curve  # noqa: PLC0415
+    from draftproof.stats.sizes import detectable_loss, pass_power  # noqa: PLC0415
+
+    loss = detectable_loss(n, psi, power=power, margin=margin)
+    curve = detection_curve(n, canned_leak(base_rate, psi), _LEAKS, margin=margin)
+    return {
+        "n": n,
+        "power": round(pass_power(n, psi, margin=margin, unexplained=unexplained), 4),
+        "detectable_loss": None if math.isnan(loss) else round(loss, 4),
+        "leak_detected": {
+            f"{rate:g}": round(float(p), 4) for rate, p in zip(_LEAKS, curve.fail, strict=True)
+        },
+    }
+
+
+def _positions(priced: Price | None) -> dict[str, Any]:
+    """Return how many tokens must be scored to see rare leaks, and what the plan has at most."""
+    from draftproof.stats.contamination import leaks_detectable  # noqa: PLC0415
+
+    # the chance of no leak among N is (1 - 1/rarity)^N
+    wanted = {str(r): math.ceil(math.log(0.05) / math.log1p(-1 / r)) for r in _RARITIES}
+    if priced is None:
+        return {"wanted": wanted, "candidate": None, "plain": None, "leaks_among_ties": None}
+    candidate, plain = priced.positions
+    found = leaks_detectable(plain, candidate)
+    return {
+        "wanted": wanted,
+        "candidate": candidate,
+        "plain": plain,
+        "leaks_among_ties": found if found <= candidate else None,
+    }
+
+
+def _check(path: Path | None, *, as_json: bool) -> None:
+    from draftproof.runs.plan_check import look_at  # noqa: PLC0415 - quick --help
+    from draftproof.scoring import SCORERS  # noqa: PLC0415
+
+    if path is None:
+        raise click.UsageError("--check looks at a PLAN; name one")
+    error = look_at(path, SCORERS)
+    if as_json:
+        listed = (
+            [{"field": place, "message": said} for place, said in error.faults] if error else []
+        )
+        click.echo(json.dumps({"plan": str(path), "faults": listed}, indent=1))
+        sys.exit(2 if listed else 0)
+    if error is not None:
+        raise error
+    click.echo(f"{path}: everything that it names is there and fits")
 
 
 def _price(
@@ -160,7 +242,7 @@ def _price(
     *,
     quiet: bool,
     margin: float | None,
-    assumed: dict[str, float],
+    assumed: Assumptions,
 ) -> tuple[Price, float]:
     from draftproof.runs import read_plan  # noqa: PLC0415
     from draftproof.runs.speed import measure_speeds, recorded_speeds  # noqa: PLC0415
@@ -174,13 +256,14 @@ def _price(
             speeds = measure_speeds(declared, battery, measure, progress=progress)
     elif like:
         speeds = recorded_speeds(declared, like)
-    priced = price(declared, battery, speeds, margin=margin, **assumed)
+    priced = price(declared, battery, speeds, margin=margin, assumed=assumed)
     return priced, declared.decision.margin if margin is None else margin
 
 
 def _task(task: dict[str, Any]) -> dict[str, Any]:
     loss = task["detectable_loss"]
-    rounded = {"power": round(task["power"], 4), "detectable_loss": loss and round(loss, 4)}
+    rounded = {k: round(task[k], 4) for k in ("power", "error", "discordance")}
+    rounded["detectable_loss"] = loss and round(loss, 4)
     return {k: v for k, v in task.items() if k != "task"} | rounded
 
 
@@ -192,77 +275,7 @@ def _total(priced: Price) -> dict[str, Any]:
         "tokens": None if priced.tokens is None else round(priced.tokens),
         "hours": None if seconds is None else seconds / _HOUR,
         "pass_chance": priced.pass_chance,
+        "blocked": priced.blocked,
         "sequential": priced.sequential,
         "arms": [asdict(a) for a in priced.arms],
     }
-
-
-def _print_price(console: Console, priced: Price) -> None:
-    tasks = Table("task", "prompts", "independent", "answers", "decides", box=SIMPLE_HEAD)
-    for task in priced.tasks:
-        cells = (task.prompts, task.independent, task.answers)
-        tasks.add_row(escape(task.task), *map(str, cells), "yes" if task.gated else "no")
-    console.print(tasks)
-    arms = Table("arm", "answers", "tokens at most", "expected", "time", box=SIMPLE_HEAD)
-    for arm in priced.arms:
-        arms.add_row(
-            escape(arm.arm),
-            f"{arm.answers:,}",
-            f"{arm.most_tokens:,}",
-            "-" if arm.tokens is None else f"{arm.tokens:,.0f}",
-            _duration(arm.seconds),
-        )
-    tokens = "-" if priced.tokens is None else f"{priced.tokens:,.0f}"
-    total = (f"{priced.answers:,}", f"{priced.most_tokens:,}", tokens, _duration(priced.seconds))
-    arms.add_row("together", *total, style="bold")
-    console.print(arms)
-    sources = sorted({a.source for a in priced.arms if a.source})
-    lines = [f"Speed: {', '.join(sources)}; arms one after the other, forensics not counted."]
-    if not sources:
-        lines = ["No speed is known: give --measure N or --like RUN for tokens and hours."]
-    if priced.sequential:
-        lines.append("The plan may stop earlier: this is the most that it costs.")
-    if priced.pass_chance is not None:
-        lines.append(
-            f"If nothing was lost, every deciding task passes with {priced.pass_chance:.0%} "
-            "(equal bytes always pass)."
-        )
-    for line in lines:
-        console.print(escape(line), highlight=False)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    return f"{seconds / _MINUTE:.0f} min" if seconds < _HOUR else f"{seconds / _HOUR:.1f} h"
-
-
-def _print_sizes(console: Console, document: dict[str, Any]) -> None:
-    table = Table(
-        "n", "P(PASS)", "", "least loss", *(f"leak {r:.0%}" for r in _SHOWN), box=SIMPLE_HEAD
-    )
-    for row in document["sizes"]:
-        loss = row["detectable_loss"]
-        table.add_row(
-            str(row["n"]),
-            f"{row['power']:.2f}",
-            "█" * round(row["power"] * _BAR),
-            "-" if loss is None else f"{100 * loss:.1f} points",
-            *(f"{row['leak_detected'][f'{r:g}']:.2f}" for r in _SHOWN),
-        )
-    console.print(table)
-    console.print(
-        f"P(PASS): if nothing was lost and {document['discordance']:.1%} of the labels differ by "
-        f"chance. Least loss: shown with {document['wanted_power']:.0%} power. Leak: P(FAIL) if "
-        "that share of the answers leaks into bad ones.",
-        style="dim",
-        highlight=False,
-    )
-    needed = document["pairs_needed"]
-    what = f"±{document['margin']:.0%} at {document['wanted_power']:.0%} power"
-    if needed is None:
-        console.print(f"{what} is out of reach at this discordance.", highlight=False)
-    else:
-        console.print(f"{what} needs {needed} independent prompts per task.", highlight=False)

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from draftproof.cli.options import SHARE, require_option, unread_option, verdict_json_option
+from draftproof.cli.options import (
+    SHARE,
+    accept_change_option,
+    require_option,
+    unread_option,
+    verdict_json_option,
+)
 from draftproof.cli.output import finish, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
     help="Use labels that `draftproof score --judge` kept in RUN, or another scorer. They replace "
     "the scorers that measure the same thing, or those of the tasks named.",
 )
+@accept_change_option
 @require_option
 @unread_option
 @sign_option
@@ -43,6 +50,7 @@ def rejudge(
     run: Path,
     margin: float | None,
     require: str | None,
+    accept_change: bool,
     named: tuple[str, ...],
     unread: tuple[str, ...],
     sign: Path | None,
@@ -54,6 +62,8 @@ def rejudge(
     Use it for another scorer, the labels of a judge, another margin, or to write the reports again.
     """
     from draftproof.runs import Plan, RunDirectory  # noqa: PLC0415 - quick --help
+    from draftproof.runs.manifest import Manifest  # noqa: PLC0415
+    from draftproof.runs.resume import Resume, check_arms, take_up  # noqa: PLC0415
     from draftproof.screen.run import judge_run  # noqa: PLC0415
 
     if not (run / "manifest.json").is_file():
@@ -67,12 +77,17 @@ def rejudge(
         changed = {name: value for name, value in named_now.items() if value is not None}
         decision = plan.decision.model_copy(update=changed)
         plan = plan.model_copy(update={"decision": decision})
-        answers = {arm.name: directory.log(arm.name).read() for arm in plan.arms}
         battery = plan.load_battery()
+        held = Manifest(manifest)
+        take_up(directory, held)
+        resume = Resume("accept" if accept_change else "stop")
+        check_arms(plan, battery, directory, held, resume, None)
+        manifest = directory.manifest()
+        answers = {arm.name: directory.log(arm.name).read() for arm in plan.arms}
         labelling = _labelling(run, battery, named)
         labelling = replace(labelling, unread=frozenset(unread))
         verdict = judge_run(plan, battery, answers, manifest, directory.calibration(), labelling)
-    finish(verdict, run, as_json=as_json, detail=detail, sign=sign)
+        finish(verdict, run, as_json=as_json, detail=detail, sign=sign)
     sys.exit(verdict.exit_code)
 
 

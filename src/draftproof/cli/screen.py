@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from draftproof.cli.options import (
+    accept_change_option,
     device_option,
     dtype_option,
     gamma_option,
@@ -23,11 +24,15 @@ from draftproof.cli.options import (
 from draftproof.cli.output import finish, progress_of_arms, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
-_WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json", "require"})
+if TYPE_CHECKING:
+    from draftproof.runs.plan_check import PlanFaultsError
+
+_WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json", "require",
+                          "fresh", "accept_change", "retry_errors"})  # fmt: skip
 """Options that do not stand in a plan, or may be given beside it."""
 _IN_A_PLAN = {
     "batteries": "edit battery",
-    "subset": "edit half",
+    "subset": "edit subset",
     "margin": "edit decision.margin",
     "no_noise": "leave the noise arm out",
     "no_control": "leave the control arm out",
@@ -101,6 +106,13 @@ _IN_A_PLAN = {
     type=click.Path(path_type=Path),
     help="Run directory (default: runs/NAME-DIGEST); the same command resumes it.",
 )
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Ask everything again of arms that are not what they were when they answered.",
+)
+@accept_change_option
+@click.option("--retry-errors", is_flag=True, help="Ask prompts again whose answers are errors.")
 @sign_option
 @verdict_json_option
 @reports_errors
@@ -111,6 +123,9 @@ def screen(
     as_json: bool,
     jobs: int,
     require: str | None,
+    fresh: bool,
+    accept_change: bool,
+    retry_errors: bool,
     **options: Any,
 ) -> None:
     """Ask prompts with and without speculation, and judge the differences.
@@ -119,15 +134,21 @@ def screen(
     in four arms: alone (baseline), alone again (noise), with the draft (candidate), and with a
     lossy rule that must fail (control).
     """
-    from draftproof.runs import RunDirectory, read_plan  # noqa: PLC0415 - quick --help
+    from draftproof.runs import RunDirectory  # noqa: PLC0415 - quick --help
     from draftproof.runs.parallel import Workers  # noqa: PLC0415
+    from draftproof.runs.plan_check import PlanFaultsError, read_faultless  # noqa: PLC0415
+    from draftproof.runs.resume import Resume  # noqa: PLC0415
+    from draftproof.scoring import SCORERS  # noqa: PLC0415
     from draftproof.screen.run import run_plan  # noqa: PLC0415
 
+    if fresh and accept_change:
+        raise click.UsageError("--fresh asks changed arms again, --accept-change does not: one")
+    resume = Resume("fresh" if fresh else "accept" if accept_change else "stop", retry_errors)
     if plan is not None:
         if options["target"] or options["draft"]:
             raise click.UsageError("give a PLAN or --target and --draft, not both")
         _refuse_what_a_plan_says()
-        declared = read_plan(plan)
+        declared = read_faultless(plan, SCORERS)
         if options["limit"] is not None:
             declared = declared.model_copy(update={"limit": options["limit"]})
     else:
@@ -138,14 +159,24 @@ def screen(
         decision = declared.decision.model_copy(update={"require": require})
         declared = declared.model_copy(update={"decision": decision})
     directory = out or Path("runs") / f"{declared.name}-{declared.digest[:8]}"
-    with (
-        RunDirectory(directory) as run,
-        Workers(jobs) as workers,
-        progress_of_arms(quiet=as_json) as progress,
-    ):
-        verdict = run_plan(declared, run, progress=progress, workers=workers)
-    finish(verdict, directory, as_json=as_json, sign=sign)
+    with RunDirectory(directory) as run:
+        with Workers(jobs) as workers, progress_of_arms(quiet=as_json) as progress:
+            try:
+                verdict = run_plan(declared, run, progress=progress, workers=workers, resume=resume)
+            except PlanFaultsError as error:
+                raise error if plan is not None else _of_options(error) from error
+        finish(verdict, directory, as_json=as_json, sign=sign)
     sys.exit(verdict.exit_code)
+
+
+def _of_options(error: PlanFaultsError) -> DraftproofError:
+    """Return the faults of a plan that was made of options, by the options' names."""
+    names = {"rule_options": "--rule", "battery": "--battery"}
+    lines = []
+    for place, said in error.faults:
+        field = place.rpartition("].")[2].partition(".")[0].partition("[")[0]
+        lines.append(f"{names.get(field, f'--{field}')}: {said.partition(' (arms[')[0]}")
+    return DraftproofError("\n".join(dict.fromkeys(lines)))
 
 
 def _refuse_what_a_plan_says() -> None:

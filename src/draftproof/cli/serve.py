@@ -12,6 +12,7 @@ from draftproof.cli.options import (
     draft_option,
     dtype_option,
     gamma_option,
+    generation_config_option,
     rule_option,
     rule_options_option,
     target_help,
@@ -68,6 +69,7 @@ def _is_loopback(host: str) -> bool:
     show_default=True,
     help="Requests that may wait; further ones get status 429.",
 )
+@generation_config_option
 @dtype_option
 @device_option
 @trust_option

@@ -17,7 +17,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from draftproof.decoding.model import CausalModel
-from draftproof.records import DraftproofError
+from draftproof.decoding.support import UnservedError
 
 _TOKENS, _COLUMNS, _BLOCK, _SHORTER = 28, 4, 4, (0, 7, 13)
 _LONGEST_WINDOW = 1024
@@ -199,7 +199,7 @@ def settled(model: CausalModel) -> ForwardCheck:
     """Compare, fall back to the model's own module where a faster forward disagrees, or refuse.
 
     Raises:
-        DraftproofError: Every forward differs from the checkpoint's own beyond arithmetic.
+        UnservedError: Every forward differs from the checkpoint's own beyond arithmetic.
     """
     first = _compared(model)
     if first.holds:
@@ -210,7 +210,7 @@ def settled(model: CausalModel) -> ForwardCheck:
         if second.holds:
             return replace(second, instead_of=first.forward)
         first = second
-    raise DraftproofError(
+    raise UnservedError(
         f"{model.name}: the local decoder does not compute what the checkpoint says: its logits "
         f"differ by {first.difference:.2g} of their spread in {first.where}, arithmetic explains "
         f"{first.bound:.1g}; use --engine transformers for this model"
@@ -222,7 +222,7 @@ def _compared(model: CausalModel) -> ForwardCheck:
         return compared(model)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DraftproofError(
+        raise UnservedError(
             f"{model.name}: its forward fails as the local decoder calls it: {first:.200}; "
             "use --engine transformers for this model"
         ) from error

@@ -18,13 +18,12 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from draftproof.decoding.drafters.draft_model import DraftModel
 from draftproof.decoding.drafters.drafter import Drafter
-from draftproof.decoding.loop import stream
 from draftproof.decoding.model import CausalModel
+from draftproof.decoding.options import Options
 from draftproof.decoding.padded_rows import prompts_of, shaping_of_row
+from draftproof.decoding.pretrained import Pretrained
 from draftproof.decoding.processors import refuse_unserved
-from draftproof.decoding.requests import Request
-from draftproof.decoding.rules import make_rule
-from draftproof.decoding.settings import Settings
+from draftproof.decoding.session import PromptIds, Session
 from draftproof.records import DraftproofError
 
 _OF_ITS_OWN = frozenset(
@@ -98,36 +97,24 @@ def generate(
     temperature = generation_config.temperature if sampled else 0.0
     stops = [stop_strings] if isinstance(stop_strings, str) else stop_strings or []
     own = _draft_prompts(draft_prompts, len(input_ids))
+    session = Session(
+        Pretrained(target.name, target, tokenizer, _ends(generation_config)), drafter,
+        rule=rule, rule_options=rule_options,
+        ignore_generation_config=True,  # transformers has brought in what the checkpoint asks for
+    )  # fmt: skip
+    options = Options(
+        max_new_tokens=int(generation_config.max_length) - input_ids.shape[1],
+        temperature=1.0 if temperature is None else temperature,
+    )
     requests = []
     for row, (prompt, pads) in enumerate(prompts_of(input_ids, model_kwargs.get("attention_mask"))):
         shaping = shaping_of_row(logits_processor, row, pads, stops, tokenizer)
-        requests.append(
-            Request(
-                id=str(row),
-                prompt=prompt,
-                max_new_tokens=int(generation_config.max_length) - input_ids.shape[1],
-                # from the caller's own generator, so that torch.manual_seed decides
-                seed=int(torch.randint(2**62, (1,))) if sampled else 0,
-                draft_prompt=own[row],
-                shaping=shaping,
-            )
-        )
-    try:
-        chosen = make_rule(rule, rule_options)
-        pieces = stream(
-            target,
-            requests,
-            Settings(
-                eos=_ends(generation_config),
-                drafter=drafter,
-                rule=chosen,
-                temperature=1.0 if temperature is None else temperature,
-                batch=len(requests),
-            ),
-        )
-        answers = _collected(pieces, len(requests), input_ids, streamer)
-    except ValueError as error:
-        raise DraftproofError(str(error)) from error
+        # from the caller's own generator, so that torch.manual_seed decides
+        seed = int(torch.randint(2**62, (1,))) if sampled else 0
+        ids = PromptIds(prompt, own[row])
+        requests.append(session.request(row, ids, options, seed=seed, shaping=shaping))
+    pieces = session.stream(requests, session.settings(options, batch=len(requests)))
+    answers = _collected(pieces, len(requests), input_ids, streamer)
     sequences = _padded(input_ids, answers, generation_config.pad_token_id)
     if generation_config.return_dict_in_generate:
         return GenerateDecoderOnlyOutput(sequences=sequences)

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-import socket
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
 import transformers
-from huggingface_hub import constants
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, GgufConfig
 
 from draftproof.decoding.agreement import settled
+from draftproof.decoding.loading.checkpoint import UNREADABLE, Checkpoint
+from draftproof.decoding.loading.room import bytes_needed, placed, require_disk, require_memory
 from draftproof.decoding.model import CausalModel
-from draftproof.lab.models import resolve
 from draftproof.records import DraftproofError
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A causal LM of transformers, as its files say, with its tokenizer and its ends of answers."""
+
+    name: str
+    module: Any
+    tokenizer: Any
+    eos: frozenset[int]
+
+    @property
+    def rows(self) -> int:
+        """How many tokens it has logits for."""
+        return int(self.module.config.get_text_config(decoder=True).vocab_size)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Tokens that a text may have; None where its configuration does not say."""
+        config = self.module.config.get_text_config(decoder=True)
+        most: int | None = getattr(config, "max_position_embeddings", None)
+        return most
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +52,11 @@ class Pretrained:
     model: CausalModel
     tokenizer: Any
     eos: frozenset[int]
+
+    @property
+    def rows(self) -> int:
+        """How many tokens it has logits for."""
+        return self.model.vocab_size
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """Return what tokens say, special tokens left out."""
@@ -48,7 +76,8 @@ def load_pretrained(
     """Load a causal LM with its tokenizer.
 
     Args:
-        name: Directory, hub name or ``lab:NAME`` for a model that ships.
+        name: Directory, hub name, GGUF file, which is read de-quantised, or ``lab:NAME`` for a
+            model that ships.
         dtype: ``auto`` is float32 on a CPU and what the checkpoint says elsewhere.
         device: ``auto`` takes an accelerator if there is one.
         trust_remote_code: Run Python code that the checkpoint brings along.
@@ -58,69 +87,110 @@ def load_pretrained(
 
     Raises:
         DraftproofError: Not found, no tokenizer, not safetensors, tensors missing or too many,
-            not a causal LM, or one that our forward cannot compute.
+            not a causal LM, one that our forward cannot compute, or more than the machine holds.
     """
-    name = str(name)
-    place = resolve(name)
-    kind, device = _placed(name, dtype, device)
-    common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if Path(place).is_dir():
-        common["local_files_only"] = True
-    elif looks_like_path(place):
-        raise DraftproofError(
-            f"{name}: there is no such directory; models that ship are called lab:NAME "
-            "(`draftproof lab list`)"
-        )
-    elif not hub_answers():
-        common["local_files_only"] = True
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **common)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DraftproofError(_unreadable(name, place, "tokenizer", error)) from error
-    if len(tokenizer) == 0:
-        raise DraftproofError(f"{name}: the directory holds no tokenizer")
-    try:
-        module, loading = transformers.AutoModelForCausalLM.from_pretrained(
-            place, dtype=kind, use_safetensors=True, output_loading_info=True,
-            ignore_mismatched_sizes=True, **common,
-        )  # fmt: skip
-    except (
-        OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError
-    ) as error:  # fmt: skip
-        raise DraftproofError(_unreadable(name, place, "model", error)) from error
-    _require_all_tensors(name, module, loading)
-    module = module.to(device).eval()
-    causal = CausalModel(module, name, graphs=graphs)
-    if check:
-        settled(causal)
-    return Pretrained(name, causal, tokenizer, end_of_sequence(module, tokenizer))
+    checkpoint = Checkpoint.at(str(name), trust_remote_code=trust_remote_code)
+    opened = open_pretrained(checkpoint, dtype=dtype, device=device)
+    return served(opened, graphs=graphs, check=check)
 
 
-def _placed(name: str, dtype: str, device: str) -> tuple[Any, str]:
-    """Return the type and the device that are meant, both known to exist.
+def open_pretrained(checkpoint: Checkpoint, *, dtype: str, device: str) -> Opened:
+    """Load a causal LM as transformers runs it.
+
+    Args:
+        checkpoint: Its files.
+        dtype: See `load_pretrained`.
+        device: See `load_pretrained`.
 
     Raises:
-        DraftproofError: There is no such type, or no such device here.
+        DraftproofError: See `load_pretrained`.
     """
-    if device == "auto":
-        available = torch.accelerator.is_available()
-        device = str(torch.accelerator.current_accelerator()) if available else "cpu"
+    kind, device = placed(checkpoint.name, dtype, device)
+    require_disk(checkpoint)
+    outline = checkpoint.outline(kind)
+    require_memory(checkpoint.name, bytes_needed(checkpoint, outline), device)
+    with checkpoint.readable() as (where, options):
+        tokenizer = _tokenizer(checkpoint, where, options, outline)
+        module = _module(checkpoint, where, options, outline.dtype).to(device).eval()
+    return Opened(checkpoint.name, module, tokenizer, end_of_sequence(module, tokenizer))
+
+
+def preview(checkpoint: Checkpoint, dtype: torch.dtype | None) -> Opened:
+    """Return a model without its weights, with its tokenizer.
+
+    Args:
+        checkpoint: Its files.
+        dtype: Of the weights; None is the checkpoint's own.
+
+    Raises:
+        DraftproofError: See `load_pretrained`, but for what only weights can show.
+    """
+    module = checkpoint.outline(dtype)
+    with checkpoint.readable() as (where, options):
+        tokenizer = _tokenizer(checkpoint, where, options, module)
+        if not checkpoint.is_gguf:
+            with suppress(OSError):  # has none of its own
+                module.generation_config = GenerationConfig.from_pretrained(where, **options)
+    return Opened(checkpoint.name, module, tokenizer, end_of_sequence(module, tokenizer))
+
+
+def served(opened: Opened, *, graphs: bool = False, check: bool = False) -> Pretrained:
+    """Return a model as our decoder runs it.
+
+    Args:
+        opened: The model.
+        graphs: See `CausalModel`.
+        check: See `load_pretrained`.
+
+    Raises:
+        DraftproofError: It cannot be served.
+    """
+    causal = CausalModel(opened.module, opened.name, graphs=graphs)
+    if check:
+        settled(causal)
+    return Pretrained(opened.name, causal, opened.tokenizer, opened.eos)
+
+
+def _tokenizer(
+    checkpoint: Checkpoint, where: str, options: Mapping[str, object], outline: Any
+) -> Any:
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DraftproofError(
-            f"{name}: no device {device!r} can be used here: {first:.200}; "
-            "choose device cpu, or auto for what there is"
-        ) from error
-    kind: Any = dtype
-    if dtype != "auto":
-        kind = getattr(torch, dtype, None)
-        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-            raise DraftproofError(f"{name}: no floating point type is called {dtype!r}")
-    elif device == "cpu":
-        kind = torch.float32
-    return kind, device
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
+    except UNREADABLE as error:
+        raise checkpoint.unreadable("tokenizer", error) from error
+    if len(tokenizer) == 0:
+        raise DraftproofError(f"{checkpoint.name}: the directory holds no tokenizer")
+    if checkpoint.is_gguf:
+        _keep_tokens_below(tokenizer, outline.config.get_text_config(decoder=True).vocab_size)
+    return tokenizer
+
+
+def _keep_tokens_below(tokenizer: Any, rows: int) -> None:
+    """Take out the special tokens that transformers adds to a GGUF file's own.
+
+    The model has no rows for them, and the same model in safetensors does not know them.
+    """
+    whole = json.loads(tokenizer.backend_tokenizer.to_str())
+    whole["added_tokens"] = [t for t in whole["added_tokens"] if t["id"] < rows]
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(whole))
+
+
+def _module(
+    checkpoint: Checkpoint, where: str, options: Mapping[str, object], dtype: torch.dtype
+) -> Any:
+    more: dict[str, object] = {"use_safetensors": True}
+    if checkpoint.is_gguf:
+        file = str(options["gguf_file"])
+        more = {"quantization_config": GgufConfig(gguf_file=file, dequantize=True)}
+    try:
+        module, loading = transformers.AutoModelForCausalLM.from_pretrained(
+            where, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True,
+            **more, **options,
+        )  # fmt: skip
+    except (*UNREADABLE, SafetensorError) as error:
+        raise checkpoint.unreadable("model", error) from error
+    _require_all_tensors(checkpoint.name, module, loading)
+    return module
 
 
 def _require_all_tensors(name: str, module: Any, loading: Mapping[str, Any]) -> None:
@@ -143,41 +213,6 @@ def _require_all_tensors(name: str, module: Any, loading: Mapping[str, Any]) -> 
         raise DraftproofError(
             f"{name}: its tensors are not those of {type(module).__name__}: {'; '.join(said)}"
         )
-
-
-def _unreadable(name: str, place: str, what: str, error: Exception) -> str:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if Path(place).exists():
-        return f"{name}: no {what} can be read from it: {first:.300}"
-    return (
-        f"{name}: no {what} has that name: it is no directory, it is not in the hub cache, and the "
-        f"hub has none or cannot be reached: {first:.300}; name a directory, a hub "
-        f"name, or a model "
-        "that ships as lab:NAME (`draftproof lab list`)"
-    )
-
-
-def hub_answers() -> bool:
-    """Return whether the hub can be reached, so that nobody waits for what cannot come.
-
-    Asked once and briefly; a proxy is believed.
-    """
-    if constants.HF_HUB_OFFLINE:
-        return False
-    place = urlsplit(constants.ENDPOINT)
-    if getproxies().get(place.scheme):
-        return True
-    try:
-        port = place.port or (443 if place.scheme == "https" else 80)
-        socket.create_connection((place.hostname or "", port), timeout=3).close()
-    except OSError:
-        return False
-    return True
-
-
-def looks_like_path(place: str) -> bool:
-    """Return whether a name cannot be a hub's: those are ``name`` or ``owner/name``."""
-    return place.startswith((".", "/", "~")) or place.count("/") > 1 or "\\" in place
 
 
 def end_of_sequence(module: Any, tokenizer: Any = None) -> frozenset[int]:
@@ -216,7 +251,9 @@ def chat_tokens(
     return tuple(tokenizer(text + ("\n\n" + prefill if prefill else ""))["input_ids"])
 
 
-def require_same_vocabulary(target: Pretrained, draft: Pretrained, *, padded: bool = False) -> None:
+def require_same_vocabulary(
+    target: Pretrained | Opened, draft: Pretrained | Opened, *, padded: bool = False
+) -> None:
     """Check that drafted token ids mean the same to both models.
 
     Args:
@@ -229,7 +266,7 @@ def require_same_vocabulary(target: Pretrained, draft: Pretrained, *, padded: bo
         DraftproofError: They do not, with how they differ.
     """
     first, second = target.tokenizer.get_vocab(), draft.tokenizer.get_vocab()
-    rows = (target.model.vocab_size, draft.model.vocab_size)
+    rows = (target.rows, draft.rows)
     fits = padded and max(first.values(), default=0) < min(rows)
     if first == second and (rows[0] == rows[1] or fits):
         return
@@ -240,8 +277,7 @@ def require_same_vocabulary(target: Pretrained, draft: Pretrained, *, padded: bo
             "rows, which this engine cannot bring together; use --engine local"
         )
     raise DraftproofError(
-        f"{target.name} and {draft.name} have different vocabularies "
-        f"({target.model.vocab_size} and {draft.model.vocab_size} rows, {other} tokens with "
-        "another id); token-level speculation needs one vocabulary, choose a draft of the "
-        "target's family"
+        f"{target.name} and {draft.name} have different vocabularies ({rows[0]} and {rows[1]} "
+        f"rows, {other} tokens with another id); token-level speculation needs one vocabulary, "
+        "choose a draft of the target's family"
     )

@@ -33,13 +33,23 @@ def is_one(prompt: Any) -> bool:
     return len(prompt) > 0 and isinstance(prompt[0], int | Mapping)
 
 
-def tokens_of(prompt: Prompt, of: Pretrained, index: int) -> tuple[int, ...]:
+def is_ids(prompt: Prompt) -> bool:
+    """Return whether a prompt is token ids already."""
+    if isinstance(prompt, str):
+        return False
+    return isinstance(prompt, torch.Tensor) or not (prompt and isinstance(prompt[0], Mapping))
+
+
+def tokens_of(
+    prompt: Prompt, of: Pretrained, name: str | int, prefill: str = ""
+) -> tuple[int, ...]:
     """Return a prompt as a model is fed it.
 
     Args:
         prompt: What to continue.
         of: The model.
-        index: The prompt's position, for messages.
+        name: The prompt's name or position, for messages.
+        prefill: Beginning of the answer to a conversation.
 
     Raises:
         DraftproofError: It has no tokens, or some that the model does not have.
@@ -50,16 +60,16 @@ def tokens_of(prompt: Prompt, of: Pretrained, index: int) -> tuple[int, ...]:
     elif isinstance(prompt, torch.Tensor):
         ids = tuple(prompt.tolist())
     elif not isinstance(prompt, Sequence):
-        raise TypeError(f"prompt {index}: {_KINDS}, not {type(prompt).__name__}")
+        raise TypeError(f"prompt {name!r}: {_KINDS}, not {type(prompt).__name__}")
     elif prompt and isinstance(prompt[0], Mapping):
-        ids = chat_tokens(of.tokenizer, cast(Chat, prompt))
+        ids = chat_tokens(of.tokenizer, cast(Chat, prompt), prefill)
     else:
         ids = tuple(cast(Sequence[int], prompt))
     if not ids:
-        raise DraftproofError(f"prompt {index} has no tokens")
+        raise DraftproofError(f"prompt {name!r} has no tokens")
     strange = next((i for i in ids if not isinstance(i, int)), None)
     if strange is not None:
-        raise TypeError(f"prompt {index}: token ids are whole numbers, not {strange!r:.40}")
+        raise TypeError(f"prompt {name!r}: token ids are whole numbers, not {strange!r:.40}")
     if not all(0 <= i < of.model.vocab_size for i in ids):
-        raise DraftproofError(f"prompt {index} holds ids that are no tokens of {of.name}")
+        raise DraftproofError(f"prompt {name!r} holds ids that are no tokens of {of.name}")
     return ids

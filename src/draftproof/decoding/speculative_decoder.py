@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ from draftproof.decoding.drafters.drafter import Drafter
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.generation import Generation, Part, finished
 from draftproof.decoding.growing_text import GrowingText
-from draftproof.decoding.loop import stream as stream_tokens
 from draftproof.decoding.model import CausalModel
 from draftproof.decoding.options import Options
 from draftproof.decoding.pretrained import (
@@ -22,12 +21,10 @@ from draftproof.decoding.pretrained import (
     load_pretrained,
     require_same_vocabulary,
 )
-from draftproof.decoding.prompts import Prompt, is_one, tokens_of
-from draftproof.decoding.requests import AnswerDelta, Request
-from draftproof.decoding.rules import make_rule
+from draftproof.decoding.prompts import is_one
 from draftproof.decoding.rules.rule import Rule
-from draftproof.decoding.session import Session, seed_of
-from draftproof.decoding.settings import Exactness, Settings
+from draftproof.decoding.session import Session
+from draftproof.decoding.settings import Exactness
 from draftproof.records import DraftproofError
 
 
@@ -47,6 +44,9 @@ class SpeculativeDecoder:
         noise_bound: See `draftproof.decoding.decode`.
         width: See `draftproof.decoding.decode`.
         batch: Most prompts decoded together.
+        ignore_generation_config: Leave out what the checkpoint's ``generation_config`` asks of
+            every answer (a repetition penalty, tokens to suppress); what a call names comes first
+            in any case.
 
     Raises:
         DraftproofError: There is no such rule, or it needs a draft and there is none.
@@ -64,22 +64,17 @@ class SpeculativeDecoder:
         noise_bound: float = 0.0,
         width: int | None = None,
         batch: int = 8,
+        ignore_generation_config: bool = False,
     ) -> None:
-        self.target, self.drafter, self._draft = target, drafter, draft
-        try:
-            self.rule = make_rule(rule, rule_options) if isinstance(rule, str) else rule
-        except ValueError as error:
-            raise DraftproofError(str(error)) from error
-        if drafter is None and self.rule.name != "exact":
-            raise DraftproofError(
-                f"rule {self.rule.name!r} judges drafted tokens, but no draft is named"
-            )
         if batch < 1:
             raise DraftproofError(f"batch must be at least 1, got {batch}")
         self._batch = batch
-        self._loop: dict[str, Any] = {"exactness": exactness, "noise_bound": noise_bound}
-        self._loop["width"] = width
-        self._session = Session(target, draft, self.rule)
+        self._loop = {"exactness": exactness, "noise_bound": noise_bound, "width": width}
+        self._session = Session(
+            target, drafter, draft=draft, rule=rule, rule_options=rule_options, spare=width,
+            ignore_generation_config=ignore_generation_config,
+        )  # fmt: skip
+        self.target, self.drafter, self.rule = target, drafter, self._session.rule
 
     @classmethod
     def from_pretrained(
@@ -230,23 +225,14 @@ class SpeculativeDecoder:
     def _parts(self, prompt: Any, given: dict[str, Any], *, streamed: bool) -> Generator[Part]:
         options = Options.of(given)
         prompts = [prompt] if is_one(prompt) else list(prompt)
-        requests = [self._request(i, p, options) for i, p in enumerate(prompts)]
-        target = self.target
+        session, target = self._session, self.target
+        requests = [
+            session.request(i, session.ids_of(p, i), options) for i, p in enumerate(prompts)
+        ]
         texts = [GrowingText(target.text_of, target.eos, options.stops) for _ in requests]
-        pieces = stream_tokens(
-            target.model,
-            requests,
-            Settings(
-                eos=target.eos,
-                drafter=self.drafter,
-                rule=self.rule,
-                temperature=options.temperature,
-                batch=min(self._batch, max(len(requests), 1)),
-                logprobs=options.logprobs,
-                **self._loop,
-            ),
-        )
-        for answer, start in _reported(pieces):
+        batch = min(self._batch, max(len(requests), 1))
+        settings = session.settings(options, batch=batch, **self._loop)
+        for answer, start in session.stream(requests, settings):
             index, fresh = int(answer.id), tuple(answer.tokens[start:])
             text = texts[index]
             text.add(fresh)
@@ -261,37 +247,3 @@ class SpeculativeDecoder:
                 answer=answer,
                 generation=finished(answer, text.text) if ended else None,
             )
-
-    def _request(self, index: int, prompt: Prompt, options: Options) -> Request:
-        ids, draft_ids = tokens_of(prompt, self.target, index), None
-        if self.rule.facts.changes_target and self._draft is not None:
-            draft_ids = tokens_of(prompt, self._draft, index)
-        self._require_room(index, max(len(ids), len(draft_ids or ())), options.max_new_tokens)
-        return Request(
-            id=str(index),
-            prompt=ids,
-            max_new_tokens=options.max_new_tokens,
-            seed=seed_of(options.seed, index),
-            draft_prompt=draft_ids,
-            shaping=self._session.shaping(options, len(ids)),
-        )
-
-    def _require_room(self, index: int, length: int, new: int) -> None:
-        ahead = self.drafter.gamma + 1 if self.drafter else 1
-        for loaded in (self.target, self._draft):
-            limit = loaded.model.max_positions if loaded else None
-            if loaded and limit is not None and length + new + ahead > limit:
-                left = limit - ahead - length
-                mend = f"set max_new_tokens to {left} at most" if left > 0 else "shorten it"
-                raise DraftproofError(
-                    f"prompt {index} has {length} tokens and the answer may have {new}; "
-                    f"{loaded.name} holds {limit}, {ahead} of them for verification: {mend}"
-                )
-
-
-def _reported(pieces: Iterator[AnswerDelta]) -> Iterator[AnswerDelta]:
-    """Pass on what the loop yields, its `ValueError` as a `DraftproofError`."""
-    try:
-        yield from pieces
-    except ValueError as error:
-        raise DraftproofError(str(error)) from error

@@ -12,6 +12,10 @@ from draftproof.decoding.masks import SERVED, makes_own
 from draftproof.records import DraftproofError
 
 
+class UnservedError(DraftproofError):
+    """A model that our decoder cannot run though transformers can."""
+
+
 @dataclass(frozen=True, slots=True)
 class Support:
     """How far a model is served.
@@ -40,21 +44,21 @@ def support_of(module: Any, config: Any, name: str) -> Support:
         name: What to call it in messages.
 
     Raises:
-        DraftproofError: It cannot be rolled back, takes no position ids, or takes no mask that
+        UnservedError: It cannot be rolled back, takes no position ids, or takes no mask that
             differs from row to row.
     """
     other = "use --engine transformers for this model"
     if getattr(module.config, "is_encoder_decoder", False):
-        raise DraftproofError(f"{name}: an encoder-decoder model; a causal LM is needed")
+        raise UnservedError(f"{name}: an encoder-decoder model; a causal LM is needed")
     parameters = inspect.signature(module.forward).parameters
     for needed in ("position_ids", "past_key_values", "attention_mask"):
         if needed not in parameters:
-            raise DraftproofError(
+            raise UnservedError(
                 f"{name}: {type(module).__name__}.forward takes no {needed}, "
                 f"so the local decoder cannot address its cache; {other}"
             )
     if config._attn_implementation not in SERVED:
-        raise DraftproofError(
+        raise UnservedError(
             f"{name}: its attention is {config._attn_implementation!r}, which takes no mask that "
             f"differs from row to row; load it with one of {', '.join(sorted(SERVED))}"
         )
@@ -63,12 +67,12 @@ def support_of(module: Any, config: Any, name: str) -> Support:
         if type(layer) is DynamicSlidingWindowLayer:
             windows.add(int(layer.sliding_window))
         elif type(layer) is not DynamicLayer:
-            raise DraftproofError(
+            raise UnservedError(
                 f"{name}: layer {index} keeps a {type(layer).__name__}, a state that "
                 f"cannot be rolled back when drafted tokens are rejected; {other}"
             )
     if windows and not own:
-        raise DraftproofError(
+        raise UnservedError(
             f"{name}: its code cuts a window of {min(windows)} tokens out by itself, which rows "
             f"of different lengths cannot share; {other}"
         )

@@ -13,12 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from draftproof.decoding import Answer, CausalModel, Request, Settings, decode
+from draftproof.decoding import Answer, CausalModel, Request
 from draftproof.decoding.drafters import DraftModel
 from draftproof.decoding.growing_text import GrowingText
-from draftproof.decoding.rules import SafeDecoding, SafetyAware, make_rule
+from draftproof.decoding.options import Options
+from draftproof.decoding.rules import Exact, SafeDecoding, SafetyAware
 from draftproof.decoding.rules.timeline import windows
-from draftproof.decoding.session import completion_of
+from draftproof.decoding.session import PromptIds, Session, completion_of
 from draftproof.defence.records import DefenceTrace, DefenceWindow
 from draftproof.defence.study import Option, Study, StudyArm
 from draftproof.lab.models import ADAPTERS, adapter_path, resolve
@@ -106,10 +107,14 @@ class DefendedEngine:
                 )
             self._expert, self._template = self._load_expert(options)
         rule = {"ssd": "safety_aware", "safe_decoding": "safe_decoding"}.get(arm.kind, "exact")
+        gamma = 1 if arm.kind == "safe_decoding" else arm.gamma
+        drafter = DraftModel(self._expert, gamma) if self._expert else None
         try:
-            self._rule = make_rule(rule, arm.options)
-        except ValueError as error:
+            self._session = Session(self._own, drafter, rule=rule, rule_options=arm.options)
+        except DraftproofError as error:
             raise DraftproofError(f"arm {arm.name!r}: {error}") from error
+        self._rule = self._session.rule
+        self._options = Options(max_new_tokens=arm.max_new_tokens)
 
     @classmethod
     def of_study(cls, study: Study, arm: StudyArm) -> Self:
@@ -145,36 +150,24 @@ class DefendedEngine:
             yield self._completion(prompt, answer)
 
     def _answers(self, prompts: Sequence[Prompt]) -> Iterator[tuple[Prompt, Answer]]:
-        arm, by_id = self.arm, {p.id: p for p in prompts}
-        requests = [self._request(p, arm.max_new_tokens) for p in prompts]
+        by_id = {p.id: p for p in prompts}
+        requests = [self._request(p) for p in prompts]
         if isinstance(self._rule, SafeDecoding):
             found = self._in_two_parts(requests, self._rule)
         else:
-            drafter = DraftModel(self._expert, arm.gamma) if self._expert else None
-            found = decode(
-                self._own.model,
-                requests,
-                Settings(eos=self._own.eos, drafter=drafter, rule=self._rule, batch=arm.batch),
-            )
+            settings = self._session.settings(self._options, batch=self.arm.batch)
+            found = self._session.decode(requests, settings)
         for answer in found:
             yield by_id[answer.id], answer
 
     def _in_two_parts(self, requests: Sequence[Request], rule: SafeDecoding) -> Iterator[Answer]:
-        assert self._expert is not None
-        asked = {r.id: r for r in requests}
-        short = [
-            Request(id=r.id, prompt=r.prompt, max_new_tokens=min(rule.tokens, r.max_new_tokens),
-                    draft_prompt=r.draft_prompt)
-            for r in requests
-        ]  # fmt: skip
-        common: dict[str, Any] = {"eos": self._own.eos, "batch": self.arm.batch}
+        session, asked = self._session, {r.id: r for r in requests}
+        settings = session.settings(self._options, batch=self.arm.batch)
+        most = rule.tokens
+        short = [replace(r, max_new_tokens=min(most, r.max_new_tokens)) for r in requests]
         begun: dict[str, Answer] = {}
         rest: list[Request] = []
-        for answer in decode(
-            self._own.model,
-            short,
-            Settings(drafter=DraftModel(self._expert, 1), rule=rule, **common),
-        ):
+        for answer in session.decode(short, settings):
             whole = asked[answer.id]
             left = whole.max_new_tokens - len(answer.tokens)
             if answer.finish_reason != "length" or left < 1:
@@ -182,8 +175,8 @@ class DefendedEngine:
                 continue
             begun[answer.id] = answer
             text = (*whole.prompt, *answer.tokens)
-            rest.append(Request(id=answer.id, prompt=text, max_new_tokens=left))
-        for answer in decode(self._own.model, rest, Settings(**common)):
+            rest.append(replace(whole, prompt=text, max_new_tokens=left, draft_prompt=None))
+        for answer in session.decode(rest, replace(settings, drafter=None, rule=Exact())):
             first = begun[answer.id]
             answer.modes = [*first.modes, *[2] * len(answer.tokens)]
             answer.tokens = [*first.tokens, *answer.tokens]
@@ -192,20 +185,12 @@ class DefendedEngine:
             answer.accepted, answer.histogram = first.accepted, first.histogram
             yield answer
 
-    def _request(self, prompt: Prompt, new: int) -> Request:
+    def _request(self, prompt: Prompt) -> Request:
         expert_prompt = None
-        if (
-            self._expert is not None
-            and self._rule.facts.changes_target
-            and self._template is not self._own
-        ):
+        if self._rule.facts.changes_target and self._template is not self._own:
             expert_prompt = models.render(self._template, prompt).ids
-        return Request(
-            id=prompt.id,
-            prompt=models.render(self._own, prompt).ids,
-            max_new_tokens=new,
-            draft_prompt=expert_prompt,
-        )
+        ids = PromptIds(models.render(self._own, prompt).ids, expert_prompt)
+        return self._session.request(prompt.id, ids, self._options)
 
     def _completion(self, prompt: Prompt, answer: Answer) -> Completion:
         speculative = self._expert is not None

@@ -131,6 +131,11 @@ def time_ratio(seconds: Mapping[str, Sequence[float]], arm: str, baseline: str) 
 
 def _manifest(study: Study, run: RunDirectory) -> dict[str, Any]:
     manifest = run.manifest()
+    if orphans := run.orphans():
+        raise DraftproofError(
+            f"{run.path}: holds answers of {orphans[0]!r} but no manifest.json; "
+            "name a new directory"
+        )
     if not manifest:
         manifest = {
             "study_digest": study.digest,

@@ -1,113 +1,122 @@
-"""Reading configuration files into settings: YAML, JSON, checkpoints and plans."""
+"""Reading files into configurations, by their kind."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from draftproof.lint.command import command_subjects, named_files
-from draftproof.lint.subject import GROUP, ConfigSetting, Subject
+from draftproof.lint.documents import document_subjects
+from draftproof.lint.expansion import Word
+from draftproof.lint.knowledge import is_speculative, program_of, programs
+from draftproof.lint.launches import Container, Place, command_subjects, container_subject
+from draftproof.lint.plans import plan_subjects
+from draftproof.lint.settings import node_settings, read_nodes, read_settings, read_text, renamed
+from draftproof.lint.shell import read_script
+from draftproof.lint.subject import ConfigSetting, Subject
 from draftproof.records import DraftproofError
-from draftproof.stacks.vllm.config import METHODS, OUR_OPTIONS, REJECTION
 
-_MAX_FILE = 4 * 1024 * 1024
-_MAX_SETTINGS = 20_000
 _CHECKPOINT_FILES = ("config.json", "generation_config.json")
-_TRT_NAMES = frozenset(
-    {"decoding_type", "kv_cache_config", "cuda_graph_config", "pytorch_backend_config",
-     "enable_attention_dp", "disable_overlap_scheduler", "moe_config", "max_draft_len"}
-)  # fmt: skip
-
-
-def read_text(path: Path) -> str:
-    """Return a file's text.
-
-    Raises:
-        DraftproofError: Not there, not text, or larger than any configuration.
-    """
-    try:
-        if path.stat().st_size > _MAX_FILE:
-            raise DraftproofError(f"{path}: larger than {_MAX_FILE:,} bytes; no configuration is")
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise DraftproofError(f"{path}: not UTF-8 at byte {error.start}") from error
-    except OSError as error:
-        raise DraftproofError(f"{path}: cannot be read: {error.strerror or error}") from error
+_UNREAD = frozenset({".py", ".toml", ".ipynb", ".md", ".go", ".js", ".ts", ".tf", ".hcl", ".nix",
+                     ".ps1", ".bat", ".cmd"})  # fmt: skip
+_UNITS = frozenset({".service", ".container"})
+_FLAG = re.compile(
+    r"(?<![\w-])--?(?P<flag>[A-Za-z][\w-]*)|(?P<key>\b[A-Za-z_][\w-]*)[\"']?[ \t]*[:=]"
+)
+_COMMENT = re.compile(r"(?m)(^|(?<=\s))#[^\n]*")
+_INSTRUCTION = re.compile(r"(?im)^[ \t]*(from|env|entrypoint|cmd)[ \t]+((?:\\\r?\n|[^\n])*)")
 
 
 def read_subjects(path: Path) -> list[Subject]:
     """Return the configurations that a file, or a checkpoint's directory, holds.
 
+    What speaks of speculation and is in none of them is a subject of its own, with a gap.
+
     Raises:
-        DraftproofError: Nothing that is known, or broken at a named line.
+        DraftproofError: It cannot be read, at a named line.
     """
     if path.is_dir():
         return [_checkpoint(path)]
     text = read_text(path)
-    if path.suffix.lower() in {".yaml", ".yml", ".json"}:
-        settings = read_settings(text, str(path), as_json=path.suffix.lower() == ".json")
-        if any(s.path[0] == "arms" for s in settings):
-            return _plan(text, path)
-        return [_configuration(settings, path)]
-    found = command_subjects(text, str(path))
-    if not found:
-        raise DraftproofError(
-            f"{path}: no command that starts vllm, sglang, llama-server, trtllm-serve or "
-            "draftproof was found in it"
-        )
-    return [_with_files(subject, path.parent) for subject in found]
-
-
-def read_settings(text: str, where: str, *, as_json: bool) -> list[ConfigSetting]:
-    """Return all values of a YAML or JSON document with their lines.
-
-    Raises:
-        DraftproofError: Broken at a named line, or larger than any configuration.
-    """
-    try:
-        if as_json:
-            json.loads(text)
-            # JSON is YAML but for tabs between its tokens
-            text = text.replace("\t", " ")
-        loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        settings: list[ConfigSetting] = []
-        if root is not None:
-            for setting in _walk(loader, root, (), where):
-                settings.append(setting)
-                if len(settings) > _MAX_SETTINGS:
-                    raise DraftproofError(f"{where}: holds more than {_MAX_SETTINGS:,} values")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        kind = "JSON" if as_json else "YAML"
-        raise DraftproofError(f"{where}: broken {kind}: {error}") from error
-    if root is None or not isinstance(root, yaml.MappingNode):
-        raise DraftproofError(f"{where}: a mapping of settings is needed")
-    return settings
-
-
-def _walk(
-    loader: yaml.SafeLoader, node: yaml.Node, path: tuple[str, ...], where: str
-) -> Iterator[ConfigSetting]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            name = str(loader.construct_object(key)) if isinstance(key, yaml.ScalarNode) else "?"
-            inner = (*path, name.replace("-", "_"))
-            if not isinstance(value, yaml.ScalarNode):
-                held = GROUP if value.value else None
-                yield ConfigSetting(inner, held, where, key.start_mark.line + 1)
-            for setting in _walk(loader, value, inner, where):
-                at_key = isinstance(value, yaml.ScalarNode)
-                yield replace(setting, line=key.start_mark.line + 1) if at_key else setting
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _walk(loader, value, path or ("list",), where)
+    suffix, name = path.suffix.lower(), path.name.lower()
+    as_json = suffix == ".json"
+    if suffix in {".yaml", ".yml", ".json"}:
+        roots = read_nodes(text, str(path), as_json=as_json)
+        if not any(isinstance(root, yaml.MappingNode) for root in roots):
+            raise DraftproofError(f"{path}: a mapping of settings is needed")
+        if len(roots) == 1 and _has_arms(roots[0]):
+            return plan_subjects(text, path)
+        if path.name in _CHECKPOINT_FILES:
+            settings = node_settings(roots[0], str(path))
+            return [Subject(path.name, "checkpoint", str(path), settings=settings)]
+        subjects = [s for root in roots for s in document_subjects(root, path)]
+        settings = [s for root in roots for s in node_settings(root, str(path))]
     else:
-        value = loader.construct_object(node)
-        yield ConfigSetting(path or ("value",), value, where, node.start_mark.line + 1)
+        subjects, settings = _text_subjects(text, path, suffix, name)
+    subjects += _unexplained(text if as_json else _COMMENT.sub("", text), str(path), subjects)
+    return subjects or [_unknown(path, settings)]
+
+
+def _text_subjects(
+    text: str, path: Path, suffix: str, name: str
+) -> tuple[list[Subject], list[ConfigSetting]]:
+    """Return the servers of a file that is no document, and its variables."""
+    if name.startswith(("dockerfile", "containerfile")) or suffix == ".dockerfile":
+        return _image_file(text, path), []
+    if name.startswith("modelfile"):
+        return [_model_file(text, path)], []
+    if suffix == ".ini":
+        return _presets(text, path), []
+    if suffix in _UNREAD:
+        return [], []
+    if suffix in _UNITS:
+        text = _unit(text)
+    elif name == "procfile":
+        text = re.sub(r"(?m)^[\w-]+:[ \t]*", "", text)
+    variables = read_script(text).variables
+    where = str(path)
+    settings = [ConfigSetting((n,), w.text, where, w.line) for n, w in variables.items()]
+    return command_subjects(text, where, None, path.parent), settings
+
+
+def _has_arms(root: yaml.Node) -> bool:
+    return isinstance(root, yaml.MappingNode) and any(k.value == "arms" for k, _ in root.value)
+
+
+def _unknown(path: Path, settings: list[ConfigSetting]) -> Subject:
+    subject = Subject(path.name, "unknown", str(path), settings=settings)
+    subject.gaps.append(ConfigSetting(("server",), None, str(path), 1))
+    return subject
+
+
+def _unexplained(text: str, where: str, subjects: Sequence[Subject]) -> list[Subject]:
+    """Return what speaks of speculation oftener than the settings that were read do.
+
+    Where a server has a gap already, this is what the gap is about.
+    """
+    if any(s.gaps for s in subjects):
+        return []
+    read = Counter(name for s in subjects for setting in s.settings for name in set(setting.path))
+    at: dict[frozenset[str], list[int]] = {}
+    for match in _FLAG.finditer(text):
+        name = (match["flag"] or match["key"]).replace("-", "_")
+        if is_speculative(name):
+            names = frozenset({name, *(p.canonical(name) for p in programs())})
+            at.setdefault(names, []).append(text.count("\n", 0, match.start()) + 1)
+    gaps = [
+        ConfigSetting((min(names),), "not read", where, lines[-1])
+        for names, lines in at.items()
+        if len(lines) > sum(read[name] for name in names)
+    ]
+    if not gaps:
+        return []
+    name = f"{Path(where).name}, line {gaps[0].line}"
+    return [Subject(name, "unknown", where, gaps[0].line, gaps=gaps[:5])]
 
 
 def _checkpoint(path: Path) -> Subject:
@@ -128,97 +137,99 @@ def _checkpoint(path: Path) -> Subject:
     return subject
 
 
-def _configuration(settings: list[ConfigSetting], path: Path) -> Subject:
-    names = {name for s in settings for name in s.path}
-    if path.name in _CHECKPOINT_FILES or names & {"architectures", "speculators_config"}:
-        stack = "checkpoint"
-    elif names & _TRT_NAMES:
-        stack = "trtllm"
-    elif any(n.startswith("speculative_") and n != "speculative_config" for n in names):
-        stack = "sglang"
-    elif "speculative_config" in names or {"method", "num_speculative_tokens"} <= names:
-        stack = "vllm"
-    else:
-        stack = "unknown"
-    return Subject(path.name, stack, str(path), settings=settings)
+def _image_file(text: str, path: Path) -> list[Subject]:
+    """Read a Dockerfile: the last image, its environment, entry point and command."""
+    container = Container(1)
+    entry: list[Word] = []
+    command: list[Word] = []
+    for match in _INSTRUCTION.finditer(text):
+        line = text.count("\n", 0, match.start(1)) + 1
+        kind, value = match[1].lower(), match[2]
+        if kind == "from":
+            container = Container(line, Word(value.split()[0], line))
+            entry, command = [], []
+        elif kind == "env":
+            assignments = value if "=" in value.split()[0] else re.sub(r"\s+", "=", value, count=1)
+            held = read_script(assignments, line).variables
+            container.variables |= held
+        elif kind == "entrypoint":
+            entry, command = _form(value, line), []
+            container.has_entry_point = True
+        else:
+            command = _form(value, line)
+    container.words = [*entry, *command]
+    return container_subject(container, Place(str(path), path.parent))
 
 
-def _with_files(subject: Subject, folder: Path) -> Subject:
-    """Add the settings of the configuration files that a command names, where they are here."""
-    for setting in list(named_files(subject)):
-        file = folder / str(setting.value)
-        if file.suffix.lower() in {".yaml", ".yml", ".json"} and file.is_file():
-            as_json = file.suffix.lower() == ".json"
-            subject.settings += read_settings(read_text(file), str(file), as_json=as_json)
+def _form(value: str, line: int) -> list[Word]:
+    """Return a command in Docker's exec form (a JSON list) or as a shell's text."""
+    try:
+        items = json.loads(value.replace("\\\n", "\n"))
+    except ValueError:
+        return [w for c in read_script(value, line).commands for w in c.words]
+    return [Word(str(i), line, quoted=True) for i in items] if isinstance(items, list) else []
+
+
+def _unit(text: str) -> str:
+    """Return a systemd unit as a script, line by line."""
+    lines: list[str] = []
+    continued = False
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if continued:
+            lines.append(line)
+        elif key.strip() in {"ExecStart", "ExecStartPre", "Exec"}:
+            lines.append(value.strip().lstrip("-@:+!"))
+        elif key.strip() == "Environment":
+            lines.append(f"export {' '.join(_assignments(value))}")
+        elif key.strip() == "EnvironmentFile":
+            lines.append(f"source {value.lstrip('-')}")
+        else:
+            lines.append("")
+        continued = line.endswith("\\") and (continued or bool(lines[-1]))
+    return "\n".join(lines)
+
+
+def _assignments(text: str) -> list[str]:
+    try:
+        parts = shlex.split(text)
+    except ValueError:
+        parts = text.split()
+    split = [part.partition("=") for part in parts]
+    return [f"{name}={shlex.quote(value)}" for name, _, value in split]
+
+
+def _model_file(text: str, path: Path) -> Subject:
+    """Read an Ollama Modelfile: one instruction a line."""
+    subject = Subject(path.name, "ollama", str(path))
+    for number, line in enumerate(text.splitlines(), 1):
+        word, _, value = line.strip().partition(" ")
+        if word.isalpha():
+            setting = ConfigSetting((word.lower(),), value.strip(), str(path), number)
+            subject.settings.append(setting)
     return subject
 
 
-def _plan(text: str, path: Path) -> list[Subject]:
-    """Return a subject an arm, in which the plan's own settings count where the arm has none."""
-    root = yaml.SafeLoader(text).get_single_node()
-    document = yaml.safe_load(text)
-    arms = document.get("arms")
-    if (
-        not isinstance(root, yaml.MappingNode)
-        or not isinstance(arms, list)
-        or not all(isinstance(arm, dict) for arm in arms)
-    ):
-        raise DraftproofError(f"{path}: arms must be a list of mappings")
-    nodes = next(value for key, value in root.value if key.value == "arms").value
-    shared = {k: v for k, v in document.items() if k not in {"arms", "name", "battery"}}
-    found = []
-    for arm, node in zip(arms, nodes, strict=True):
-        lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
-        start = node.start_mark.line + 1
-        found.append(_arm({**shared, **arm}, lines, str(path), start, path.parent))
-    return found
-
-
-def _arm(
-    arm: dict[str, object], lines: dict[str, int], where: str, start: int, folder: Path
-) -> Subject:
-    engine = arm.get("engine")
-    stack = str(engine) if engine in {"transformers", "vllm"} else "draftproof"
-    subject = Subject(
-        f"arm {arm.get('name', '?')}", stack, where, start, control=arm.get("role") == "control"
-    )
-    for key, value in arm.items():
-        line = lines.get(key, start)
-        if isinstance(value, dict):
-            subject.settings += [
-                ConfigSetting((key, str(k)), v, where, line, stack) for k, v in value.items()
-            ]
-        held = GROUP if isinstance(value, dict) else value
-        subject.settings.append(ConfigSetting((str(key),), held, where, line, stack))
-    if engine == "vllm":
-        subject.settings += _in_process(arm, lines, where, start)
-    if engine == "openai":
-        subject.stack = "unknown"
-        for served in command_subjects(str(arm.get("serve", "")), where, subject.name)[:1]:
-            subject.stack = served.stack
-            subject.settings += [
-                replace(s, line=lines.get("serve", start) if s.file == where else s.line)
-                for s in _with_files(served, folder).settings
-            ]
-    return subject
-
-
-def _in_process(
-    arm: dict[str, object], lines: dict[str, int], where: str, start: int
-) -> Iterator[ConfigSetting]:
-    """Yield what an arm of the vllm engine hands to vLLM, under vLLM's names."""
-    drafter = str(arm.get("drafter") or "draft_model")
-    named: dict[str, dict[str, object]] = {
-        "drafter": {"method": METHODS.get(drafter, drafter)},
-        "rule": {"rejection_sample_method": REJECTION.get(str(arm["rule"]), arm["rule"])}
-        if "rule" in arm
-        else {},
-    }
-    for field in ("drafter_options", "rule_options"):
-        given = arm.get(field)
-        own = given.items() if isinstance(given, dict) else ()
-        named[field] = {str(k): v for k, v in own if k not in OUR_OPTIONS}
-    for field in named.keys() & arm.keys():
-        for name, value in named[field].items():
-            line = lines.get(field, start)
-            yield ConfigSetting(("speculative_config", name), value, where, line, "vllm")
+def _presets(text: str, path: Path) -> list[Subject]:
+    """Read llama.cpp's presets: a model a section, options without their dashes."""
+    program = program_of("llama.cpp")
+    shared: list[ConfigSetting] = []
+    subjects: list[Subject] = []
+    settings = shared
+    for number, line in enumerate(text.splitlines(), 1):
+        section = re.fullmatch(r"\s*\[([^\]]+)\]\s*", line)
+        key, equals, value = line.partition("=")
+        if section:
+            name = section[1].strip()
+            subject = Subject(f"{path.name} [{name}]", "llama.cpp", str(path), number)
+            settings = shared if name == "*" else subject.settings
+            if name != "*":
+                subjects.append(subject)
+        elif equals and program is not None and not line.lstrip().startswith((";", "#")):
+            name = key.strip().replace("-", "_")
+            setting = ConfigSetting((name,), value.strip(), str(path), number)
+            settings.append(renamed(setting, program))
+    for subject in subjects:
+        subject.settings = [*shared, *subject.settings]
+    known = {"model", "hf_repo", "model_url", "models_dir"}
+    return [s for s in subjects if known & {name for x in s.settings for name in x.path}]

@@ -6,63 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from draftproof.lint.command import command_subjects
 from draftproof.lint.files import read_subjects
-from draftproof.lint.rules import RULES, SPECULATIVE_KEYS
-from draftproof.lint.subject import ConfigSetting, LintFinding, LintRule, Subject
+from draftproof.lint.knowledge import (
+    LintRule,
+    is_speculative,
+    program_of,
+    programs,
+    rule,
+    rules,
+)
+from draftproof.lint.launches import command_subjects
+from draftproof.lint.subject import ConfigSetting, LintFinding, Subject
 from draftproof.records import DraftproofError
 from draftproof.records.rules import RULE_FACTS
 
-_SWITCHES = frozenset(
-    [
-        "speculative_config",
-        "speculative_model",
-        "speculative_algorithm",
-        "speculative_draft_model_path",
-        "spec_draft_model",
-        "spec_type",
-        "draft",
-        "draft_model",
-        "drafter",
-        "assistant_model",
-        "prompt_lookup_num_tokens",
-        "assistant_early_exit",
-        "speculators_config",
-        "decoding_type",
-        "num_speculative_tokens",
-    ]
-)
-"""Settings whose presence switches speculation on."""
-_OWN = LintRule(
-    "DP701", "lossy", ("draftproof",), ("rule",), lambda *_: True,
-    "our own rule declares itself lossy", "use exact for a candidate",
-    "draftproof, decoding/rules", "this version",
-)  # fmt: skip
-_UNKNOWN_RULE = LintRule(
-    "DP702", "unknown", ("draftproof",), ("rule",), lambda *_: True,
-    "no rule of that name", "see `draftproof rules`", "draftproof, decoding/rules", "this version",
-)  # fmt: skip
-_UNEQUAL = LintRule(
-    "DP703", "load", ("draftproof",), ("concurrency",), lambda *_: True,
-    "the baseline answers under another load, so load and speculation are not told apart",
-    "give both arms the same value", "draftproof", "this version",
-)  # fmt: skip
-_UNKNOWN_SETTINGS = LintRule(
-    "DP704", "unknown", ("unknown",), ("url", "serve"), lambda *_: True,
-    "the settings of this server are not here, so nothing can be said of it",
-    "lint the command that starts it", "draftproof", "this version",
-)  # fmt: skip
-_UNKNOWN_ACCEPTANCE = LintRule(
-    "DP705", "unknown", ("vllm", "sglang", "llama.cpp", "trtllm", "draftproof"), ("speculates",),
-    lambda s, _: s.value is not False,
-    "the server does not tell how it accepts what it drafts", "lint the command that starts it",
-    "draftproof", "this version",
-)  # fmt: skip
-_KEY = LintRule(
-    "DP118", "unknown", ("vllm",), (), lambda *_: True,
-    "not a name that vLLM is known to read here", "check it against the version's documentation",
-    "vLLM, config/speculative.py", "0.33",
-)  # fmt: skip
 _COMPARED = ("concurrency", "dtype", "max_new_tokens", "temperature", "extra_body", "api")
 
 
@@ -72,8 +29,8 @@ class LintResult:
 
     Attributes:
         subject: The configuration.
-        promise: ``L0`` to ``L3``; ``unknown`` where a server's settings are not here; None where
-            nothing speculates.
+        promise: ``L0`` to ``L3``; ``unknown`` where something could not be read; None where all
+            was read and nothing speculates.
         findings: In the order of the file.
     """
 
@@ -82,37 +39,41 @@ class LintResult:
     findings: tuple[LintFinding, ...]
 
     @property
+    def unknown(self) -> bool:
+        """Whether nothing can be concluded of a configuration that is not meant to be bad."""
+        return self.promise == "unknown" and not self.subject.control
+
+    @property
     def lossy(self) -> bool:
         """Whether something is lossy that is not meant to be."""
         return any(f.kind == "lossy" and f.severity == "error" for f in self.findings)
 
 
-def lint_path(path: Path) -> list[LintResult]:
+def lint_path(path: Path, added: Sequence[LintRule] = ()) -> list[LintResult]:
     """Lint a plan, a configuration, a checkpoint or a file of commands.
+
+    Args:
+        path: File or directory.
+        added: Rules beside those that ship.
 
     Raises:
         DraftproofError: It cannot be read, with the place.
     """
     if not path.exists():
         raise DraftproofError(f"{path}: no such file or directory")
-    return _judged(read_subjects(path))
+    return _judged(read_subjects(path), added)
 
 
-def lint_command(command: str) -> list[LintResult]:
-    """Lint one command line.
-
-    Raises:
-        DraftproofError: It starts no server that is known.
-    """
-    found = command_subjects(command, "command")
-    if not found:
-        raise DraftproofError(
-            "the command starts none of vllm, sglang, llama-server, trtllm-serve and draftproof"
-        )
-    return _judged(found)
+def lint_command(command: str, added: Sequence[LintRule] = ()) -> list[LintResult]:
+    """Lint one command line; one that starts no server that is known is unknown."""
+    subjects = command_subjects(command, "command", folder=Path())
+    if not subjects:
+        subjects = [Subject("command", "unknown", "command")]
+        subjects[0].gaps.append(ConfigSetting(("server",), None, "command", 1))
+    return _judged(subjects, added)
 
 
-def lint_server(url: str) -> list[LintResult]:
+def lint_server(url: str, added: Sequence[LintRule] = ()) -> list[LintResult]:
     """Lint what a running server tells about itself.
 
     Raises:
@@ -125,22 +86,27 @@ def lint_server(url: str) -> list[LintResult]:
         raise DraftproofError(
             f"asking a server needs {error.name}; run: pip install 'draftproof[http]'"
         ) from error
-    return _judged([server_subject(url)])
+    return _judged([server_subject(url)], added)
 
 
-def _judged(subjects: Sequence[Subject]) -> list[LintResult]:
+def _judged(subjects: Sequence[Subject], added: Sequence[LintRule]) -> list[LintResult]:
     for subject in subjects:
         subject.promise = _own_promise(subject)
     baseline = next((s for s in subjects if _value(s, "role") == "baseline"), None)
     judged = []
     for subject in subjects:
-        findings = [f for rule in RULES for f in rule.findings(subject)]
+        findings = [f for each in (*rules(), *added) for f in each.findings(subject)]
         findings += _own_findings(subject)
         if baseline is not None and subject is not baseline:
             findings += _unequal(subject, baseline)
-        findings.sort(key=lambda f: (f.file, f.line, f.rule))
-        lossy = any(f.kind == "lossy" for f in findings)
-        judged.append(LintResult(subject, "L0" if lossy else subject.promise, tuple(findings)))
+        findings = sorted(set(findings), key=lambda f: (f.file, f.line, f.rule))
+        kinds = {f.kind for f in findings}
+        promise = subject.promise
+        if "lossy" in kinds:
+            promise = "L0"
+        elif "unknown" in kinds:
+            promise = "unknown"
+        judged.append(LintResult(subject, promise, tuple(findings)))
     return judged
 
 
@@ -150,10 +116,17 @@ def _value(subject: Subject, key: str) -> object:
 
 
 def _speculates(subject: Subject) -> bool:
-    own = _value(subject, "engine") == "openai"
+    over_http = _value(subject, "engine") == "openai"
     # over HTTP it is the server that speculates: what the arm names as draft is a copy
-    settings = [s for s in subject.settings if not (own and s.stack == "draftproof")]
-    return any(_SWITCHES.intersection(s.path) and s.on for s in settings)
+    settings = [s for s in subject.settings if not (over_http and s.stack == "draftproof")]
+    return any(s.on and not _switches(subject, s).isdisjoint(s.path) for s in settings)
+
+
+def _switches(subject: Subject, setting: ConfigSetting) -> frozenset[str]:
+    """Return the settings that switch speculation on; all there are for an unknown stack."""
+    program = program_of(setting.stack or subject.stack)
+    known = programs() if program is None else (program,)
+    return frozenset(name for each in known for name in each.switches)
 
 
 def _own_promise(subject: Subject) -> str | None:
@@ -162,7 +135,7 @@ def _own_promise(subject: Subject) -> str | None:
     Above temperature 0 only the distribution can be kept. Our own rules say themselves what they
     promise.
     """
-    if _unseen(subject):
+    if _unseen(subject) or subject.gaps:
         return "unknown"
     if not _speculates(subject):
         return None
@@ -175,9 +148,7 @@ def _own_promise(subject: Subject) -> str | None:
 
 
 def _unseen(subject: Subject) -> bool:
-    if _silent(subject):
-        return True
-    return subject.stack == "unknown" and _value(subject, "engine") == "openai"
+    return _silent(subject) or subject.stack == "unknown"
 
 
 def _silent(subject: Subject) -> bool:
@@ -193,31 +164,52 @@ def _rule_name(subject: Subject) -> str:
 
 def _own_findings(subject: Subject) -> Iterator[LintFinding]:
     if _silent(subject):
-        yield from _UNKNOWN_ACCEPTANCE.findings(subject)
-    elif _unseen(subject):
-        yield from _UNKNOWN_SETTINGS.findings(replace(subject, settings=_without_stack(subject)))
-    rule = subject.find("rule") if subject.stack in {"draftproof", "transformers"} else None
-    if rule is not None:
+        yield from _at_keys("DP705", ("speculates",), subject)
+    elif subject.stack == "unknown" and not subject.gaps:
+        yield from _at_keys("DP704", ("url", "serve"), subject)
+    for gap in subject.gaps:
+        yield rule("DP707" if gap.key == "server" else "DP706").finding(subject, gap)
+    named = subject.find("rule") if subject.stack in {"draftproof", "transformers"} else None
+    if named is not None:
         promises = rule_promises()
-        if rule.word not in promises:
-            yield _UNKNOWN_RULE.finding(subject, rule)
-        elif promises[rule.word] == "L0":
-            yield _OWN.finding(subject, rule)
-    if subject.stack == "vllm":
-        for setting in subject.under("speculative_config"):
-            if setting.path[-2] == "speculative_config" and setting.key not in SPECULATIVE_KEYS:
-                yield _KEY.finding(subject, setting)
+        if named.word not in promises:
+            yield rule("DP702").finding(subject, named)
+        elif promises[named.word] == "L0":
+            yield rule("DP701").finding(subject, named)
+    yield from _unknown_names(subject)
+    if subject.promise is None and subject.stack not in {"checkpoint", "draftproof"}:
+        for setting in subject.settings:
+            if is_speculative(setting.key) and setting.on and setting.stack != "draftproof":
+                yield rule("DP709").finding(subject, setting)
 
 
-def _without_stack(subject: Subject) -> list[ConfigSetting]:
-    return [replace(s, stack=None) for s in subject.settings]
+def _at_keys(rule_id: str, keys: tuple[str, ...], subject: Subject) -> Iterator[LintFinding]:
+    for setting in subject.settings:
+        if setting.key in keys and setting.value is not False:
+            yield rule(rule_id).finding(subject, setting)
+
+
+def _unknown_names(subject: Subject) -> Iterator[LintFinding]:
+    """Yield the settings about speculation that are not known for the program."""
+    for setting in subject.settings:
+        program = program_of(setting.stack or subject.stack)
+        # an arm's options are read again under the names of its stack
+        ours = setting.path[0] in {"drafter_options", "rule_options"}
+        if program is None or program.stack in {"draftproof", "checkpoint"} or ours:
+            continue
+        inside = len(setting.path) > 1 and setting.path[-2] == "speculative_config"
+        if inside and program.inner:
+            if setting.key not in program.inner:
+                yield rule("DP118").finding(subject, setting)
+        elif is_speculative(setting.key) and not program.knows(setting.key):
+            yield rule("DP708").finding(subject, setting)
 
 
 def _unequal(subject: Subject, baseline: Subject) -> Iterator[LintFinding]:
     for key in _COMPARED:
         if _said(subject, key) != _said(baseline, key):
             place = subject.find(key) or ConfigSetting((key,), None, subject.file, subject.line)
-            yield replace(_UNEQUAL.finding(subject, place), kind=_kind(key), text=_text(key))
+            yield replace(rule("DP703").finding(subject, place), kind=_kind(key), text=_text(key))
 
 
 def _said(subject: Subject, key: str) -> list[tuple[tuple[str, ...], object]]:
@@ -230,7 +222,7 @@ def _kind(key: str) -> str:
 
 def _text(key: str) -> str:
     if key == "concurrency":
-        return _UNEQUAL.text
+        return rule("DP703").text
     return f"the baseline has another {key}, so it and speculation are not told apart"
 
 
@@ -242,8 +234,9 @@ def rule_promises() -> dict[str, str]:
 def as_document(judged: Sequence[LintResult]) -> dict[str, object]:
     """Return the findings as one JSON document."""
     return {
-        "schema_version": "1.0",
+        "schema_version": "1.1",
         "lossy": any(one.lossy for one in judged),
+        "unknown": any(one.unknown for one in judged),
         "subjects": [
             {
                 "name": one.subject.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,13 +67,14 @@ class Subject:
 
     Attributes:
         name: What to call it.
-        stack: ``vllm``, ``sglang``, ``trtllm``, ``llama.cpp``, ``transformers``, ``speculators``,
-            ``checkpoint``, ``draftproof`` or ``unknown``.
+        stack: One of programs.toml, or ``unknown``.
         file: Where it was read.
         line: Its first line.
         settings: In the order of the file.
         control: Whether it is meant to be bad.
         promise: What it promises by itself, before any finding; None without speculation.
+        gaps: Places that could not be read; with one, ``plain`` and L2 are never said.
+        lines: Lines that were read for it, those of variables included.
     """
 
     name: str
@@ -83,6 +84,8 @@ class Subject:
     settings: list[ConfigSetting] = field(default_factory=list)
     control: bool = False
     promise: str | None = None
+    gaps: list[ConfigSetting] = field(default_factory=list)
+    lines: set[int] = field(default_factory=set)
 
     def find(self, key: str) -> ConfigSetting | None:
         """Return the last setting of that name: it is the one that counts."""
@@ -99,7 +102,7 @@ class LintFinding:
 
     Attributes:
         rule: Id of the rule.
-        kind: ``lossy``, ``history``, ``load``, ``width``, ``unknown`` or ``note``.
+        kind: ``lossy``, ``history``, ``load``, ``width``, ``version``, ``unknown`` or ``note``.
         severity: ``error`` (lossy), ``warning`` or ``note``.
         subject: Name of the configuration.
         file: Where.
@@ -122,59 +125,3 @@ class LintFinding:
     mend: str
     source: str
     versions: str
-
-
-@dataclass(frozen=True, slots=True)
-class LintRule:
-    """Knowledge about one setting.
-
-    Attributes:
-        id: Stable id.
-        kind: See `LintFinding`.
-        stacks: Where it applies; a subject of an unknown stack meets every rule.
-        keys: Names of the setting.
-        when: Whether a value of it is meant.
-        text: What follows.
-        mend: What to do.
-        source: Where this is known from.
-        versions: For which versions.
-    """
-
-    id: str
-    kind: str
-    stacks: tuple[str, ...]
-    keys: tuple[str, ...]
-    when: Callable[[ConfigSetting, Subject], bool]
-    text: str
-    mend: str
-    source: str
-    versions: str
-
-    @property
-    def severity(self) -> str:
-        """How grave it is."""
-        return {"lossy": "error", "note": "note"}.get(self.kind, "warning")
-
-    def findings(self, subject: Subject) -> Iterator[LintFinding]:
-        """Yield what the rule says about a configuration."""
-        for setting in subject.settings:
-            stack = setting.stack or subject.stack
-            known = stack == "unknown" or stack in self.stacks
-            if known and setting.key in self.keys and self.when(setting, subject):
-                yield self.finding(subject, setting)
-
-    def finding(self, subject: Subject, setting: ConfigSetting) -> LintFinding:
-        """Return the finding at one setting. A control is meant to be lossy, which is noted."""
-        return LintFinding(
-            rule=self.id,
-            kind=self.kind,
-            severity="note" if subject.control else self.severity,
-            subject=subject.name,
-            file=setting.file,
-            line=setting.line,
-            setting=f"{setting.key}={setting.value!r:.80}",
-            text=self.text,
-            mend=self.mend,
-            source=self.source,
-            versions=self.versions,
-        )

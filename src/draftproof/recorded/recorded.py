@@ -239,6 +239,7 @@ def _speculation(value: object, where: str) -> Speculation | None:
             drafted=_figure(value["drafted"]),
             accepted=_figure(value["accepted"]),
             histogram=tuple(_figure(v) for v in value.get("histogram", ())),
+            drafted_at_least=value.get("drafted_at_least") is True,
         )
     except (TypeError, KeyError, ValueError) as error:
         raise DraftproofError(

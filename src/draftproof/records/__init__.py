@@ -14,6 +14,7 @@ from draftproof.records.answers import (
     ToolCall,
     digest,
 )
+from draftproof.records.audit import AuditDocument, AuditedToken
 from draftproof.records.evidence import (
     Distribution,
     Excess,
@@ -41,6 +42,7 @@ from draftproof.records.verdict import (
     Comparison,
     Counts,
     Divergence,
+    ErrorCount,
     Reason,
     TaskEvidence,
     Verdict,
@@ -63,6 +65,8 @@ __all__ = [
     "TEXT_CHANNELS",
     "Activation",
     "ArmSummary",
+    "AuditDocument",
+    "AuditedToken",
     "ByteIdentity",
     "Cause",
     "Channel",
@@ -74,6 +78,7 @@ __all__ = [
     "Distribution",
     "Divergence",
     "DraftproofError",
+    "ErrorCount",
     "Excess",
     "Fingerprint",
     "KnownCause",

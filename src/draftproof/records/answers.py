@@ -79,6 +79,8 @@ class Speculation:
     accepted: int
     histogram: tuple[int, ...] = ()
     """Entry k counts the rounds that accepted exactly k drafted tokens."""
+    drafted_at_least: bool = False
+    """Whether the stack counts only what it accepts, so that more may have been drafted."""
 
     @property
     def impossible(self) -> str | None:

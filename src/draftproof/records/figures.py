@@ -7,17 +7,19 @@ from collections.abc import Sequence
 
 
 def impossible_counters(
-    rounds: float, drafted: float, accepted: float, histogram: Sequence[float] = ()
+    rounds: float | None, drafted: float, accepted: float, histogram: Sequence[float] = ()
 ) -> str | None:
     """Return which figure of a speculative loop cannot be, in words; None where all can.
 
     Args:
-        rounds: Forward passes that verified a proposal.
+        rounds: Forward passes that verified a proposal; None where they are not counted.
         drafted: Tokens that were drafted.
         accepted: Those that were accepted.
         histogram: Entry k counts the rounds that accepted exactly k tokens; empty if unknown.
     """
-    named = {"rounds": rounds, "drafted tokens": drafted, "accepted tokens": accepted}
+    named = {"drafted tokens": drafted, "accepted tokens": accepted}
+    if rounds is not None:
+        named["rounds"] = rounds
     named |= {f"rounds that accepted {k}": count for k, count in enumerate(histogram)}
     for name, value in named.items():
         if not math.isfinite(value):
@@ -27,9 +29,9 @@ def impossible_counters(
     told = sum(k * count for k, count in enumerate(histogram))
     wrong = {
         f"{accepted:,} tokens accepted of {drafted:,} drafted": accepted > drafted,
-        f"{drafted:,} tokens drafted in no round": drafted and not rounds,
-        f"a histogram of {sum(histogram):,} rounds beside {rounds:,} rounds": (
-            histogram and sum(histogram) != rounds
+        f"{drafted:,} tokens drafted in no round": drafted and rounds == 0,
+        f"a histogram of {sum(histogram):,} rounds beside {rounds or 0:,} rounds": (
+            histogram and rounds is not None and sum(histogram) != rounds
         ),
         f"a histogram of {told:,} accepted tokens beside {accepted:,} accepted": (
             histogram and told != accepted

@@ -16,12 +16,13 @@ class Counters:
     """Totals of the speculative loop.
 
     Attributes:
-        rounds: Forward passes of the target that verified a proposal.
+        rounds: Forward passes of the target that verified a proposal; None where the stack
+            counts none.
         drafted: Tokens that were drafted.
         accepted: Those that were accepted.
     """
 
-    rounds: int
+    rounds: int | None
     drafted: int
     accepted: int
 
@@ -32,14 +33,14 @@ class Counters:
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
-            self.rounds + other.rounds,
+            _sum(self.rounds, other.rounds),
             self.drafted + other.drafted,
             self.accepted + other.accepted,
         )
 
     def __sub__(self, other: Counters) -> Counters:
         return Counters(
-            self.rounds - other.rounds,
+            None if self.rounds is None or other.rounds is None else self.rounds - other.rounds,
             self.drafted - other.drafted,
             self.accepted - other.accepted,
         )
@@ -138,7 +139,10 @@ class Proof:
             names = ("rounds", "drafted", "accepted")
             counters = None
             if state is ProofState.COUNTED or all(name in document for name in names):
-                counters = Counters(*(_count(document[name]) for name in names))
+                counters = Counters(
+                    _optional_count(document["rounds"]),
+                    *(_count(document[name]) for name in names[1:]),
+                )
             return Proof(
                 state=state,
                 source=str(document["source"]),
@@ -224,6 +228,8 @@ class ServerFingerprint:
         stream: Whether answers were streamed.
         concurrency: Requests in flight.
         attempts: Requests that were sent, retries included.
+        system_fingerprints: What its answers call its configuration, where they do.
+        files: Digests of the models that its command names by their paths.
     """
 
     stack: str | None
@@ -235,6 +241,8 @@ class ServerFingerprint:
     stream: bool
     concurrency: int
     attempts: int
+    system_fingerprints: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +276,9 @@ class Fingerprint:
         """Return the fingerprint as a manifest holds it: flat, but for the models."""
         document: dict[str, Any] = {"engine": self.engine, "promise": self.promise}
         if self.server is not None:
-            document |= {**asdict(self.server), "models": list(self.server.models)}
+            server = asdict(self.server)
+            lists = {name: list(server[name]) for name in ("models", "system_fingerprints")}
+            document |= server | lists
         else:
             document["target"] = self.target.to_json() if self.target else None
             document["draft"] = self.draft.to_json() if self.draft else None

@@ -195,6 +195,14 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorCount:
+    """An error of an arm in its stack's own words, and how many answers met it."""
+
+    text: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmSummary:
     """One arm as it was run."""
 
@@ -209,6 +217,8 @@ class ArmSummary:
     truncated: int
     repeating: int = 0
     """Answers stuck in a loop: fast, and worth nothing."""
+    failures: tuple[ErrorCount, ...] = ()
+    """The most frequent errors."""
     answered: tuple[str, str] | None = None
     """UTC times of its first and last answer; None where an answer has no time."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from draftproof.records import SCHEMA_VERSION, DraftproofError, Verdict
+from draftproof.records import SCHEMA_VERSION, AuditDocument, DraftproofError, Verdict
 
 SCHEMA_MAJOR = int(SCHEMA_VERSION.split(".")[0])
 """Largest major schema version that this code understands; a minor one only adds fields."""
@@ -52,8 +52,8 @@ def _scalar(value: object, where: str) -> Any:
     )
 
 
-def to_json(verdict: Verdict) -> str:
-    """Return the verdict as one JSON document, keys in the order of the records.
+def to_json(verdict: Verdict | AuditDocument) -> str:
+    """Return a verdict or an audit as one JSON document, keys in the order of the records.
 
     A number that is not finite becomes null, and so does an interval with such an end. Characters
     outside ASCII are escaped: the file may be printed on any terminal and nothing in it acts.

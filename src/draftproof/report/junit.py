@@ -1,5 +1,6 @@
 """The verdict as JUnit XML: a suite per comparison, a case per claim, no answer text.
 
+What the reader should know before believing it stands in the first suite's output.
 Metamorphic relations have a suite of their own, a case each.
 """
 
@@ -63,6 +64,8 @@ def to_junit(verdict: Verdict) -> str:
         suite.set("timestamp", xml_text(verdict.created))
         for case in cases:
             _add(suite, case, f"draftproof.{verdict.name}.{name}")
+        if verdict.warnings and suite is root[0]:
+            ET.SubElement(suite, "system-out").text = xml_text("\n".join(verdict.warnings))
     for key, count in totals.items():
         root.set(key, str(count))
     ET.indent(root)

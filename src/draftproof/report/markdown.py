@@ -63,7 +63,9 @@ def _table(verdict: Verdict) -> list[str]:
             why or "-",
             lost,
             gained,
-            wording.percent(activation.acceptance_rate, 0) if activation.drafted else "-",
+            wording.percent(activation.acceptance_rate, 0)
+            if activation.acceptance_rate is not None
+            else "-",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -150,7 +150,11 @@ def _arm_row(comparison: Comparison, printer: _Printer, roomy: bool) -> list[Tex
     why = separator.join(wording.tally(*entry) for entry in found.items()) or "-"
     identical = wording.percent(wording.share(counts.identical, counts.n))
     lost, gained = wording.flips(comparison)
-    rate = wording.percent(activation.acceptance_rate, 0) if activation.drafted else "-"
+    rate = (
+        wording.percent(activation.acceptance_rate, 0)
+        if activation.acceptance_rate is not None
+        else "-"
+    )
     rounds = wording.number(activation.tokens_per_round, 1) if activation.rounds else "-"
     head = [name, role] if roomy else [Text("\n").join([name, role])]
     middle = [printer.state(comparison)]

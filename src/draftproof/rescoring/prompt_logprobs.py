@@ -1,7 +1,8 @@
 """Log-probabilities of a prompt over HTTP: the request, and the reply that is read with care.
 
-Two dialects of one API: ``echo`` with ``logprobs`` (OpenAI's completions, llama.cpp, SGLang, our
-own tests) and ``prompt_logprobs`` (vLLM, for completions and for chats).
+Two dialects of one API: ``echo`` with ``logprobs`` (OpenAI's completions, SGLang, our own tests;
+llama.cpp leaves the prompt out of its log-probabilities) and ``prompt_logprobs`` (vLLM, for
+completions and for chats).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from draftproof.records import Completion, Prompt
 from draftproof.rescoring.prefixes import CachedPrefix, blocks, read, read_prefixes
 from draftproof.rescoring.rescorer import Helpers, ScoreRequest, TokenScore
 from draftproof.stacks import models
-from draftproof.stacks.drafting import Shaper
+from draftproof.stacks.drafting import shaper_of
 from draftproof.stacks.spec import ArmSpec
 
 _BEST = 8
@@ -114,7 +114,7 @@ class _Scorer:
         options = (spec.dtype, spec.device, spec.trust_remote_code)
         self._target = _target_of(spec)
         self._draft = models.load(spec.draft, *options) if spec.draft else None
-        self._shaper = Shaper(spec, self._target)
+        self._shaping_of = shaper_of(spec, self._target)
         self._width = spec.gamma + 1
 
     def scores(self, requests: Sequence[ScoreRequest]) -> list[TokenScore]:
@@ -156,7 +156,7 @@ class _Scorer:
     ) -> torch.Tensor:
         """Return ``[2, V]`` rows as the arm's own processors make them."""
         prompt = text[: len(text) - len(request.prefix)]
-        shaping = self._shaper.shaping(len(prompt))
+        shaping = self._shaping_of(len(prompt))
         if shaping is None or not shaping.reads_text:
             return rows
         device = self._target.model.device

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from draftproof.decoding.cache import RowCache
+from draftproof.decoding.shaping import Shaping
 from draftproof.lab.models import resolve
 from draftproof.records import Completion, Prompt
 from draftproof.rescoring.prefixes import blocks, read, read_prefixes
 from draftproof.rescoring.scored_answers import PositionScores, ScorableAnswer
 from draftproof.stacks import models
-from draftproof.stacks.drafting import Shaper
+from draftproof.stacks.drafting import shaper_of
 from draftproof.stacks.spec import ArmSpec
 
 _CHUNK = 256
@@ -26,6 +27,7 @@ _ROOM = 1.5
 """Free memory that float32 weights should find, in multiples of themselves."""
 
 _Key = tuple[tuple[int, ...], tuple[int, ...], int, str]
+_Shaper = Callable[[int], Shaping | None]
 
 
 class LocalInstrument:
@@ -83,8 +85,10 @@ class LocalInstrument:
         self, answers: Sequence[ScorableAnswer], lengths: Sequence[int], spec: ArmSpec | None
     ) -> list[PositionScores]:
         """See `Instrument.score`."""
-        shaper = Shaper(spec, self._loaded) if spec is not None and spec.processors else None
-        shape = repr(sorted(spec.processors.items())) if spec is not None else ""
+        shaper, shape = None, ""
+        if spec is not None:
+            shaper = shaper_of(spec, self._loaded)
+            shape = repr((sorted(spec.processors.items()), spec.ignore_generation_config))
         prompts = [models.render_known(self._loaded, a.prompt).ids for a in answers]
         keys: list[_Key] = [
             (p, a.tokens, n, shape) for p, a, n in zip(prompts, answers, lengths, strict=True)
@@ -98,7 +102,7 @@ class LocalInstrument:
         return [self._known[key] for key in keys]
 
     def _scored(
-        self, keys: Sequence[_Key], shaper: Shaper | None
+        self, keys: Sequence[_Key], shaper: _Shaper | None
     ) -> Iterator[tuple[_Key, PositionScores]]:
         model = self._loaded.model
         prefixes = read_prefixes(model, [k[0] for k in keys])
@@ -119,7 +123,7 @@ class LocalInstrument:
         return [block] if most is None or longest <= most else [[i] for i in block]
 
     def _rows(
-        self, members: Sequence[_Key], cache: RowCache, shaper: Shaper | None
+        self, members: Sequence[_Key], cache: RowCache, shaper: _Shaper | None
     ) -> list[PositionScores]:
         model = self._loaded.model
         width = max(k[2] for k in members)
@@ -142,10 +146,10 @@ class LocalInstrument:
         return [_scores(torch.cat(parts, dim=1)) for parts in found]
 
     def _shaped(
-        self, rows: torch.Tensor, key: _Key, here: range, shaper: Shaper | None
+        self, rows: torch.Tensor, key: _Key, here: range, shaper: _Shaper | None
     ) -> torch.Tensor:
         """Return ``[n, V]`` rows as the arm's own processors make them."""
-        shaping = shaper.shaping(len(key[0])) if shaper else None
+        shaping = shaper(len(key[0])) if shaper else None
         if shaping is None or not shaping.reads_text:
             return rows
         # a row at a time: each follows a text of its own

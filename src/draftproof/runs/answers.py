@@ -11,7 +11,7 @@ from typing import IO
 
 from pydantic import TypeAdapter, ValidationError
 
-from draftproof.files import unwritable
+from draftproof.files import unwritable, write_whole
 from draftproof.records import Completion, DraftproofError
 
 _COMPLETION = TypeAdapter(Completion)
@@ -62,6 +62,19 @@ class AnswerLog:
             found.setdefault(completion.id, completion)
         return found
 
+    def drop_errors(self) -> int:
+        """Take the answers that failed out of the file, and return how many there were.
+
+        Raises:
+            DraftproofError: The file cannot be read or written; then it is unchanged.
+        """
+        given = self.read()
+        kept = [c for c in given.values() if c.finish_reason != "error"]
+        if len(kept) < len(given):
+            self.close()
+            write_whole(self.path, b"".join(map(_line, kept)))
+        return len(given) - len(kept)
+
     def append(self, completion: Completion) -> Completion:
         """Add an answer; it survives the death of this process from the moment this returns.
 
@@ -74,8 +87,7 @@ class AnswerLog:
         """
         text = completion.text.encode("utf-8", "replace").decode("utf-8")
         completion = replace(completion, text=text)
-        record = {k: v for k, v in asdict(completion).items() if v is not None}
-        data = json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        data = _line(completion)
         try:
             if self._file is None:
                 # unbuffered: one line, one write
@@ -85,3 +97,8 @@ class AnswerLog:
         except OSError as error:
             raise unwritable(self.path, error) from error
         return completion
+
+
+def _line(completion: Completion) -> bytes:
+    record = {k: v for k, v in asdict(completion).items() if v is not None}
+    return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"

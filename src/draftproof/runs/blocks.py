@@ -13,17 +13,12 @@ from dataclasses import dataclass
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, Prompt, digest
-from draftproof.runs.collect import (
-    PartRecord,
-    Progress,
-    dated,
-    in_order,
-    open_manifest,
-    part_record,
-    record_arm,
-)
+from draftproof.runs.collect import Progress, dated, in_order, open_run, record_ended
 from draftproof.runs.directory import RunDirectory
+from draftproof.runs.identity import Known
+from draftproof.runs.parts import EndedPart, RunningPart
 from draftproof.runs.plan import Plan, StopRule
+from draftproof.runs.resume import Resume, check_ends, noise_rate
 from draftproof.stacks import Engine, make_engine
 from draftproof.stacks.spec import ArmSpec
 
@@ -76,6 +71,7 @@ def collect_blocks(
     *,
     progress: Progress | None = None,
     engine_of: Callable[[ArmSpec], Engine] | None = None,
+    resume: Resume | None = None,
 ) -> dict[str, dict[str, Completion]]:
     """Return every arm's answers by prompt id, having asked no more than `look` wanted.
 
@@ -86,14 +82,18 @@ def collect_blocks(
         look: Called after every block.
         progress: Called after every answer.
         engine_of: Makes an arm's engine, in place of `make_engine`.
+        resume: How to go on with a run that there is.
 
     Raises:
-        DraftproofError: The directory holds another run, or an engine fails.
+        DraftproofError: The directory holds another run, an arm is not what it was, or an engine
+            fails.
     """
-    rule = plan.stop or StopRule()
-    manifest = open_manifest(plan, battery, run)
+    rule, resume = plan.stop or StopRule(), resume or Resume()
+    manifest = open_run(plan, battery, run, resume, engine_of)
+    noise = noise_rate(plan, run)
     answers = {arm.name: run.log(arm.name).read() for arm in plan.arms}
-    sessions = {a.name: _ArmSession(a, battery, run, engine_of) for a in plan.arms}
+    known = {a.name: Known.of(manifest.record(a.name), noise) for a in plan.arms}
+    sessions = {a.name: _ArmSession(a, battery, run, engine_of, known[a.name]) for a in plan.arms}
     on_progress = progress or (lambda arm, done, total: None)
     going = Open(frozenset(answers), frozenset(battery.tasks))
     for block in blocks(battery, rule):
@@ -104,10 +104,10 @@ def collect_blocks(
         going = look(answers)
         if not going.arms or not going.tasks:
             break
-    for name, session in sessions.items():
+    for session in sessions.values():
         if session.generated:
-            record_arm(manifest, name, session.record())
-    run.write_manifest(manifest)
+            record_ended(manifest, run, session.end())
+    check_ends(plan, run, manifest, resume)
     return answers
 
 
@@ -120,7 +120,10 @@ class _ArmSession:
         battery: Battery,
         run: RunDirectory,
         engine_of: Callable[[ArmSpec], Engine] | None,
+        known: Known,
     ) -> None:
+        self._known = known
+        self._part: RunningPart | None = None
         self._spec, self._battery, self._run = spec, battery, run
         self._make = engine_of or (lambda s: make_engine(s, run.path / "logs"))
         self._engine: Engine | None = None
@@ -134,23 +137,26 @@ class _ArmSession:
         waiting = [p for p in in_order(self._spec, prompts) if p.id not in known]
         if not waiting:
             return
-        engine = self._opened()
+        engine, part = self._opened()
         log = self._run.log(self._spec.name)
         start = time.perf_counter()
         for completion in engine.answer(waiting):
+            part.keep(completion)
             known[completion.id] = log.append(dated(completion))
             self.generated += 1
             progress(self._spec.name, len(known), len(self._battery.prompts))
         self._seconds += time.perf_counter() - start
 
-    def _opened(self) -> Engine:
+    def _opened(self) -> tuple[Engine, RunningPart]:
         # a server that the arm starts is stopped at the end of every block of answers
         if self._engine is None or self._spec.serve is not None:
             self._engine = self._engine or self._make(self._spec)
             self._engine.open(self._battery.prompts)
-        return self._engine
+        if self._part is None:
+            self._part = RunningPart(self._spec, self._engine, self._run.answers, self._known)
+        return self._engine, self._part
 
-    def record(self) -> PartRecord:
+    def end(self) -> EndedPart:
         """Return what the whole arm did, and close its engine."""
-        assert self._engine is not None
-        return part_record(self._engine, self._seconds, self.generated)
+        assert self._part is not None
+        return self._part.end(self._seconds, self.generated)

@@ -7,18 +7,20 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from draftproof import __version__
 from draftproof.battery import Battery
-from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt, Proof, digest
+from draftproof.records import Completion, DraftproofError, Prompt, digest
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.directory import RunDirectory
+from draftproof.runs.identity import Known
+from draftproof.runs.manifest import Manifest
 from draftproof.runs.parallel import Call, Tell, Workers
+from draftproof.runs.parts import EndedPart, RunningPart, now, record_part
 from draftproof.runs.plan import Plan
+from draftproof.runs.resume import Resume, check_arms, check_ends, noise_rate, orphaned, take_up
 from draftproof.stacks import Engine, make_engine
 from draftproof.stacks.spec import ArmSpec
 
@@ -37,23 +39,8 @@ class Task:
     path: Path
     waiting: tuple[Prompt, ...]
     """Of the battery, in the order in which they are asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartRecord:
-    """What an arm did in one part of a run.
-
-    Attributes:
-        seconds: Wall time.
-        generated: Answers.
-        fingerprint: What identifies the arm.
-        proof: What its stack counted; None where every answer has its counters.
-    """
-
-    seconds: float
-    generated: int
-    fingerprint: Fingerprint
-    proof: Proof | None
+    known: Known
+    """What identified the arm when it answered earlier."""
 
 
 def collect(
@@ -64,6 +51,7 @@ def collect(
     progress: Progress | None = None,
     workers: Workers | None = None,
     engine_of: Callable[[ArmSpec], Engine] | None = None,
+    resume: Resume | None = None,
 ) -> dict[str, dict[str, Completion]]:
     """Return every arm's answers by prompt id, generating those that the run lacks.
 
@@ -76,11 +64,15 @@ def collect(
             alone if None. An arm of our own decoder is answered by all of them, part by part;
             another arm by one of them.
         engine_of: Makes an arm's engine, in place of `make_engine`.
+        resume: How to go on with a run that there is.
 
     Raises:
-        DraftproofError: The directory holds another run, or an engine fails.
+        DraftproofError: The directory holds another run, an arm is not what it was, or an engine
+            fails.
     """
-    manifest = open_manifest(plan, battery, run)
+    resume = resume or Resume()
+    manifest = open_run(plan, battery, run, resume, engine_of)
+    noise = noise_rate(plan, run)
     on_progress = progress or (lambda arm, done, total: None)
     workers = workers or Workers()
     total = len(battery.prompts)
@@ -99,7 +91,9 @@ def collect(
             on_progress(arm.name, total, total)
         waiting = [p for p in in_order(arm, battery.prompts) if p.id not in answers]
         path = run.log(arm.name).path
-        tasks += [Task(arm, battery, path, part) for part in _parts(arm, waiting, workers.jobs)]
+        of_arm = Known.of(manifest.record(arm.name), noise)
+        parts = _parts(arm, waiting, workers.jobs)
+        tasks += [Task(arm, battery, path, part, of_arm) for part in parts]
 
     done = [0] * len(tasks)
 
@@ -109,13 +103,13 @@ def collect(
         done[number] = count
         on_progress(arm, known[arm], total)
 
-    def finished(number: int, record: PartRecord) -> None:
-        record_arm(manifest, tasks[number].arm.name, record)
-        run.write_manifest(manifest)
+    def finished(_: int, part: EndedPart) -> None:
+        record_ended(manifest, run, part)
 
     ask = partial(answer_task, engine_of) if engine_of else answer_with_own_engine
     calls = [Call(f"arm {task.arm.name!r}", ask, (task,)) for task in tasks]
     workers.do(calls, on_progress=answered, on_result=finished)
+    check_ends(plan, run, manifest, resume)
     return {arm.name: run.log(arm.name).read() for arm in plan.arms}
 
 
@@ -129,40 +123,23 @@ def _parts(arm: ArmSpec, waiting: Sequence[Prompt], jobs: int) -> list[tuple[Pro
     return [tuple(waiting[n :: max(parts, 1)]) for n in range(max(parts, 1))] if waiting else []
 
 
-def record_arm(manifest: dict[str, Any], arm: str, record: PartRecord) -> None:
-    """Add to the manifest what an arm did now: seconds, answers, fingerprint, counters.
-
-    The seconds of parts that were answered side by side add up, as if one had followed the other.
+def record_ended(manifest: Manifest, run: RunDirectory, part: EndedPart) -> None:
+    """Put a part that has ended into the manifest; from then on its own file says nothing new.
 
     Raises:
-        DraftproofError: The manifest holds counters of an earlier part that cannot be read.
+        DraftproofError: The manifest cannot be written, or holds counters that cannot be read.
     """
-    before = manifest["arms"].get(arm, {"seconds": 0.0, "generated": 0})
-    earlier = before.get("counters")
-    proof = Proof.of_parts(None if earlier is None else Proof.from_json(earlier), record.proof)
-    manifest["arms"][arm] = {
-        "seconds": before["seconds"] + record.seconds,
-        "generated": before["generated"] + record.generated,
-        "fingerprint": record.fingerprint.to_json(),
-        "counters": None if proof is None else proof.to_json(),
-    }
+    record_part(manifest, part.record)
+    run.write_manifest(manifest.to_json())
+    part.path.unlink(missing_ok=True)
 
 
-def part_record(engine: Engine, seconds: float, generated: int) -> PartRecord:
-    """Return what an engine did, and close it: what it counted is in the record now."""
-    record = PartRecord(seconds, generated, engine.fingerprint(), engine.proof())
-    engine.close()
-    return record
-
-
-def answer_with_own_engine(task: Task, on_progress: Tell) -> PartRecord:
+def answer_with_own_engine(task: Task, on_progress: Tell) -> EndedPart:
     """Answer the prompts of a task with the engine that its arm names; see `answer_task`."""
     return answer_task(partial(make_engine, logs=task.path.parents[1] / "logs"), task, on_progress)
 
 
-def answer_task(
-    engine_of: Callable[[ArmSpec], Engine], task: Task, on_progress: Tell
-) -> PartRecord:
+def answer_task(engine_of: Callable[[ArmSpec], Engine], task: Task, on_progress: Tell) -> EndedPart:
     """Answer the prompts of a task, appending every answer as soon as it is there.
 
     Args:
@@ -174,22 +151,25 @@ def answer_task(
     engine = engine_of(task.arm)
     on_progress(0)
     engine.open(task.battery.prompts)
-    start, generated = time.perf_counter(), 0
     try:
+        part = RunningPart(task.arm, engine, task.path.parent, task.known)
+        start, generated = time.perf_counter(), 0
         for completion in engine.answer(task.waiting):
+            part.keep(completion)
             log.append(dated(completion))
             generated += 1
             on_progress(generated)
+        return part.end(time.perf_counter() - start, generated)
     finally:
         log.close()
-    return part_record(engine, time.perf_counter() - start, generated)
+        engine.close()
 
 
 def dated(completion: Completion) -> Completion:
     """Return an answer with the UTC time of now, unless its engine said when it was given."""
     if completion.answered_at is not None:
         return completion
-    return replace(completion, answered_at=datetime.now(UTC).isoformat(timespec="seconds"))
+    return replace(completion, answered_at=now())
 
 
 def in_order(arm: ArmSpec, prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -199,16 +179,35 @@ def in_order(arm: ArmSpec, prompts: Sequence[Prompt]) -> list[Prompt]:
     return sorted(prompts, key=lambda p: digest([arm.name, p.id]))
 
 
-def open_manifest(plan: Plan, battery: Battery, run: RunDirectory) -> dict[str, Any]:
-    """Return the run's manifest, written if it is new.
+def open_run(
+    plan: Plan,
+    battery: Battery,
+    run: RunDirectory,
+    resume: Resume,
+    engine_of: Callable[[ArmSpec], Engine] | None,
+) -> Manifest:
+    """Return the run's manifest, once it is certain that the run can be gone on with.
 
     Raises:
-        DraftproofError: The directory holds a run of another plan or battery.
+        DraftproofError: The directory holds a run of another plan or battery, or an arm is not
+            what it was.
     """
-    manifest = run.manifest()
-    if not manifest:
-        manifest = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    manifest = _open_manifest(plan, battery, run, resume)
+    take_up(run, manifest)
+    make = engine_of or partial(make_engine, logs=run.path / "logs")
+    check_arms(plan, battery, run, manifest, resume, make)
+    if resume.retry_errors:
+        for arm in plan.arms:
+            run.log(arm.name).drop_errors()
+    return manifest
+
+
+def _open_manifest(plan: Plan, battery: Battery, run: RunDirectory, resume: Resume) -> Manifest:
+    document = run.manifest()
+    if not document:
+        orphans = orphaned(run, resume)
+        document = {
+            "created": now(),
             "plan_digest": plan.digest,
             "plan": plan.model_dump(mode="json"),
             "battery": {
@@ -219,14 +218,14 @@ def open_manifest(plan: Plan, battery: Battery, run: RunDirectory) -> dict[str, 
                 "prompts": {p.id: p.content_hash for p in battery.prompts},
             },
             "environment": environment(),
-            "arms": {},
+            "arms": {arm: record.to_json() for arm, record in orphans.items()},
         }
-        run.write_manifest(manifest)
-        return manifest
-    battery_record = manifest.get("battery")
+        run.write_manifest(document)
+        return Manifest(document)
+    battery_record = document.get("battery")
     found = battery_record.get("digest") if isinstance(battery_record, Mapping) else None
     for what, there, wanted in (
-        ("plan", manifest.get("plan_digest"), plan.digest),
+        ("plan", document.get("plan_digest"), plan.digest),
         ("battery", found, battery.digest),
     ):
         if there != wanted:
@@ -234,8 +233,7 @@ def open_manifest(plan: Plan, battery: Battery, run: RunDirectory) -> dict[str, 
                 f"{run.path}: holds a run of another {what}; "
                 "give the command it was started with, or name a new directory"
             )
-    manifest.setdefault("arms", {})
-    return manifest
+    return Manifest(document)
 
 
 def environment() -> dict[str, str]:

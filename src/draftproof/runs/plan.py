@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from draftproof.battery import Battery, load_battery, merge
@@ -17,7 +25,7 @@ from draftproof.files import read_yaml
 from draftproof.records import DraftproofError, Role, digest
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.runs.generated import NoiseOptions, with_repeats, with_variants
-from draftproof.stacks.spec import ArmSpec
+from draftproof.stacks.spec import ArmSpec, MisfitError
 
 _SHARED = (
     "target", "engine", "dtype", "device", "batch", "max_new_tokens", "temperature", "seed",
@@ -74,7 +82,8 @@ class Plan(BaseModel):
 
     name: str = "screen"
     battery: tuple[str, ...] = ("lab-core",)
-    half: str = "full"
+    half: str = Field(default="full", validation_alias=AliasChoices("subset", "half"))
+    """Which prompts of a bundled battery: ``full`` or ``quick``; plans may call it `subset`."""
     limit: int | None = Field(default=None, ge=1)
     """Ask only the first so many prompts of every task."""
     samples: int = Field(default=1, ge=1, le=1000)
@@ -100,22 +109,7 @@ class Plan(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _hand_down(cls, value: Any) -> Any:
-        """Let arms inherit what the plan says once for all of them."""
-        if not isinstance(value, dict) or not isinstance(value.get("arms"), list | tuple):
-            return value
-        value = dict(value)
-        shared = {k: value.pop(k) for k in _SHARED if k in value}
-        arms = [{**shared, **a} if isinstance(a, dict) else a for a in value["arms"]]
-        if all(isinstance(a, dict) for a in arms):
-            with suppress(ValidationError):  # the field's own check tells the place
-                if value.get("noise") is not None:
-                    arms = with_repeats(arms, NoiseOptions.model_validate(value["noise"]))
-            if value.get("metamorphic") is True:
-                arms = with_variants(arms)
-            given = {a["name"] for a in value["arms"] if "seed" in a and "name" in a}
-            arms = [a if a.get("name") in given else _own_seed(a) for a in arms]
-        value["arms"] = arms
-        return value
+        return hand_down(value)
 
     @model_validator(mode="after")
     def _roles(self) -> Plan:
@@ -212,6 +206,25 @@ class Plan(BaseModel):
         return battery if self.samples == 1 else sampled(battery, self.samples)
 
 
+def hand_down(value: Any) -> Any:
+    """Return a plan's document whose arms have what it says once for all, and its repeats."""
+    if not isinstance(value, dict) or not isinstance(value.get("arms"), list | tuple):
+        return value
+    value = dict(value)
+    shared = {k: value.pop(k) for k in _SHARED if k in value}
+    arms = [{**shared, **a} if isinstance(a, dict) else a for a in value["arms"]]
+    if all(isinstance(a, dict) for a in arms):
+        with suppress(ValidationError):  # the field's own check tells the place
+            if value.get("noise") is not None:
+                arms = with_repeats(arms, NoiseOptions.model_validate(value["noise"]))
+        if value.get("metamorphic") is True:
+            arms = with_variants(arms)
+        given = {a["name"] for a in value["arms"] if "seed" in a and "name" in a}
+        arms = [a if a.get("name") in given else _own_seed(a) for a in arms]
+    value["arms"] = arms
+    return value
+
+
 def _drop_defaults(
     document: dict[str, object], fields: Mapping[str, FieldInfo], names: Sequence[str]
 ) -> None:
@@ -251,19 +264,29 @@ def read_plan(path: Path) -> Plan:
         plan = Plan.model_validate(document)
     except ValidationError as error:
         raise DraftproofError(f"{path}: {explain(error)}") from error
-    folder = path.parent
-    sources = tuple(
-        str(folder / s) if not Path(s).is_absolute() and (folder / s).exists() else s
-        for s in plan.battery
-    )
+    sources = tuple(place_battery(s, path.parent) for s in plan.battery)
     return plan.model_copy(update={"battery": sources})
 
 
-def explain(error: ValidationError) -> str:
-    """Return one line a mistake, each with the place of the field."""
-    lines = []
+def place_battery(source: str, folder: Path) -> str:
+    """Return a battery's source, which may be a file beside the plan."""
+    beside = folder / source
+    return str(beside) if not Path(source).is_absolute() and beside.exists() else source
+
+
+def faults_of(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Yield every mistake of a plan: the place of the field, and what is wrong with it."""
     for item in error.errors():
         place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{place.lstrip('.') or 'plan'}: {message}")
-    return "; ".join(lines)
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, MisfitError):
+            yield from ((f"{place}.{name}".lstrip("."), said) for name, said in cause.misfits)
+        else:
+            said = item["msg"].removeprefix("Value error, ")
+            said = "there is no such field" if item["type"] == "extra_forbidden" else said
+            yield place.lstrip(".") or "plan", said
+
+
+def explain(error: ValidationError) -> str:
+    """Return one clause a mistake, each with the place of the field."""
+    return "; ".join(f"{place}: {said}" for place, said in faults_of(error))

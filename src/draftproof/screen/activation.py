@@ -24,7 +24,8 @@ def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activa
             counters of their own: ``state`` (counted, absent, unproven), ``source``, ``rounds``,
             ``drafted``, ``accepted``, ``problem``.
     """
-    counted, rounds, drafted, accepted = arm.counted, arm.rounds, arm.drafted, arm.accepted
+    counted, drafted, accepted = arm.counted, arm.drafted, arm.accepted
+    verified: int | None = arm.rounds
     source = _source(arm)
     problem, impossible = None, min(arm.impossible, default=None)
     if not counted and server is not None:
@@ -33,15 +34,17 @@ def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activa
         if proof.state is ProofState.COUNTED and proof.counters is not None:
             source = f"the server's counters ({proof.source})"
             counters = proof.counters
-            counted, rounds = 1, counters.rounds
+            counted, verified = 1, counters.rounds
             drafted, accepted = counters.drafted, counters.accepted
-    impossible = impossible or impossible_counters(rounds, drafted, accepted)
+    impossible = impossible or impossible_counters(verified, drafted, accepted)
+    rounds = verified or 0
     if impossible:
         text = f"the counters are impossible: {impossible}"
     elif drafted and accepted:
+        rate = "" if arm.drafted_at_least else f" ({accepted / drafted:.1%})"
         text = (
-            f"{drafted:,} tokens drafted, {accepted:,} accepted ({accepted / drafted:.1%}) "
-            f"in {rounds:,} rounds{_share(arm)}"
+            f"{'at least ' if arm.drafted_at_least else ''}{drafted:,} tokens drafted, "
+            f"{accepted:,} accepted{rate}{f' in {rounds:,} rounds' if rounds else ''}{_share(arm)}"
         )
     elif drafted:
         text = f"{drafted:,} tokens drafted, none accepted"
@@ -57,7 +60,9 @@ def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activa
         drafted=drafted,
         accepted=accepted,
         tokens=arm.tokens,
-        acceptance_rate=accepted / drafted if drafted and not impossible else None,
+        acceptance_rate=(
+            accepted / drafted if drafted and not impossible and not arm.drafted_at_least else None
+        ),
         tokens_per_round=(accepted + rounds) / rounds if rounds and not impossible else None,
         proven=bool(drafted and accepted and not impossible),
         text=text,

@@ -195,8 +195,9 @@ def _text_first() -> polars.Expr:
     """Return whether a pair parts in its texts and goes on with nothing else."""
     import polars as pl  # noqa: PLC0415
 
-    calls = [(pl.col(f"tool_calls{end}") != "").fill_null(value=False) for end in ("", "_2")]
-    return differs(Channel.TEXT) & ~differs(Channel.REASONING) & ~calls[0] & ~calls[1]
+    later = [f"{c.value}{end}" for c in (Channel.REFUSAL, Channel.TOOL_CALLS) for end in ("", "_2")]
+    goes_on = pl.any_horizontal((pl.col(c) != "").fill_null(value=False) for c in later)
+    return differs(Channel.TEXT) & ~differs(Channel.REASONING) & ~goes_on
 
 
 def _tasks(rows: polars.DataFrame, counting: Counting, tally: Tally) -> None:

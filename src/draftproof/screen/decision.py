@@ -10,7 +10,7 @@ from draftproof.records import Activation, Cause, Distribution, Reason, Role, St
 from draftproof.runs.plan import Decision
 from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.evidence import ArmEvidence
-from draftproof.screen.labels_only import nobody_looked
+from draftproof.screen.labels_only import nobody_looked, unexplained
 from draftproof.screen.sequential import Standing, standing
 from draftproof.screen.tasks import beside_noise, task_evidence
 from draftproof.screen.validity import caveats, invalid_reasons, shortfalls
@@ -78,7 +78,10 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
         mode=own_rule.mode,
         profile=profile,
     )
-    shown = task_evidence(tasks, strata, result, rule, profile, conditions.noise)
+    blind = arm.role is Role.CANDIDATE and not arm.lossy and unexplained(findings.causes) > 0
+    shown = task_evidence(
+        tasks, strata, result, rule, profile, conditions.noise, unexplained=blind and not sampling
+    )
     noted = (*invalid, *caveats(evidence, proof))
     state: State = result.state
     if state is State.INVALID:

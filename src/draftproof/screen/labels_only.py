@@ -20,6 +20,7 @@ from draftproof.screen.text_checks import text_checks
 from draftproof.screen.texts.defects import text_pair
 from draftproof.stats import Stratum, clopper_pearson
 from draftproof.stats.proportions import UnpairedRates
+from draftproof.stats.sizes import discordance_bound, pairs_needed
 
 SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.SPELLING})
 """Causes that a model or the answers themselves name; every other divergence is unexplained."""
@@ -136,10 +137,16 @@ def _flips(stratum: Stratum, noise: TaskNoise | None, margin: float) -> str | No
         over = f"of its excess over the noise arm's {noise.flips} of {noise.n}"
     if upper <= margin:
         return None
-    return (
+    text = (
         f"{flips} of {n} labels flipped or are missing; the upper 95 % bound {over} is "
         f"{100 * upper:.2g} %, above the margin of {100 * margin:.2g} points"
     )
+    if noise is not None and noise.n:
+        return text
+    needed = pairs_needed(discordance_bound(flips, n), margin=margin, unexplained=True)
+    if needed.n is None:
+        return f"{text}; no number of prompts is known to do: {needed.why}"
+    return f"{text}; from {max(needed.n, n):,} independent prompts on it is within, with 80 % power"
 
 
 def _named(flipped: Sequence[Divergence]) -> str:

@@ -30,9 +30,11 @@ from draftproof.scoring.recorded import (
     xstest_good,
 )
 from draftproof.screen.arms import Arm, recorded_arm
+from draftproof.screen.counts.observed import ObservedFlips, observed_flips
 from draftproof.screen.deployment import Explainer
-from draftproof.screen.pairing import Labeller
+from draftproof.screen.pairing import Labeller, pair, remember
 from draftproof.screen.sensitivity import leak_detection
+from draftproof.screen.tally import tally_pairs
 from draftproof.screen.verdict import ScreenContext, judge_arms
 
 _LARGE = 200_000
@@ -132,6 +134,25 @@ def compare_files(
         ),
     )
     return verdict, tuple(files)
+
+
+def flips_of_files(
+    baseline: Path, candidate: Path, *, battery: Battery | None = None
+) -> dict[str, ObservedFlips]:
+    """Return how often labels flip between two files, scored as `compare_files` scores texts.
+
+    Args:
+        baseline: The baseline's answers.
+        candidate: Answers to compare them with.
+        battery: Says how they are scored.
+
+    Raises:
+        DraftproofError: Naming the file, the line and the field.
+    """
+    first, second = read_answers(baseline, "baseline"), read_answers(candidate, "candidate")
+    battery = battery or _battery_of(first, second, scored=True)
+    joined = pair(battery.prompts, first.completions, second.completions, remember(score))
+    return observed_flips([tally_pairs(battery.prompts, joined).tasks])
 
 
 def _labeller(

@@ -51,6 +51,8 @@ def task_evidence(
     rule: Decision,
     profile: Profile,
     noise: Mapping[str, TaskNoise],
+    *,
+    unexplained: bool = False,
 ) -> tuple[TaskEvidence, ...]:
     """Return the records of all tasks; one that does not decide gets a decision for show.
 
@@ -61,13 +63,15 @@ def task_evidence(
         rule: Margin and levels.
         profile: Which evidence is demanded.
         noise: Every task's noise floor, where arms were repeated.
+        unexplained: Answers differ and nobody looked why, so that all flips are bounded.
     """
     gates = {gate_.name: gate_ for gate_ in result.strata}
     records = []
     for name, task in tasks.items():
         decision = gates.get(name) or _shown(strata[name], rule, profile)
         cutoff = noise[name].h_cutoff if name in noise else None
-        records.append(_record(task, strata[name], decision, gated=name in gates, h_cutoff=cutoff))
+        record = _record(task, strata[name], decision, gated=name in gates, h_cutoff=cutoff)
+        records.append(_sized(record, decision, unexplained=unexplained))
     return tuple(records)
 
 
@@ -119,22 +123,31 @@ def _record(
         h=_number(effect.h),
         h_se=_number(effect.se),
         flip_upper=_number(result.flip_upper),
-        n_needed=result.n_needed,
+        n_needed=None,
         state=result.state,
-        reasons=(*result.reasons, *_more_needed(result)),
+        reasons=result.reasons,
         h_cutoff=h_cutoff,
     )
 
 
-def _more_needed(result: GateResult) -> tuple[Reason, ...]:
-    if result.state is not State.INCONCLUSIVE or result.n_needed is None:
-        return ()
+def _sized(record: TaskEvidence, result: GateResult, *, unexplained: bool) -> TaskEvidence:
+    """Return a record with the number of pairs that an undecided task needs, or why none does."""
+    if result.state is not State.INCONCLUSIVE:
+        return record
+    needed = result.size_needed(unexplained=unexplained)
     unread = f", {result.missing} are missing or unread" if result.missing else ""
-    text = (
-        f"{result.pairs.n} independent pairs{unread}; about {result.n_needed} would resolve "
-        f"±{result.margin:.0%}"
+    have = f"{result.pairs.n} independent pairs{unread}"
+    code, text = (
+        "more-pairs-needed",
+        (
+            f"{have}; from {needed.n} on ±{result.margin:.0%} would resolve with 80 % power, if "
+            "nothing is lost"
+        ),
     )
-    return (Reason(code="more-pairs-needed", state=result.state, text=text, task=result.name),)
+    if needed.n is None:
+        code, text = "no-size-known", f"{have}; no number of pairs is known to do: {needed.why}"
+    reason = Reason(code=code, state=result.state, text=text, task=result.name)
+    return replace(record, n_needed=needed.n, reasons=(*record.reasons, reason))
 
 
 def _number(value: float) -> float | None:

@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,6 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from draftproof import __version__
+from draftproof.decoding.session import PromptIds
 from draftproof.serve.bodies import Shape, event
 from draftproof.serve.errors import RequestError, error_object
 from draftproof.serve.jobs import Event, Finished, Job
@@ -70,15 +72,13 @@ def create_app(service: Service, hosts: Sequence[str] = ("*",)) -> Starlette:
     async def chat(request: Request) -> Response:
         question = read_chat(await _body(request))
         messages, prefill = question.conversation()
-        prompt = service.tokens_of_chat(messages, prefill)
-        own = service.draft_tokens_of_chat(messages, prefill)
+        prompt = service.ids_of([asdict(m) for m in messages], prefill, "messages")
         limit = question.max_completion_tokens or question.max_tokens
-        return await _respond(service, request, question, prompt, limit, own)
+        return await _respond(service, request, question, prompt, limit)
 
     async def completions(request: Request) -> Response:
         question = read_text(await _body(request))
-        given = question.one_prompt()
-        prompt = service.tokens_of(given) if isinstance(given, str) else given
+        prompt = service.ids_of(question.one_prompt(), "", "prompt")
         limit = question.max_tokens or _TEXT_DEFAULT
         return await _respond(service, request, question, prompt, limit)
 
@@ -132,9 +132,8 @@ async def _respond(
     service: Service,
     request: Request,
     question: ChatQuestion | TextQuestion,
-    prompt: tuple[int, ...],
+    prompt: PromptIds,
     limit: int | None,
-    draft_prompt: tuple[int, ...] | None = None,
 ) -> Response:
     if question.model != service.name:
         raise RequestError(
@@ -150,16 +149,15 @@ async def _respond(
         id=f"{'chatcmpl' if chat else 'cmpl'}-{name}",
         model=service.name,
         chat=chat,
-        prompt=prompt,
+        prompt=prompt.target,
         with_tokens=question.return_token_ids,
         gamma=service.gamma,
         with_logprobs=question.with_logprobs,
         token_text=service.token_text,
     )
-    longer = max(prompt, draft_prompt or (), key=len)
-    options = question.options(service.room(longer, limit))
+    options = question.options(service.room(prompt, limit))
     # reading a schema takes a second where the vocabulary is large
-    asked = await asyncio.to_thread(service.request_of, shape.id, prompt, options, draft_prompt)
+    asked = await asyncio.to_thread(service.request_of, shape.id, prompt, options)
     loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
     def tell(told: Event) -> None:

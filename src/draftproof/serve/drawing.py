@@ -15,6 +15,9 @@ from draftproof.serve.errors import RequestError
 _MAX_STOPS = 16
 _MAX_STOP = 256
 _MAX_BIASES = 1024
+_SHAPING = ("top_p", "top_k", "min_p", "min_tokens", "repetition_penalty")
+_NAMES = {"min_tokens": "min_new_tokens"}
+"""What transformers calls a field."""
 
 
 class _Schema(BaseModel):
@@ -96,13 +99,12 @@ class Drawing(BaseModel):
         Raises:
             RequestError: The decoder does not take a value.
         """
-        more: dict[str, object] = {
-            "top_p": self.top_p,
-            "top_k": max(self.top_k, 0),
-            "repetition_penalty": self.repetition_penalty,
-            "min_new_tokens": self.min_tokens,
-        }
-        more |= {"min_p": self.min_p} if self.min_p else {}
+        # what a request leaves out is the checkpoint's to say
+        more = {_NAMES.get(n, n): getattr(self, n) for n in _SHAPING if n in self.model_fields_set}
+        if "top_k" in more:
+            more["top_k"] = max(self.top_k, 0)
+        if not self.min_p:
+            more.pop("min_p", None)
         if self.logit_bias:
             more["sequence_bias"] = {(t,): float(b) for t, b in self.logit_bias.items()}
         try:

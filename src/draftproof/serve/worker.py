@@ -5,17 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from collections.abc import Generator
 from contextlib import closing, suppress
 from typing import Any
 
-from draftproof.decoding import Answer, AnswerDelta, Request, Settings, stream
-from draftproof.decoding.drafters import DraftModel
+from draftproof.decoding import Answer, Request
+from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.growing_text import GrowingText
 from draftproof.decoding.options import Options
-from draftproof.decoding.rules import make_rule
-from draftproof.decoding.session import Session, speculation_of
-from draftproof.records import DraftproofError, Message, Prompt, Speculation
+from draftproof.decoding.prompts import Prompt
+from draftproof.decoding.session import PromptIds, Session, loop_counters
+from draftproof.records import DraftproofError, Speculation
 from draftproof.serve.errors import RequestError
 from draftproof.serve.jobs import Finished, Job, Piece, piece_of
 from draftproof.stacks import models
@@ -39,6 +38,8 @@ class Service:
             buffers of this length, so that equal requests meet equal shapes.
         waiting: Requests that may wait; more are turned away.
         trust_remote_code: Run code that a checkpoint brings along.
+        ignore_generation_config: Leave out what the checkpoint's ``generation_config`` asks of
+            every answer; a request's own fields come first in any case.
 
     Raises:
         DraftproofError: A model cannot be loaded, the two do not fit, or there is no such rule.
@@ -58,23 +59,22 @@ class Service:
         max_length: int = 4096,
         waiting: int = 64,
         trust_remote_code: bool = False,
+        ignore_generation_config: bool = False,
     ) -> None:
         options = (dtype, device, trust_remote_code)
         self.name = name or target
         self._target = models.load(target, *options)
-        self._draft = models.load(draft, *options) if draft else None
-        if self._draft:
-            models.require_same_vocabulary(self._target, self._draft)
-        elif rule != "exact":
-            raise DraftproofError(f"rule {rule!r} judges drafted tokens, but no draft is named")
-        try:
-            self._rule = make_rule(rule, rule_options)
-        except ValueError as error:
-            raise DraftproofError(str(error)) from error
-        self.gamma = gamma if self._draft else 0
-        limits = [m.model.max_positions for m in (self._target, self._draft) if m]
-        self.capacity = min([max_length, *(limit for limit in limits if limit is not None)])
-        self._session = Session(self._target, self._draft, self._rule)
+        second, drafter = models.load(draft, *options) if draft else None, None
+        if second:
+            models.require_same_vocabulary(self._target, second, padded=True)
+            parts = Parts(target=self._target.model, gamma=gamma, draft=second.model)
+            drafter = make_drafter("draft_model", parts)
+        self._session = Session(
+            self._target, drafter, draft=second, rule=rule, rule_options=rule_options,
+            capacity=max_length, ignore_generation_config=ignore_generation_config,
+        )  # fmt: skip
+        self.gamma = drafter.gamma if drafter else 0
+        self.capacity = self._session.capacity or max_length
         self._queue: queue.Queue[Job] = queue.Queue(waiting)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
@@ -102,83 +102,49 @@ class Service:
         self._ending.set()
         self._thread.join(10)
 
-    def tokens_of(self, text: str) -> tuple[int, ...]:
-        """Return the token ids of a bare text."""
-        return tuple(self._target.tokenizer(text)["input_ids"])
+    def ids_of(self, prompt: Prompt, prefill: str, param: str) -> PromptIds:
+        """Return a prompt as the models are fed it; `prefill` begins the answer.
 
-    def tokens_of_chat(self, messages: tuple[Message, ...], prefill: str) -> tuple[int, ...]:
-        """Return the token ids of a conversation under the model's chat template."""
-        prompt = Prompt(id="request", task="", messages=messages, prefill=prefill)
-        try:
-            return models.render(self._target, prompt).ids
-        except DraftproofError as error:
-            raise RequestError(str(error), param="messages") from error
-
-    def draft_tokens_of_chat(
-        self, messages: tuple[Message, ...], prefill: str
-    ) -> tuple[int, ...] | None:
-        """Return the conversation under the draft's own chat template.
-
-        None where the draft reads what the target reads.
+        Raises:
+            RequestError: It is empty, holds no tokens of the model, or the chat template fails.
         """
-        draft = self._draft
-        if draft is None or not self._session.draft_has_own_prompt:
-            return None
-        prompt = Prompt(id="request", task="", messages=messages, prefill=prefill)
         try:
-            return models.render(draft, prompt).ids
+            with models.quiet():
+                return self._session.ids_of(prompt, 0, prefill)
         except DraftproofError as error:
-            raise RequestError(str(error), param="messages") from error
+            raise RequestError(str(error), param=param) from error
 
-    def room(self, prompt: tuple[int, ...], max_tokens: int | None) -> int:
+    def room(self, prompt: PromptIds, max_tokens: int | None) -> int:
         """Return how many tokens an answer may have.
 
         Raises:
-            RequestError: The prompt is empty, holds no tokens of the model, or leaves no room.
+            RequestError: The prompt leaves no room.
         """
-        if not prompt:
-            raise RequestError("the prompt has no tokens", param="prompt")
-        if not all(0 <= token < self._target.model.vocab_size for token in prompt):
-            raise RequestError("the prompt holds ids that are no tokens", param="prompt")
-        left = self.capacity - len(prompt) - (self.gamma + 1)
+        left = self.capacity - self._session.spare - prompt.longest
         if left < (max_tokens or 1):
             raise RequestError(
-                f"the prompt has {len(prompt)} tokens and the answer may have "
-                f"{max_tokens or 1}; {self.capacity - self.gamma - 1} fit in all",
+                f"the prompt has {prompt.longest} tokens and the answer may have "
+                f"{max_tokens or 1}; {self.capacity - self._session.spare} fit in all",
                 param="max_tokens" if left > 0 else None,
                 code="context_length_exceeded",
             )
         return max_tokens or left
 
-    def request_of(
-        self,
-        name: str,
-        prompt: tuple[int, ...],
-        options: Options,
-        draft_prompt: tuple[int, ...] | None = None,
-    ) -> Request:
-        """Return what the decoder is asked for a prompt; `draft_prompt` is the draft's own.
+    def request_of(self, name: str, prompt: PromptIds, options: Options) -> Request:
+        """Return what the decoder is asked for a prompt.
 
         Raises:
             RequestError: What is to be done to the rows cannot be, or a schema cannot be read.
         """
-        target = self._target
         try:
-            shaping = self._session.shaping(options, len(prompt))
+            request = self._session.request(name, prompt, options, seed=options.seed)
         except DraftproofError as error:
             field = "response_format" if options.has_grammar else None
             raise RequestError(str(error), param=field) from error
         biased = [token for (token,) in options.more.get("sequence_bias", ())]
-        if biased and max(biased) >= target.model.vocab_size:
+        if biased and max(biased) >= self._target.model.vocab_size:
             raise RequestError(f"{max(biased)} is no token", param="logit_bias")
-        return Request(
-            id=name,
-            prompt=prompt,
-            max_new_tokens=options.max_new_tokens,
-            seed=options.seed,
-            draft_prompt=draft_prompt,
-            shaping=shaping,
-        )
+        return request
 
     def token_text(self, token: int) -> str:
         """Return what one token says; half a character is a replacement character."""
@@ -221,7 +187,8 @@ class Service:
         text = GrowingText(self._target.text_of, self._target.eos, job.options.stops)
         try:
             answer = Answer(id=job.request.id)
-            with closing(self._decoded(job)) as rounds:
+            settings = self._session.settings(job.options, capacity=self.capacity)
+            with closing(self._session.stream([job.request], settings)) as rounds:
                 for answer, start in rounds:
                     text.add(answer.tokens[start:])
                     if text.stopped or job.dropped.is_set() or self._ending.is_set():
@@ -232,7 +199,7 @@ class Service:
                 raise DraftproofError("the server is going down")
             if answer.error:
                 raise DraftproofError(answer.error)
-            speculation = speculation_of(answer) if self.gamma else None
+            speculation = loop_counters(answer) if self.gamma else None
             self._record(text.count, speculation)
             reason = "stop" if text.stopped else answer.finish_reason or "stop"
             with suppress(RuntimeError):
@@ -241,20 +208,6 @@ class Service:
         # one request must not end the worker: whatever fails here is told to its asker
         except Exception as error:
             self._fail(job, f"{type(error).__name__}: {error}")
-
-    def _decoded(self, job: Job) -> Generator[AnswerDelta]:
-        yield from stream(
-            self._target.model,
-            [job.request],
-            Settings(
-                eos=self._target.eos,
-                drafter=DraftModel(self._draft.model, self.gamma) if self._draft else None,
-                rule=self._rule,
-                temperature=job.options.temperature,
-                capacity=self.capacity,
-                logprobs=job.options.logprobs,
-            ),
-        )
 
     def _record(self, tokens: int, speculation: Speculation | None) -> None:
         self.totals["requests"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -41,11 +42,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """End what `open` began, once `proof` has been read.
-
-        Counters that were kept in case the run is killed are deleted. After an error it is not
-        called: then they are what is left of the part that failed.
-        """
+        """End what `open` began; after an error too, and a second time without effect."""
         ...
 
 
@@ -99,6 +96,15 @@ def last_line(error: Exception) -> str:
     """Return what a library's error says at its end, where the reason stands; else its name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+def fault_kind(error: str) -> str:
+    """Return an error without its numbers and ids, so that equal faults compare equal.
+
+    >>> fault_kind("HTTP 503: worker 7 of 8 is gone")
+    'HTTP #: worker # of # is gone'
+    """
+    return re.sub(r"[0-9a-f]{8,}|\d+", "#", error)[:200]
 
 
 def rendered(

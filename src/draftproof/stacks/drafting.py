@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from draftproof.decoding.checkpoint_options import checkpoint_options
 from draftproof.decoding.drafters import Drafter, head_files
 from draftproof.decoding.drafters.registry import Parts, make_drafter
 from draftproof.decoding.options import Options
+from draftproof.decoding.pretrained import Pretrained
 from draftproof.decoding.session import Session
 from draftproof.decoding.shaping import Shaping
 from draftproof.recorded.drafts import read_drafts
 from draftproof.records import DraftproofError
-from draftproof.stacks.models import Loaded
 from draftproof.stacks.spec import ArmSpec
 
-_OWN = frozenset({"stop", "json_schema", "regex", "presence_penalty", "frequency_penalty"})
-_DECLARED = frozenset({"max_new_tokens", "temperature", "seed"})
 
-
-def drafter_of(spec: ArmSpec, target: Loaded, draft: Loaded | None) -> Drafter | None:
+def drafter_of(spec: ArmSpec, target: Pretrained, draft: Pretrained | None) -> Drafter | None:
     """Return a fresh drafter for an arm, None where it decodes plainly.
 
     Raises:
@@ -45,37 +41,33 @@ def drafter_of(spec: ArmSpec, target: Loaded, draft: Loaded | None) -> Drafter |
         raise DraftproofError(f"arm {spec.name!r}: {error}") from error
 
 
-class Shaper:
-    """Makes the shaping of each prompt of an arm.
+def options_of(spec: ArmSpec) -> Options:
+    """Return how an arm's answers are drawn and shaped.
 
     Raises:
         DraftproofError: An option is not known or has an impossible value.
     """
+    drawn = {"max_new_tokens": spec.max_new_tokens, "temperature": spec.temperature}
+    drawn |= {"seed": spec.seed, "logprobs": False}
+    twice = sorted(drawn.keys() & spec.processors.keys())
+    if twice:
+        raise DraftproofError(
+            f"arm {spec.name!r}: processors: {twice[0]} is a field of the arm itself"
+        )
+    try:
+        options = Options.of({**drawn, **spec.processors})
+        # what is wrong with an option is said before anything is decoded
+        _ = options.config
+    except DraftproofError as error:
+        raise DraftproofError(f"arm {spec.name!r}: processors: {error}") from error
+    return options
 
-    def __init__(self, spec: ArmSpec, target: Loaded) -> None:
-        twice = sorted(_DECLARED & spec.processors.keys())
-        if twice:
-            raise DraftproofError(
-                f"arm {spec.name!r}: processors: {twice[0]} is a field of the arm itself"
-            )
-        own = {} if spec.ignore_generation_config else checkpoint_options(target.model.module)
-        given: Mapping[str, Any] = {**own, **spec.processors}
-        try:
-            self._options = Options(
-                max_new_tokens=spec.max_new_tokens,
-                temperature=spec.temperature,
-                **{k: v for k, v in given.items() if k in _OWN},
-                more={k: v for k, v in given.items() if k not in _OWN},
-            )
-            # what is wrong with an option is said before anything is decoded
-            _ = self._options.config
-        except DraftproofError as error:
-            raise DraftproofError(f"arm {spec.name!r}: processors: {error}") from error
-        self._shapes = bool(given)
-        self._session = Session(target)
 
-    def shaping(self, prompt_length: int) -> Shaping | None:
-        """Return how the rows of a prompt of that length are shaped; None if not at all."""
-        if not self._shapes:
-            return None
-        return self._session.shaping(self._options, prompt_length)
+def shaper_of(spec: ArmSpec, target: Pretrained) -> Callable[[int], Shaping | None]:
+    """Return what makes the shaping of a prompt of so many tokens, as an arm's answers have it.
+
+    Raises:
+        DraftproofError: See `options_of`.
+    """
+    session = Session(target, ignore_generation_config=spec.ignore_generation_config)
+    return partial(session.shaping, options_of(spec))

@@ -17,7 +17,6 @@ from draftproof.records import (
     Completion,
     DraftproofError,
     Fingerprint,
-    ModelFingerprint,
     Prompt,
     Speculation,
 )
@@ -29,6 +28,7 @@ from draftproof.stacks.base import (
     template_ids,
 )
 from draftproof.stacks.spec import ArmSpec
+from draftproof.stacks.weights import directory_fingerprint
 
 
 class MLXEngine:
@@ -129,8 +129,8 @@ class MLXEngine:
         return Fingerprint(
             engine="mlx",
             promise="L2" if draft is not None else None,
-            target=ModelFingerprint(name=self.spec.target),
-            draft=ModelFingerprint(name=draft) if draft is not None else None,
+            target=directory_fingerprint(self.spec.target),
+            draft=directory_fingerprint(draft) if draft is not None else None,
             versions=versions,
         )
 

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from pathlib import Path
 
 import torch
 import transformers
 
 from draftproof.decoding.checkpoint_options import checkpoint_options
+from draftproof.decoding.loading.checkpoint import Checkpoint
 from draftproof.decoding.pretrained import (
+    Opened,
     Pretrained,
     chat_tokens,
-    load_pretrained,
+    open_pretrained,
     require_same_vocabulary,
+    served,
 )
 from draftproof.decoding.remembered import remembered
-from draftproof.lab.models import resolve
 from draftproof.records import ModelFingerprint, Prompt, digest
 from draftproof.stacks.base import Rendered, rendered
+from draftproof.stacks.weights import directory_fingerprint
 
-_BESIDE = frozenset({".json", ".jinja", ".txt", ".model", ".py"})
-"""Kinds of files beside the weights that decide what a model says."""
+
+@dataclass(frozen=True, slots=True)
+class LoadedModule(Opened):
+    """A model as transformers runs it, and what identifies it and its tokenizer."""
+
+    fingerprint: ModelFingerprint
+    known: dict[tuple[str, Prompt], Rendered] = field(default_factory=dict, compare=False)
+    """See `Loaded`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +64,13 @@ def quiet() -> Iterator[None]:
 
 
 @lru_cache(maxsize=8)
-def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) -> Loaded:
-    """Load a causal LM with its tokenizer.
+def load_module(
+    name: str, dtype: str, device: str, trust_remote_code: bool = False
+) -> LoadedModule:
+    """Load a causal LM with its tokenizer, as transformers runs it.
 
     Args:
-        name: Directory, hub name or ``lab:NAME``.
+        name: Directory, hub name, GGUF file or ``lab:NAME``.
         dtype: ``auto`` is float32 on a CPU and what the checkpoint says elsewhere.
         device: ``auto`` takes an accelerator if there is one.
         trust_remote_code: Run Python code that the checkpoint brings along.
@@ -70,44 +79,39 @@ def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) ->
         DraftproofError: Not found, no tokenizer, not safetensors, or not a causal LM.
     """
     with quiet():
-        pretrained = load_pretrained(
-            name,
-            dtype=dtype,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            check=False,
-        )
-        fingerprint = _fingerprint(name, pretrained)
+        checkpoint = Checkpoint.at(name, trust_remote_code=trust_remote_code)
+        opened = open_pretrained(checkpoint, dtype=dtype, device=device)
+        fingerprint = _fingerprint(name, opened)
+    return LoadedModule(name, opened.module, opened.tokenizer, opened.eos, fingerprint)
+
+
+@lru_cache(maxsize=8)
+def load(name: str, dtype: str, device: str, trust_remote_code: bool = False) -> Loaded:
+    """Load a causal LM with its tokenizer, to be run by our decoder.
+
+    Args:
+        name: See `load_module`.
+        dtype: See `load_module`.
+        device: See `load_module`.
+        trust_remote_code: See `load_module`.
+
+    Raises:
+        DraftproofError: See `load_module`; `UnservedError` where only our decoder cannot run it.
+    """
+    opened = load_module(name, dtype, device, trust_remote_code)
+    fingerprint = opened.fingerprint
+    with quiet():
+        pretrained = served(opened)
         known = fingerprint.weights_sha256 is not None
         identity = digest([fingerprint.weights_sha256, fingerprint.files]) if known else None
         remembered(pretrained.model, identity)
-    return Loaded(name, pretrained.model, pretrained.tokenizer, pretrained.eos, fingerprint)
-
-
-def directory_fingerprint(name: str) -> ModelFingerprint:
-    """Return what identifies a model that is not loaded here: digests of its directory's files.
-
-    Of a hub name nothing is known: no digest, and no files.
-    """
-    place = resolve(name)
-    weights = None
-    files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
-    if files:
-        whole = hashlib.sha256()
-        for file in files:
-            with file.open("rb") as stream:
-                whole.update(hashlib.file_digest(stream, "sha256").digest())
-        weights = whole.hexdigest()
-    beside = sorted(p for p in Path(place).glob("*") if p.suffix in _BESIDE) if files else []
-    return ModelFingerprint(
-        name=name,
-        weights_sha256=weights,
-        files={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside},
+    return Loaded(
+        name, pretrained.model, opened.tokenizer, opened.eos, fingerprint, known=opened.known
     )
 
 
-def _fingerprint(name: str, pretrained: Pretrained) -> ModelFingerprint:
-    module, tokenizer = pretrained.model.module, pretrained.tokenizer
+def _fingerprint(name: str, opened: Opened) -> ModelFingerprint:
+    module, tokenizer = opened.module, opened.tokenizer
     template = getattr(tokenizer, "chat_template", None)
     asked = checkpoint_options(module)
     return replace(
@@ -120,12 +124,12 @@ def _fingerprint(name: str, pretrained: Pretrained) -> ModelFingerprint:
         attention=module.config._attn_implementation,
         vocabulary=len(tokenizer),
         chat_template_sha256=digest(template) if template else None,
-        eos=tuple(sorted(pretrained.eos)),
+        eos=tuple(sorted(opened.eos)),
         details={"generation_config": json.dumps(asked, sort_keys=True)} if asked else {},
     )
 
 
-def render(loaded: Loaded, prompt: Prompt) -> Rendered:
+def render(loaded: Loaded | LoadedModule, prompt: Prompt) -> Rendered:
     """Return the ids that the model is fed for a prompt, its chat template applied.
 
     A tokenizer without a chat template is fed the messages' contents, one a paragraph.
@@ -134,7 +138,7 @@ def render(loaded: Loaded, prompt: Prompt) -> Rendered:
         return rendered(loaded.name, prompt, partial(chat_tokens, loaded.tokenizer))
 
 
-def render_known(loaded: Loaded, prompt: Prompt) -> Rendered:
+def render_known(loaded: Loaded | LoadedModule, prompt: Prompt) -> Rendered:
     """Return the same as `render`, kept: arms, and what explains them, ask about one battery."""
     key = (str(getattr(loaded.tokenizer, "chat_template", None)), prompt)
     if key not in loaded.known:
@@ -153,9 +157,12 @@ def environment() -> dict[str, str]:
 
 __all__ = [
     "Loaded",
+    "LoadedModule",
     "Rendered",
+    "directory_fingerprint",
     "environment",
     "load",
+    "load_module",
     "quiet",
     "render",
     "render_known",

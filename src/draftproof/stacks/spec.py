@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -15,7 +16,6 @@ _RULES = {
     "vllm": frozenset({"exact", "block", "synthetic", "fly"}),
 }
 """Rules of stacks that have more than the exact one; the local decoder knows its own."""
-"""Rules of the local decoder that choose by the draft's rows as well as by the target's."""
 _WITH_DRAFT = frozenset({"draft_model", "draft_tree", "intersection"})
 _DRAFTERS = {
     "local": _WITH_DRAFT
@@ -25,6 +25,22 @@ _DRAFTERS = {
     "vllm": frozenset({"prompt_lookup", "suffix", "medusa", "eagle", "eagle3"}),
 }
 """What proposes tokens in a stack, where that is not simply a draft model."""
+
+
+Misfit = tuple[str, str]
+"""A field of an arm, and why its value does not go with the others."""
+
+
+class MisfitError(ValueError):
+    """Fields that do not go together.
+
+    Attributes:
+        misfits: Each with its field.
+    """
+
+    def __init__(self, misfits: Sequence[Misfit]) -> None:
+        self.misfits = tuple(misfits)
+        super().__init__("; ".join(message for _, message in misfits))
 
 
 class ArmSpec(HttpOptions):
@@ -79,71 +95,78 @@ class ArmSpec(HttpOptions):
     """Shuffled asks in another order, so that every prompt has other batch mates."""
 
     @model_validator(mode="after")
-    def _rule_needs_a_draft(self) -> ArmSpec:
+    def _fields_fit(self) -> ArmSpec:
+        misfits = [
+            *self._rule_misfits(), *self._drafter_misfits(), *self._local_misfits(),
+            *self._place_misfits(),
+        ]  # fmt: skip
+        if misfits:
+            raise MisfitError(misfits)
+        return self
+
+    def _rule_misfits(self) -> Iterator[Misfit]:
         has_drafter = self.engine in {"local", "vllm"} and self.drafter is not None
         drafts = self.draft is not None or has_drafter
         if not drafts and self.rule != "exact":
-            raise ValueError(f"rule {self.rule!r} judges drafted tokens, but no draft is named")
+            yield "rule", f"rule {self.rule!r} judges drafted tokens, but no draft is named"
         if self.engine != "local" and self.rule not in _RULES.get(self.engine, {"exact"}):
-            raise ValueError(f"the {self.engine} engine has no rule {self.rule!r}")
-        return self
-
-    @model_validator(mode="after")
-    def _nothing_drafted(self) -> ArmSpec:
+            yield "rule", f"the {self.engine} engine has no rule {self.rule!r}"
         if self.gamma == 0 and not (
             self.role is Role.VARIANT and self.engine == "local" and self.rule in CHANGES_TARGET
         ):
-            raise ValueError(
+            said = (
                 "gamma 0 drafts nothing: only a variant of a rule that changes the target "
-                "distribution "
-                f"({', '.join(sorted(CHANGES_TARGET))}) is decoded so; give gamma of at least 1"
+                f"distribution ({', '.join(sorted(CHANGES_TARGET))}) is decoded so; give gamma of "
+                "at least 1"
             )
-        return self
+            yield "gamma", said
 
-    @model_validator(mode="after")
-    def _one_drafter(self) -> ArmSpec:
+    def _drafter_misfits(self) -> Iterator[Misfit]:
         if self.drafter is None:
-            return self
+            return
         with_draft = self.engine == "local" and self.drafter in _WITH_DRAFT
-        if self.draft is not None and not with_draft:
-            raise ValueError(f"drafter {self.drafter!r} takes the place of a draft: name one")
-        if self.draft is None and with_draft:
-            raise ValueError(f"drafter {self.drafter!r} needs a draft")
         known = _DRAFTERS.get(self.engine, frozenset())
         if self.drafter not in known:
             there = f"it has {', '.join(sorted(known))}" if known else "it has none of its own"
-            raise ValueError(f"the {self.engine} engine has no drafter {self.drafter!r}; {there}")
-        return self
+            yield "drafter", f"the {self.engine} engine has no drafter {self.drafter!r}; {there}"
+        elif self.draft is not None and not with_draft:
+            yield "drafter", f"drafter {self.drafter!r} takes the place of a draft: name one"
+        elif self.draft is None and with_draft:
+            yield "draft", f"drafter {self.drafter!r} needs a draft"
 
-    @model_validator(mode="after")
-    def _local_only(self) -> ArmSpec:
-        of_local = self.exactness != "fast" or self.mutant is not None or self.processors
-        if self.engine != "local" and of_local:
-            raise ValueError("exactness, mutant and processors are options of the local engine")
+    def _local_misfits(self) -> Iterator[Misfit]:
+        local_only = {
+            "exactness": self.exactness != "fast",
+            "mutant": self.mutant is not None,
+            "processors": bool(self.processors),
+        }
+        used = [name for name, is_used in local_only.items() if is_used]
+        if self.engine != "local" and used:
+            yield used[0], "exactness, mutant and processors are options of the local engine"
         if self.ignore_generation_config and self.engine not in {"local", "transformers"}:
-            raise ValueError(
-                "ignore_generation_config is an option of the local and transformers engines"
+            yield (
+                "ignore_generation_config",
+                "ignore_generation_config is an option of the local and transformers engines",
             )
         if self.mutant is not None and self.role is not Role.CONTROL:
-            raise ValueError("a mutant is known to be bad: its role is control")
-        return self
+            yield "mutant", "a mutant is known to be bad: its role is control"
 
-    @model_validator(mode="after")
-    def _engine_has_what_it_needs(self) -> ArmSpec:
+    def _place_misfits(self) -> Iterator[Misfit]:
         served = self.url is not None or self.serve is not None
         if self.engine == "openai":
             if not served:
-                raise ValueError("the openai engine needs a url, or a serve command to start")
+                yield "url", "the openai engine needs a url, or a serve command to start"
             if self.serve is not None and self.url is None and "{port}" not in self.serve:
-                raise ValueError(
+                said = (
                     "the serve command has no {port}; put it where the port belongs, "
                     "or name the url that the server listens at"
                 )
+                yield "serve", said
         elif served:
-            raise ValueError(f"the {self.engine} engine takes no url and no serve command")
+            field = "url" if self.url is not None else "serve"
+            yield field, f"the {self.engine} engine takes no url and no serve command"
         elif not self.target:
-            raise ValueError(f"the {self.engine} engine needs a target")
-        return self
+            yield "target", f"the {self.engine} engine needs a target"
 
     @property
     def speculative(self) -> bool:

@@ -64,7 +64,7 @@ class TransformersEngine:
     """Answers one prompt at a time with ``model.generate``.
 
     Drafters are a draft model, ``prompt_lookup`` (option ``max_ngram``, 2 by default) and
-    ``early_exit`` (option ``layer``, after which the target drafts for itself). The rule
+    ``early_exit`` (option ``layers``, how many of its own the target drafts with). The rule
     ``ensemble`` (option ``weight``, the target's share) is the library's lossy
     ``assistant_ensemble_weight``.
 
@@ -74,24 +74,24 @@ class TransformersEngine:
 
     def __init__(self, spec: ArmSpec) -> None:
         self.spec = spec
-        self._target: models.Loaded
-        self._draft: models.Loaded | None = None
+        self._target: models.LoadedModule
+        self._draft: models.LoadedModule | None = None
         self._prompts: PromptStore
 
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`."""
         spec = self.spec
         options = (spec.dtype, spec.device, spec.trust_remote_code)
-        self._target = models.load(spec.target, *options)
+        self._target = models.load_module(spec.target, *options)
         if spec.draft is not None:
-            self._draft = models.load(spec.draft, *options)
+            self._draft = models.load_module(spec.draft, *options)
             models.require_same_vocabulary(self._target, self._draft)
-        self._options = _speculative_options(spec, self._target.model.module)
+        self._options = speculative_options(spec, self._target.module)
         self._prompts = PromptStore(
             spec,
             prompts,
             lambda p: models.render_known(self._target, p),
-            self._target.model.max_positions,
+            self._target.max_positions,
         )
 
     def prompt_hash(self, prompt: Prompt) -> str:
@@ -105,7 +105,7 @@ class TransformersEngine:
             yield self._answer(prompt) if fits else self._prompts.refusal(prompt)
 
     def _answer(self, prompt: Prompt) -> Completion:
-        spec, module = self.spec, self._target.model.module
+        spec, module = self.spec, self._target.module
         rendered = self._prompts[prompt.id]
         ids = torch.tensor([rendered.ids], device=module.device)
         options: dict[str, object] = {
@@ -117,7 +117,7 @@ class TransformersEngine:
             "attention_mask": torch.ones_like(ids),
         }
         if self._draft is not None:
-            options["assistant_model"] = self._draft.model.module
+            options["assistant_model"] = self._draft.module
         if spec.temperature > 0:
             options |= {"temperature": spec.temperature, "top_k": 0, "top_p": 1.0}
             torch.manual_seed(seed_of(spec, prompt, 60))
@@ -142,7 +142,7 @@ class TransformersEngine:
     @contextmanager
     def _asked(self) -> Iterator[None]:
         """Leave of the checkpoint's own generation_config what the local decoder serves too."""
-        module = self._target.model.module
+        module = self._target.module
         before = module.generation_config
         own = {} if self.spec.ignore_generation_config else checkpoint_options(module)
         module.generation_config = GenerationConfig(**own)
@@ -158,9 +158,9 @@ class TransformersEngine:
         if not self.spec.speculative:
             yield counters
             return
-        module = self._target.model.module
+        module = self._target.module
         # with early exit the target is its own assistant
-        settings = (self._draft or self._target).model.module.generation_config
+        settings = (self._draft or self._target).module.generation_config
         make = module._get_candidate_generator
 
         def counted(*args: Any, **kwargs: Any) -> _Counter:
@@ -201,21 +201,21 @@ class TransformersEngine:
         return "L2" if self.spec.rule == "exact" else "L0"
 
 
-def _speculative_options(spec: ArmSpec, module: Any) -> dict[str, object]:
+def speculative_options(spec: ArmSpec, module: Any) -> dict[str, object]:
     """Return the arguments of ``generate`` that an arm's drafter and rule mean.
 
     Raises:
         DraftproofError: An option that they do not take, or a value out of range.
     """
     if spec.drafter == "early_exit":
-        layers = module.config.num_hidden_layers
-        layer = _only(spec, spec.drafter_options, "layer", None)
-        if type(layer) is not int or not 1 <= layer < layers:
+        most = module.config.num_hidden_layers - 1
+        layers = _only(spec, spec.drafter_options, "layers", None)
+        if type(layers) is not int or not 1 <= layers <= most:
             raise DraftproofError(
-                f"arm {spec.name!r}: drafter_options.layer of early_exit is a whole number from 1 "
-                f"to {layers - 1} for {spec.target}, got {layer!r}"
+                f"arm {spec.name!r}: drafter_options.layers of early_exit is a whole number from 1 "
+                f"to {most} for {spec.target}, got {layers!r}"
             )
-        return {"assistant_early_exit": layer}
+        return {"assistant_early_exit": layers}
     if spec.drafter == "prompt_lookup":
         longest = _only(spec, spec.drafter_options, "max_ngram", 2)
         if type(longest) is not int or longest < 1:

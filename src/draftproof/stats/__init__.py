@@ -16,41 +16,52 @@ if TYPE_CHECKING:  # the same names as in the table, for type checkers; a test c
     from draftproof.stats.clusters import ClusteredPairs, cluster_pairs
     from draftproof.stats.decision import GateResult, gate
     from draftproof.stats.decisions import equivalence_decisions, gate_decisions
-    from draftproof.stats.evidence import EXACT, TAIS, Code, Profile
+    from draftproof.stats.evidence import (
+        EXACT,
+        TAIS,
+        AssayEvidence,
+        ByteEvidence,
+        Code,
+        ForensicEvidence,
+        Profile,
+        Stratum,
+    )
     from draftproof.stats.exact import exact_p_value
     from draftproof.stats.flips import flip_upper, flips_tolerated, rung
     from draftproof.stats.mcnemar import holm, mcnemar_test
     from draftproof.stats.paired import DiscordantPairs, PairedTable, excess_divergence
-    from draftproof.stats.planning import pairs_needed
     from draftproof.stats.proportions import clopper_pearson, wilson
     from draftproof.stats.results import HypothesisResult, Interval, TostResult
     from draftproof.stats.sampling import g_test, mmd_test
-    from draftproof.stats.screen_evidence import (
-        AssayEvidence,
-        ByteEvidence,
-        ForensicEvidence,
-        Stratum,
-    )
     from draftproof.stats.sensitivity import canned_leak, minimum_detectable_leak
     from draftproof.stats.sequential import monitor, sequential_state
+    from draftproof.stats.sizes import pairs_needed
     from draftproof.stats.verdict import ScreenResult, screen_verdict
 
 _FILES = {
     "clusters": ("ClusteredPairs", "cluster_pairs"),
     "decision": ("GateResult", "gate"),
     "decisions": ("equivalence_decisions", "gate_decisions"),
-    "evidence": ("EXACT", "TAIS", "Code", "Profile"),
+    "evidence": (
+        "EXACT",
+        "TAIS",
+        "AssayEvidence",
+        "ByteEvidence",
+        "Code",
+        "ForensicEvidence",
+        "Profile",
+        "Stratum",
+    ),
     "exact": ("exact_p_value",),
     "flips": ("flip_upper", "flips_tolerated", "rung"),
     "mcnemar": ("holm", "mcnemar_test"),
     "paired": ("DiscordantPairs", "PairedTable", "excess_divergence"),
-    "planning": ("pairs_needed",),
     "proportions": ("clopper_pearson", "wilson"),
     "results": ("HypothesisResult", "Interval", "TostResult"),
     "sampling": ("g_test", "mmd_test"),
-    "screen_evidence": ("AssayEvidence", "ByteEvidence", "ForensicEvidence", "Stratum"),
     "sensitivity": ("canned_leak", "minimum_detectable_leak"),
     "sequential": ("monitor", "sequential_state"),
+    "sizes": ("pairs_needed",),
     "verdict": ("ScreenResult", "screen_verdict"),
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}

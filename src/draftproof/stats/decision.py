@@ -1,11 +1,11 @@
 """The decision of one stratum, from its counts to a state with reasons.
 
 PASS needs the equivalence test at `alpha`, the same with every missing pair counted against
-the claim, gains that stay within the margin without any loss set off against them (else one loss
-more could turn into a PASS), and (unless the profile leaves it out) an upper bound of the loss rate
-within `gross_margin`, every missing pair lost. FAIL needs a loss shown at `alpha_fail` and no PASS:
-a real loss was shown and it was not shown to be below the margin; or more flips than the margin
-allows were shown. Everything else is INCONCLUSIVE.
+the claim, and (unless the profile leaves out the bounds on flips) an upper bound of the loss rate
+within `gross_margin` and gains that stay within the margin with no loss set off against them: else
+one loss more could turn into a PASS. Both count every missing pair. FAIL needs a loss shown at
+`alpha_fail` and no PASS: a real loss was shown and it was not shown to be below the margin; or more
+flips than the margin allows were shown. Everything else is INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from scipy.stats import binom
-
 from draftproof.records import Reason, State
 from draftproof.stats.checks import count, discordants, one_of, open_unit
+from draftproof.stats.decisions import change_p_values
 from draftproof.stats.evidence import Code, Profile, resolve_profile
 from draftproof.stats.flips import flip_upper, rung
 from draftproof.stats.mcnemar import mcnemar_test
 from draftproof.stats.paired import DiscordantPairs
-from draftproof.stats.planning import pairs_needed
 from draftproof.stats.results import Interval
+from draftproof.stats.sizes import SizeNeeded, discordance_bound, pairs_needed
 
 MODES = ("equivalence", "noninferiority")
 
@@ -36,16 +35,14 @@ class GateResult:
         p_equivalence: p-value of the claim; NaN without pairs.
         p_worst_case: The same with every missing pair against the claim; NaN without pairs.
         p_gains: p-value that gains alone reach the margin, no loss set off against them and
-            every missing pair gained; 0 in mode "noninferiority", NaN without pairs.
+            every missing pair gained; 0 where gains are not bounded.
         p_loss: One-sided exact McNemar p-value that a loss exists; 1 without discordance.
         p_loss_family: `p_loss` adjusted for the family of strata by Holm; the same for one.
-        p_change: p-value that more changed than is tolerated; see `change_p_value`.
+        p_change: p-value that more changed than is tolerated; see `change_p_values`.
         p_change_family: `p_change` adjusted for the family of strata by Holm.
         flip_upper: One-sided upper bound of the loss rate, every missing pair lost; 1 without
             pairs.
         interval: Tango interval of the difference at level 1 - 2·alpha.
-        n_needed: Pairs for 80 % power at this discordance, for an INCONCLUSIVE stratum; None
-            for the other states, or when out of reach.
         rung: Smallest n that passes with the observed losses and no gains.
         smallest_loss_compatible: Lower limit of the interval, not below 0; NaN without pairs.
         drift: PASS although a loss was shown: real, but below the margin.
@@ -73,7 +70,6 @@ class GateResult:
     p_change_family: float
     flip_upper: float
     interval: Interval
-    n_needed: int | None
     rung: int
     smallest_loss_compatible: float
     drift: bool
@@ -89,6 +85,39 @@ class GateResult:
     cohen_h: float
     name: str = ""
     by_bytes: bool = False
+
+    @property
+    def n_needed(self) -> int | None:
+        """Pairs from which on 80 % of the harmless candidates pass; see `size_needed`."""
+        return self.size_needed().n
+
+    def size_needed(self, *, unexplained: bool = False) -> SizeNeeded:
+        """Return how many pairs an INCONCLUSIVE stratum needs, by the whole rule.
+
+        Discordance is taken at its upper 80 % bound, and the size is never below what was asked.
+
+        Args:
+            unexplained: Nobody looks why answers differ, so that all flips are bounded.
+        """
+        if self.state is not State.INCONCLUSIVE:
+            return SizeNeeded(None)
+        n, flips = self.pairs.n, self.pairs.discordant
+        psi = discordance_bound(flips, n)
+        needed = pairs_needed(
+            psi, margin=self.margin, alpha=self.alpha, gross_margin=self.gross_margin,
+            mode=self.mode, unexplained=unexplained,
+        )  # fmt: skip
+        if needed.n is not None:
+            return SizeNeeded(max(needed.n, n))
+        if flips <= n * self.margin / 2:
+            # rates that few pairs leave open are no reason to give up
+            return SizeNeeded(
+                None,
+                f"{n} independent pairs are too few to say how often labels flip by chance (up to "
+                f"{100 * psi:.2g} %), so it is open how many are needed: "
+                f"{rung(0, self.margin, self.alpha)} at least",
+            )
+        return needed
 
 
 def gate(
@@ -137,11 +166,11 @@ def gate(
         >>> gate(10, 1, 404).state
         <State.FAIL: 'FAIL'>
         >>> [reason.code.value for reason in gate(0, 0, 100, missing=3).reasons]
-        ['missing-pairs']
+        ['missing-pairs', 'gain-bound', 'flip-bound']
     """
     rules = resolve_profile(profile)
     b, c, total = discordants(loss, gain, n)
-    gone, also = count("missing", missing), count("torn", torn)
+    gone, gained = count("missing", missing), c + count("torn", torn)
     chosen = one_of("mode", mode or rules.mode, MODES)
     for argument, level in (("margin", margin), ("alpha", alpha), ("alpha_fail", alpha_fail)):
         open_unit(argument, level)
@@ -150,20 +179,23 @@ def gate(
     interval = pairs.interval(1 - 2 * alpha)
     low = max(interval.low, 0.0) if interval.defined else math.nan
     p_loss = mcnemar_test(b, c, alternative="loss").p_value
-    p_change = change_p_value(b, c + also, total, bound, chosen)
-    worst = (b + gone, total + gone) if rules.missing_worst_case else (b, total)
+    most = max(b, gained) if chosen == "equivalence" else b
+    p_change = float(change_p_values(most, 0, total, bound))
+    at_worst = gone if rules.missing_worst_case else 0
+    bounded = chosen == "equivalence" and bound < 1
     result = GateResult(
         state=State.INCONCLUSIVE,
         p_equivalence=_claim(b, c, total, 0, margin, chosen, rules.method),
         p_worst_case=_claim(b, c, total, gone, margin, chosen, rules.method),
-        p_gains=_gains_alone(c + also + gone, total + gone, margin, chosen, rules.method),
+        p_gains=_claim(gained, 0, total, at_worst, margin, "noninferiority", rules.method)
+        if bounded
+        else 0.0,
         p_loss=p_loss,
         p_loss_family=p_loss,
         p_change=p_change,
         p_change_family=p_change,
-        flip_upper=flip_upper(*worst, alpha) if total else 1.0,
+        flip_upper=flip_upper(b + at_worst, total + at_worst, alpha) if total else 1.0,
         interval=interval,
-        n_needed=None,
         rung=rung(b, margin, alpha),
         smallest_loss_compatible=low,
         drift=False,
@@ -207,7 +239,7 @@ def decide(evidence: GateResult, profile: Profile) -> GateResult:
             f"shown (p = {evidence.p_change_family:.3g})"
         )
         return _decided(evidence, State.FAIL, [(Code.CHANGE_SHOWN, text), *obstacles])
-    return replace(_decided(evidence, State.INCONCLUSIVE, obstacles), n_needed=_needed(evidence))
+    return _decided(evidence, State.INCONCLUSIVE, obstacles)
 
 
 def _decided(
@@ -217,7 +249,7 @@ def _decided(
         Reason(code=code, state=state, text=text, task=evidence.name or None)
         for code, text in because
     )
-    return replace(evidence, state=state, drift=drift, n_needed=None, reasons=reasons)
+    return replace(evidence, state=state, drift=drift, reasons=reasons)
 
 
 def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]:
@@ -235,15 +267,16 @@ def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]
     elif profile.missing_worst_case and not evidence.p_worst_case <= alpha:
         text = f"with {evidence.missing} missing pairs at worst p = {evidence.p_worst_case:.3g}"
         obstacles.append((Code.MISSING_PAIRS, text))
+    gone = f" and {evidence.missing} missing pairs" if evidence.missing else ""
     if not evidence.p_gains <= alpha:
         text = (
-            f"{evidence.pairs.gain} improvements, no regression set off against them: "
+            f"{evidence.pairs.gain} improvements{gone}, no regression set off against them: "
             f"p = {evidence.p_gains:.3g} > {alpha:g}"
         )
         obstacles.append((Code.GAIN_BOUND, text))
     if not evidence.flip_upper <= evidence.gross_margin:
         text = (
-            f"{evidence.pairs.loss} regressions: upper bound {evidence.flip_upper:.4f} > "
+            f"{evidence.pairs.loss} regressions{gone}: upper bound {evidence.flip_upper:.4f} > "
             f"{evidence.gross_margin:g}"
         )
         obstacles.append((Code.FLIP_BOUND, text))
@@ -251,27 +284,6 @@ def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]
         text = f"|h| = {abs(evidence.cohen_h):.3f}, cutoff {profile.effect_cutoff:g}"
         obstacles.append((Code.EFFECT_SIZE, text))
     return obstacles
-
-
-def change_p_value(loss: int, gain: int, n: int, gross_margin: float, mode: str) -> float:
-    """p-value of "more changed than is tolerated", the opposite of what PASS claims.
-
-    No larger sample could turn such a stratum into a PASS, so it must not end as INCONCLUSIVE.
-    Losses alone exceed `gross_margin`, or, where both directions are gated, gains alone do:
-    exact binomial tests, the smaller p-value doubled for looking at both. 1 where the bound on
-    flips is left out.
-
-    Examples:
-        >>> change_p_value(36, 24, 450, 0.03, "equivalence") < 1e-4
-        True
-        >>> change_p_value(3, 3, 100, 0.03, "equivalence")
-        1.0
-    """
-    if n == 0 or gross_margin >= 1:
-        return 1.0
-    flips = [loss, gain] if mode == "equivalence" else [loss]
-    ways = [float(binom.sf(count - 1, n, gross_margin)) for count in flips]
-    return min(1.0, 2 * min(ways))
 
 
 def _claim(b: int, c: int, n: int, gone: int, margin: float, mode: str, method: str) -> float:
@@ -283,21 +295,3 @@ def _claim(b: int, c: int, n: int, gone: int, margin: float, mode: str, method: 
         return loss_side
     gain_side = DiscordantPairs(c + gone, b, n + gone).noninferiority(margin, method).p_value
     return max(loss_side, gain_side)
-
-
-def _gains_alone(gain: int, n: int, margin: float, mode: str, method: str) -> float:
-    """p-value that gains reach the margin; without losses no further loss can make it smaller."""
-    if mode == "noninferiority":
-        return 0.0
-    return DiscordantPairs(min(gain, n), 0, n).noninferiority(margin, method).p_value
-
-
-def _needed(evidence: GateResult) -> int | None:
-    pairs = evidence.pairs
-    if pairs.discordant == 0:
-        return rung(0, evidence.margin, evidence.alpha)
-    # half a pair on top, so that a handful of flips is not planned for as if it were none
-    psi = (pairs.discordant + 0.5) / (pairs.n + 1)
-    return pairs_needed(
-        min(psi, 1.0), margin=evidence.margin, alpha=evidence.alpha, method="quick", limit=20_000
-    )

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import gammaln, ndtri, xlogy
 
 from draftproof.stats.checks import BoolArray, FloatArray, closed_unit, count
-from draftproof.stats.decisions import equivalence_decisions, gate_decisions
+from draftproof.stats.decisions import gate_decisions
 from draftproof.stats.flips import flips_tolerated
 from draftproof.stats.mcnemar import loss_p_values
 
@@ -78,8 +78,12 @@ def gate_probabilities(
     alpha_fail: float = 0.025,
     gross_margin: float | None = None,
     mode: str = "equivalence",
+    unexplained: bool = False,
 ) -> GateProbabilities:
     """Probabilities of PASS, FAIL and INCONCLUSIVE for one stratum with complete pairs.
+
+    The whole rule of `gate` is enumerated: equivalence on both sides, the flip bound, and FAIL by
+    a loss or by more change than is tolerated.
 
     Args:
         n: Pairs.
@@ -87,9 +91,11 @@ def gate_probabilities(
         p01: Probability of a gain.
         margin: Equivalence margin.
         alpha: Level of the equivalence test.
-        alpha_fail: Level of the loss test.
-        gross_margin: Bound on the one-sided upper limit of the loss rate; None omits it.
+        alpha_fail: Level of the tests that FAIL.
+        gross_margin: Bound on the upper limit of the loss rate; None takes the margin, 1 omits it.
         mode: "equivalence" or "noninferiority".
+        unexplained: PASS also asks that the upper limit of all flips is within the margin, as
+            where nobody looks why answers differ and no repeat shows what the noise is.
 
     Examples:
         >>> at_margin = gate_probabilities(100, 0.03, 0.0)
@@ -97,15 +103,13 @@ def gate_probabilities(
         (0.0476, 0.0808)
     """
     b, c, weight = outcome_weights(n, p10, p01)
-    if gross_margin is None:
-        state = gate_decisions(
-            b, c, n, margin=margin, alpha=alpha, alpha_fail=alpha_fail, mode=mode
-        )
-        passed, failed = state > 0, state < 0
-    else:
-        passed = equivalence_decisions(b, c, n, margin=margin, alpha=alpha, mode=mode)
-        passed &= b <= flips_tolerated(n, gross_margin, alpha)
-        failed = ~passed & (loss_p_values(b, c) <= alpha_fail)
+    state = gate_decisions(
+        b, c, n,
+        margin=margin, alpha=alpha, alpha_fail=alpha_fail, gross_margin=gross_margin, mode=mode,
+    )  # fmt: skip
+    passed, failed = state > 0, state < 0
+    if unexplained:
+        passed &= b + c <= flips_tolerated(n, margin)
     p_pass, p_fail = float(weight[passed].sum()), float(weight[failed].sum())
     return GateProbabilities(p_pass, p_fail, max(float(weight.sum()) - p_pass - p_fail, 0.0))
 

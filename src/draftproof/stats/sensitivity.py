@@ -128,7 +128,7 @@ def minimum_detectable_leak(
         margin: Margin.
         alpha: Level of the equivalence test.
         alpha_fail: Level of the loss test.
-        gross_margin: Flip bound; None leaves it out.
+        gross_margin: Flip bound; None takes the margin, 1 leaves it out.
         step: Resolution of the rate.
 
     Returns:

@@ -11,10 +11,16 @@ from dataclasses import dataclass, replace
 
 from draftproof.records import Reason, State
 from draftproof.stats.decision import GateResult, decide, gate
-from draftproof.stats.evidence import Code, Profile, resolve_profile
+from draftproof.stats.evidence import (
+    AssayEvidence,
+    Code,
+    ForensicEvidence,
+    Profile,
+    Stratum,
+    resolve_profile,
+)
 from draftproof.stats.flips import rung
 from draftproof.stats.mcnemar import holm
-from draftproof.stats.screen_evidence import AssayEvidence, ForensicEvidence, Stratum
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +149,7 @@ def _with_bytes(
         reason = Reason(
             code=Code.BYTES_IDENTICAL, state=State.PASS, text=text, task=result.name or None
         )
-        return replace(
-            result, state=State.PASS, n_needed=None, drift=False, reasons=(reason,), by_bytes=True
-        )
+        return replace(result, state=State.PASS, drift=False, reasons=(reason,), by_bytes=True)
     return result
 
 

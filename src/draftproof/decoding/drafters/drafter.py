@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -109,3 +110,17 @@ class Drafter(Protocol):
                 accepted path below it; columns beyond a row's accepted tokens mean nothing.
         """
         ...
+
+
+def option_said(error: Exception) -> str:
+    """Return what an error about keyword arguments says of a plan's options.
+
+    >>> option_said(TypeError("f() got an unexpected keyword argument 'layer'"))
+    "there is no option 'layer'"
+    """
+    said = str(error)
+    unknown = re.search(r"unexpected keyword argument ('\w+')", said)
+    missing = re.search(r"missing \d+ required .*?arguments?: (.*)", said)
+    if unknown:
+        return f"there is no option {unknown[1]}"
+    return f"needs the option {missing[1]}" if missing else said

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from draftproof.decoding.drafters.draft_model import DraftModel
 from draftproof.decoding.drafters.draft_tree import DraftTree
-from draftproof.decoding.drafters.drafter import Drafter
+from draftproof.decoding.drafters.drafter import Drafter, option_said
 from draftproof.decoding.drafters.eagle import Eagle
 from draftproof.decoding.drafters.eagle_dynamic import DynamicEagle
 from draftproof.decoding.drafters.eagle_head import EagleHead
@@ -86,7 +86,9 @@ def _intersection(parts: Parts, **options: Any) -> Drafter:
 
 def _lookup(parts: Parts, like: str | None = None, **options: Any) -> Drafter:
     if like is None:
-        return PromptLookup(parts.gamma, **options)
+        # as the other stacks call them
+        names = {"max_ngram": "longest", "min_ngram": "shortest"}
+        return PromptLookup(parts.gamma, **{names.get(k, k): v for k, v in options.items()})
     if options:
         raise TypeError(f"like={like} settles {', '.join(options)}; give one or the other")
     return PromptLookup.like(like, parts.gamma)
@@ -160,6 +162,13 @@ DRAFTERS: dict[str, tuple[Callable[..., Drafter], tuple[str, ...]]] = {
 }
 """How each drafter is made, and the parts that it cannot do without."""
 
+_PARTS = {
+    "draft": "a draft model",
+    "heads": "trained heads; name them with its option heads",
+    "recordings": "recorded drafts; name them with its option recordings",
+    "tokenizers": "both tokenizers",
+}
+
 
 def make_drafter(name: str, parts: Parts, options: Mapping[str, Any] | None = None) -> Drafter:
     """Return the drafter called `name`.
@@ -184,8 +193,8 @@ def make_drafter(name: str, parts: Parts, options: Mapping[str, Any] | None = No
         parts = replace(parts, draft=draft.speaking(rows))
     missing = [part for part in needs if getattr(parts, part) is None]
     if missing:
-        raise ValueError(f"drafter {name!r} needs {' and '.join(missing)}")
+        raise ValueError(f"drafter {name!r} needs {' and '.join(_PARTS[m] for m in missing)}")
     try:
         return make(parts, **dict(options or {}))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"drafter {name!r}: {error}") from None
+        raise ValueError(f"drafter {name!r}: {option_said(error)}") from None

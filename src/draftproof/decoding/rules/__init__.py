@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from draftproof.decoding.drafters.drafter import option_said
 from draftproof.decoding.rules.block import Block
 from draftproof.decoding.rules.ensemble import Ensemble
 from draftproof.decoding.rules.entropy_aware import EntropyAware
@@ -38,7 +39,7 @@ def make_rule(name: str, options: Mapping[str, Any] | None = None) -> Rule:
     try:
         rule: Rule = make(options or {}) if make else kind(**dict(options or {}))
     except TypeError as error:
-        raise ValueError(f"rule {name!r}: {error}") from None
+        raise ValueError(f"rule {name!r}: {option_said(error)}") from None
     return rule
 
 

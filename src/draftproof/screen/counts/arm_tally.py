@@ -12,8 +12,8 @@ from draftproof.records import Completion
 class ArmTally:
     """One arm's answers, added up.
 
-    `counted` is how many answers carry speculation counters, which the last three add up; `empty`
-    is how many hold nothing in any channel though they are no errors.
+    `counted` is how many answers carry speculation counters, which the three after it add up;
+    `empty` is how many hold nothing in any channel though they are no errors.
     """
 
     answers: int = 0
@@ -24,6 +24,8 @@ class ArmTally:
     rounds: int = 0
     drafted: int = 0
     accepted: int = 0
+    drafted_at_least: bool = False
+    """Whether some answers count only the drafted tokens that were accepted."""
     empty: int = 0
     impossible: tuple[str, ...] = ()
     """Counters that cannot be: of every piece that has such the answer with the first id."""
@@ -51,4 +53,5 @@ def tally_arm(answers: Iterable[Completion]) -> ArmTally:
             arm.rounds += answer.speculation.rounds
             arm.drafted += answer.speculation.drafted
             arm.accepted += answer.speculation.accepted
+            arm.drafted_at_least |= answer.speculation.drafted_at_least
     return arm

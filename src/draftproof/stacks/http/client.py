@@ -50,10 +50,15 @@ def authorization(who: str, variable: str | None) -> dict[str, str]:
     """
     if variable is None:
         return {}
-    return {"Authorization": f"Bearer {_from_environment(f'{who}: api_key_env', variable)}"}
+    return {"Authorization": f"Bearer {from_environment(f'{who}: api_key_env', variable)}"}
 
 
-def _from_environment(field: str, variable: str) -> str:
+def from_environment(field: str, variable: str) -> str:
+    """Return the secret that an environment variable holds; `field` names the variable.
+
+    Raises:
+        DraftproofError: It is not set.
+    """
     value = os.environ.get(variable, "").strip()
     if not value:
         raise DraftproofError(f"{field} names {variable}, which is not set")
@@ -74,7 +79,7 @@ def http_client(spec: ArmSpec, url: str) -> httpx.AsyncClient:
     """
     headers = authorization(f"arm {spec.name!r}", spec.api_key_env)
     for header, variable in spec.headers_env.items():
-        headers[header] = _from_environment(f"arm {spec.name!r}: headers_env.{header}", variable)
+        headers[header] = from_environment(f"arm {spec.name!r}: headers_env.{header}", variable)
     return httpx.AsyncClient(
         base_url=url,
         headers=headers,
@@ -123,6 +128,7 @@ class Client:
         self._next_slot = 0.0
         self.unknown_counters: str | None = None
         self.attempts = 0
+        self.system_fingerprints: set[str] = set()
 
     async def ask(self, prompt: Prompt) -> tuple[Completion, bool]:
         """Return the answer to a prompt, and whether the server could not be reached at all.
@@ -148,6 +154,8 @@ class Client:
         except RefusedError as refusal:
             return self._failed(prompt, str(refusal), start), False
         self.unknown_counters = self.unknown_counters or reply.unknown_counters
+        if reply.system_fingerprint is not None:
+            self.system_fingerprints.add(reply.system_fingerprint)
         completion = Completion(
             arm=spec.name,
             id=prompt.id,

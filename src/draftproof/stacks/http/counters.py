@@ -1,17 +1,10 @@
-"""A server's totals while an arm answers: followed, and stored in case the run is killed.
-
-Without what is stored, the totals of a part that was killed would be lost, and an arm whose
-answers carry no counters could not be proven after it was resumed.
-"""
+"""A server's totals while an arm answers."""
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
-from pathlib import Path
 
-from draftproof.records import Counters
+from draftproof.records import Counters, Proof, ProofState, Speculation
 from draftproof.stacks.http.telemetry import (
     UnknownCountersError,
     iteration_counters,
@@ -51,7 +44,7 @@ class CounterWatch:
             return
         before = self._last or Counters(0, 0, 0)
         for name, gain in asdict(totals - before).items():
-            if gain < 0:
+            if gain is not None and gain < 0:
                 old, new = getattr(before, name), getattr(totals, name)
                 self.problem = self.problem or (
                     f"the server's count of {name} went backwards, from {old:,} to {new:,}: "
@@ -79,53 +72,48 @@ class CounterWatch:
         return self._last - self._first
 
 
-class CounterStore:
-    """Counts of the parts of an arm that ended without saying what they counted.
+class ServerCounters:
+    """What a server counted over all parts of an arm, and what its answers carried."""
 
-    Args:
-        file: Where the counts are kept; None keeps none.
-    """
+    def __init__(self) -> None:
+        self.watch = CounterWatch()
+        self._earlier = Counters(0, 0, 0)
+        self._earlier_problem: str | None = None
+        self._counted = Counters(0, 0, 0)
+        self._counted_answers = 0
 
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self.earlier = Counters(0, 0, 0)
-        self.problem: str | None = None
-        self._read()
+    def begin_part(self) -> None:
+        """Take what was counted until now for an earlier server's: another counts from here."""
+        self._earlier += self.watch.gained or Counters(0, 0, 0)
+        self._earlier_problem = self._earlier_problem or self.watch.problem
+        self.watch = CounterWatch()
 
-    def _read(self) -> None:
-        if self._file is None or not self._file.is_file():
-            return
-        try:
-            document = json.loads(self._file.read_text("utf-8"))
-            counts = [document[name] for name in Counters.__slots__]
-            if any(type(n) is not int or n < 0 for n in counts):
-                raise ValueError("no counts")
-            self.problem = document.get("problem")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            self.problem = f"{self._file}: what an earlier part counted cannot be read"
-            return
-        self.earlier = Counters(*counts)
+    def count(self, speculation: Speculation | None) -> None:
+        """Add what one answer carries."""
+        if speculation is not None:
+            self._counted_answers += 1
+            self._counted += Counters(speculation.rounds, speculation.drafted, speculation.accepted)
 
-    def keep(self, gained: Counters | None, problem: str | None) -> None:
-        """Write down what was counted up to now, this part and those before it."""
-        if self._file is None or (gained is None and problem is None):
-            return
-        total = self.earlier if gained is None else self.earlier + gained
-        record = {**asdict(total), "problem": problem or self.problem}
-        new = self._file.with_suffix(".new")
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(json.dumps(record), "utf-8")
-            os.replace(new, self._file)
-        except OSError as error:
-            self.problem = f"{self._file}: cannot be written: {error.strerror or error}"
+    def proof(self, unknown: str | None) -> Proof:
+        """Return what the answers say, else the gain of the server's totals.
 
-    def begin_part(self, gained: Counters | None, problem: str | None) -> None:
-        """Take what was counted until now for an earlier part: another server counts from here."""
-        self.earlier = self.earlier if gained is None else self.earlier + gained
-        self.problem = self.problem or problem
+        Unproven are counters that cannot be believed, absent those that the server does not have.
 
-    def clear(self) -> None:
-        """Delete the file, once the counts have been recorded elsewhere."""
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
+        Args:
+            unknown: Why the counters of answers could not be read, None where they could.
+        """
+        problem = unknown or self.watch.problem or self._earlier_problem
+        if self._counted_answers and not unknown:
+            return Proof(
+                state=ProofState.COUNTED,
+                source="responses",
+                counters=self._counted,
+                answers=self._counted_answers,
+                problem=problem,
+            )
+        if problem:
+            return Proof(state=ProofState.UNPROVEN, source="none", problem=problem)
+        gained = self.watch.gained
+        if gained is None:
+            return Proof(state=ProofState.ABSENT, source="none")
+        return Proof(state=ProofState.COUNTED, source="prometheus", counters=self._earlier + gained)

@@ -2,44 +2,47 @@
 
 Needs no torch. The server's own counters are the activation proof: those of every response where
 it has them, else the gain of its Prometheus totals over the arm, which are right only while
-nobody else uses the server. Those totals are kept in the log directory as they grow, so that the
-counts of a part that was killed are not lost.
+nobody else uses the server. Canaries are asked while those totals are not followed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import queue
-import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 from anyio.from_thread import start_blocking_portal
 
 from draftproof.records import (
     Completion,
-    Counters,
     DraftproofError,
     Fingerprint,
     Prompt,
     Proof,
-    ProofState,
     ServerFingerprint,
     digest,
 )
+from draftproof.stacks.base import fault_kind
+from draftproof.stacks.canaries import CANARIES, LONGEST, Round, said
 from draftproof.stacks.http import wire
 from draftproof.stacks.http.client import Client, http_client
-from draftproof.stacks.http.counters import CounterStore, CounterWatch
+from draftproof.stacks.http.counters import ServerCounters
 from draftproof.stacks.http.server import Server
 from draftproof.stacks.http.server_info import ServerInfo, metrics_page, server_info
 from draftproof.stacks.spec import ArmSpec
+from draftproof.stacks.weights import served_files
 
 _EQUAL_FAULTS = 20
 """So many prompts that fail alike, with no answer between them, end an arm."""
 _WATCH_EVERY = 0.5
 _METRICS_EVERY = 5.0
+_CANARY_RETRIES = 2
+_MOST_FINGERPRINTS = 8
+_T = TypeVar("_T")
 
 
 class OpenAIEngine:
@@ -56,26 +59,78 @@ class OpenAIEngine:
         self._server: Server | None = None
         self._info: ServerInfo | None = None
         self._url = spec.url or ""
-        self._counters = CounterWatch()
-        self._store = CounterStore(logs / f"{spec.name}.counters.json" if logs else None)
-        self._counted = Counters(0, 0, 0)
-        self._counted_answers = 0
+        self._counters = ServerCounters()
         self._unknown: str | None = None
         self._attempts = 0
+        self._passed_on = 0
+        self._canaries: Round | None = None
+        self._asks_canaries = False
+        self._system_fingerprints: set[str] = set()
 
     def open(self, prompts: Sequence[Prompt]) -> None:
         """See `Engine.open`. Starts the server if the arm has a command."""
         spec = self.spec
         if spec.serve is not None:
-            self._store.begin_part(self._counters.gained, self._counters.problem)
-            self._counters = CounterWatch()
+            self._counters.begin_part()
             self._server = Server(spec.name, spec.serve, spec.url, self._logs)
             self._url = self._server.url
             try:
                 self._server.wait_until_ready(spec.ready_timeout)
+                self._info = self._connected(lambda http: server_info(http, spec))
             except BaseException:
                 self._server.stop()
                 raise
+        else:
+            self._info = self._connected(lambda http: server_info(http, spec))
+
+    def _connected(self, ask: Callable[[httpx.AsyncClient], Awaitable[_T]]) -> _T:
+        async def connected() -> _T:
+            async with http_client(self.spec, self._url) as http:
+                return await ask(http)
+
+        with start_blocking_portal() as portal:
+            return portal.call(connected)
+
+    def canaries(self) -> Round | None:
+        """See `AsksCanaries.canaries`."""
+        if self._server is None or not self._server.stopped:
+            self._asks_canaries = True
+            self._canaries = self._connected(self._canary_round)
+        return self._canaries
+
+    async def _canary_round(self, http: httpx.AsyncClient) -> Round | None:
+        changed = {
+            "temperature": 0.0,
+            "max_new_tokens": LONGEST,
+            "retries": min(self.spec.retries, _CANARY_RETRIES),
+        }
+        client = self._client(http, self.spec.model_copy(update=changed))
+        answers = {}
+        for canary in CANARIES:
+            completion, _ = await client.ask(canary)
+            if completion.finish_reason == "error":
+                return None
+            answers[canary.id] = said(completion)
+        self._system_fingerprints |= client.system_fingerprints
+        return answers
+
+    async def _last_round(self, http: httpx.AsyncClient) -> Round | None:
+        try:
+            return await self._canary_round(http)
+        except DraftproofError:
+            # every answer is there already
+            return None
+
+    def _client(self, http: httpx.AsyncClient, spec: ArmSpec) -> Client:
+        info = self._info
+        assert info is not None, "open was called"
+        return Client(
+            spec,
+            http,
+            spec.model or info.models[0],
+            echoes_ids=info.echoes_ids,
+            extra=info.extra,
+        )
 
     def prompt_hash(self, prompt: Prompt) -> str:
         """See `Engine.prompt_hash`: the digest of the messages, or of the text, as sent."""
@@ -108,17 +163,17 @@ class OpenAIEngine:
     ) -> None:
         try:
             async with http_client(self.spec, self._url) as http:
-                self._info = await server_info(http, self.spec)
-                self._counters.read(await metrics_page(http, self.spec.timeout))
+                self._counters.watch.read(await metrics_page(http, self.spec.timeout))
                 async with asyncio.TaskGroup() as group:
                     beside = [
                         group.create_task(self._watch_server()),
                         group.create_task(self._watch_counters(http)),
                     ]
-                    await self._work(http, self._info, prompts, results)
+                    await self._work(http, prompts, results)
                     for task in beside:
                         task.cancel()
-                await self._read_counters(http)
+                if self._server is not None and self._asks_canaries:
+                    self._canaries = await self._last_round(http)
         except BaseExceptionGroup as group_:
             expected = group_.subgroup(DraftproofError)
             if expected is None:
@@ -128,19 +183,13 @@ class OpenAIEngine:
     async def _work(
         self,
         http: httpx.AsyncClient,
-        info: ServerInfo,
         prompts: Sequence[Prompt],
         results: queue.SimpleQueue[Completion | None],
     ) -> None:
         spec = self.spec
-        client = Client(
-            spec,
-            http,
-            spec.model or info.models[0],
-            echoes_ids=info.echoes_ids,
-            extra=info.extra,
-        )
+        client = self._client(http, spec)
         waiting = deque(prompts)
+        self._passed_on = 0
         # not passed on while the server may still be unreachable or refuse everything
         held: list[Completion] = []
         unreached = 0
@@ -151,13 +200,17 @@ class OpenAIEngine:
             while waiting:
                 completion, unreachable = await client.ask(waiting.popleft())
                 self._attempts, self._unknown = client.attempts, client.unknown_counters
+                self._system_fingerprints |= client.system_fingerprints
                 unreached = unreached + 1 if unreachable else 0
                 held.append(completion)
                 if completion.finish_reason != "error":
+                    if self._passed_on + len(held) == len(prompts):
+                        # whoever has the last answer may be killed: then the counts are kept
+                        await self._read_counters(http)
                     self._pass_on(held, results)
                 elif unreached >= patience:
                     raise self._gone(completion)
-                elif len(held) >= _EQUAL_FAULTS and len({_fault_kind(c) for c in held}) == 1:
+                elif len(held) >= _EQUAL_FAULTS and len(set(map(_kind, held))) == 1:
                     raise self._refuses_all(held)
 
         async with asyncio.TaskGroup() as group:
@@ -165,14 +218,17 @@ class OpenAIEngine:
                 group.create_task(worker())
         if unreached:
             raise self._gone(held[-1])
+        if held:
+            await self._read_counters(http)
         self._pass_on(held, results)
 
     def _pass_on(
         self, held: list[Completion], results: queue.SimpleQueue[Completion | None]
     ) -> None:
         for completion in held:
-            self._count(completion)
+            self._counters.count(completion.speculation)
             results.put(completion)
+        self._passed_on += len(held)
         held.clear()
 
     def _refuses_all(self, failed: Sequence[Completion]) -> DraftproofError:
@@ -190,49 +246,22 @@ class OpenAIEngine:
             "answers already given are kept, the same command asks for the others again"
         )
 
-    def _count(self, completion: Completion) -> None:
-        speculation = completion.speculation
-        if speculation is not None:
-            self._counted_answers += 1
-            self._counted += Counters(speculation.rounds, speculation.drafted, speculation.accepted)
-
     async def _watch_server(self) -> None:
         while self._server is not None:
             self._server.check()
             await asyncio.sleep(_WATCH_EVERY)
 
     async def _watch_counters(self, http: httpx.AsyncClient) -> None:
-        while self._counters.readings:
+        while self._counters.watch.readings:
             await asyncio.sleep(_METRICS_EVERY)
             await self._read_counters(http)
 
     async def _read_counters(self, http: httpx.AsyncClient) -> None:
-        watch = self._counters
-        watch.read(await metrics_page(http, self.spec.timeout))
-        self._store.keep(watch.gained, watch.problem)
+        self._counters.watch.read(await metrics_page(http, self.spec.timeout))
 
     def proof(self) -> Proof:
-        """See `Engine.proof`: what the responses say, else the gain of the server's totals.
-
-        Unproven are counters that cannot be believed, absent those that the server does not have.
-        """
-        problem = self._unknown or self._counters.problem or self._store.problem
-        if self._counted_answers and not self._unknown:
-            return Proof(
-                state=ProofState.COUNTED,
-                source="responses",
-                counters=self._counted,
-                answers=self._counted_answers,
-                problem=problem,
-            )
-        if problem:
-            return Proof(state=ProofState.UNPROVEN, source="none", problem=problem)
-        gained = self._counters.gained
-        if gained is None:
-            return Proof(state=ProofState.ABSENT, source="none")
-        return Proof(
-            state=ProofState.COUNTED, source="prometheus", counters=self._store.earlier + gained
-        )
+        """See `Engine.proof`."""
+        return self._counters.proof(self._unknown)
 
     def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
@@ -249,19 +278,19 @@ class OpenAIEngine:
                 stream=spec.stream,
                 concurrency=spec.concurrency,
                 attempts=self._attempts,
+                system_fingerprints=tuple(sorted(self._system_fingerprints)[:_MOST_FINGERPRINTS]),
+                files=served_files(spec.serve),
             ),
         )
 
     def close(self) -> None:
-        """See `Engine.close`: stops the server and deletes the counts that were kept."""
+        """See `Engine.close`: stops the server."""
         if self._server is not None:
             self._server.stop()
-        self._store.clear()
 
 
-def _fault_kind(failed: Completion) -> str:
-    """Return an error without its numbers and ids, so that equal faults compare equal."""
-    return re.sub(r"[0-9a-f]{8,}|\d+", "#", failed.error or "")[:200]
+def _kind(failed: Completion) -> str:
+    return fault_kind(failed.error or "")
 
 
 def _first(group: BaseExceptionGroup[DraftproofError]) -> DraftproofError:

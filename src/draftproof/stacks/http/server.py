@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import socket
@@ -17,6 +18,9 @@ import httpx
 from draftproof.records import DraftproofError
 from draftproof.stacks.http import watchdog
 
+_LOG = logging.getLogger(__name__)
+_SAID_AFTER = 5.0
+"""Seconds of waiting that go by without a word."""
 GRACE = 10.0
 """Seconds between asking a server to end and making it."""
 _PYTHON = (sys.executable, "-I", "-S")
@@ -82,6 +86,11 @@ class Server:
         """End the server and everything it started; returns when all are gone."""
         self._finalizer()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return not self._finalizer.alive
+
     def check(self) -> None:
         """Raise if the server has ended.
 
@@ -101,7 +110,8 @@ class Server:
         Raises:
             DraftproofError: It ended, or did not get that far in time.
         """
-        deadline = time.monotonic() + seconds
+        begun = time.monotonic()
+        deadline, told = begun + seconds, False
         pause = 0.05
         with httpx.Client(timeout=5.0, trust_env=False) as http:
             while True:
@@ -113,6 +123,12 @@ class Server:
                         f"arm {self.arm!r}: the server was not ready after {seconds:g} s "
                         f"(ready_timeout); the end of {self.log}:\n{self._tail()}"
                     )
+                if not told and time.monotonic() > begun + _SAID_AFTER:
+                    told = True
+                    _LOG.warning(
+                        "arm %r: waiting for %s, up to %g s (ready_timeout); its output is in %s",
+                        self.arm, self.url, seconds, self.log,
+                    )  # fmt: skip
                 time.sleep(pause)
                 pause = min(pause * 1.5, 2.0)
 

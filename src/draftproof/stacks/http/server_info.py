@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from draftproof.stacks.http.client import authentication_failed, read_bounded
 from draftproof.stacks.http.wire import FaultError, error_text
 from draftproof.stacks.spec import ArmSpec
 
+_LOG = logging.getLogger(__name__)
 _READY_EVERY = 0.5
 """Seconds between two questions to a server that is loading."""
 _ECHO = frozenset({"vllm", "draftproof"})
@@ -93,6 +95,7 @@ async def server_info(http: httpx.AsyncClient, spec: ArmSpec) -> ServerInfo:
 async def _model_list(http: httpx.AsyncClient, spec: ArmSpec) -> httpx.Response:
     """Ask for the list of models; a server that is loading its model (503) is waited for."""
     deadline = time.monotonic() + spec.ready_timeout
+    told = False
     while True:
         try:
             response = await http.get("/v1/models")
@@ -108,6 +111,12 @@ async def _model_list(http: httpx.AsyncClient, spec: ArmSpec) -> httpx.Response:
                 f"arm {spec.name!r}: {http.base_url} was not ready within {spec.ready_timeout:g} s "
                 f"(ready_timeout); it says: {error_text(response.content, 503)}"
             )
+        if not told:
+            told = True
+            _LOG.warning(
+                "arm %r: waiting for %s, up to %g s (ready_timeout); it says: %s",
+                spec.name, http.base_url, spec.ready_timeout, error_text(response.content, 503),
+            )  # fmt: skip
         await asyncio.sleep(_READY_EVERY)
 
 

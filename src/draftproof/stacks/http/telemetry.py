@@ -15,9 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from draftproof.records import Counters, Speculation
 
-_FAMILIES = ("vllm", "draftproof")
-"""Servers whose Prometheus names are ``NAME:spec_decode_…_total``."""
-_WANTED = ("num_drafts", "num_draft_tokens", "num_accepted_tokens")
+_PREFIXES = ("vllm:", "draftproof:", "lmdeploy:", "ray_vllm_", "ray_lmdeploy_")
+"""What stands in front of ``spec_decode_…`` in the names of servers that count as vLLM does;
+Ray Serve exports the counters of its engines under a prefix of its own."""
+_ROUNDS, _DRAFTED, _ACCEPTED = "num_drafts", "num_draft_tokens", "num_accepted_tokens"
+_WANTED = (_ROUNDS, _DRAFTED, _ACCEPTED)
 _IGNORED = ("num_accepted_tokens_per_pos",)
 _WORDS = {"spec": ("decod", "draft", "accept", "verif"), "draft": ("accept", "token")}
 """A name that holds one of these, and behind it one of those, speaks of speculation."""
@@ -38,9 +40,9 @@ class UnknownCountersError(ValueError):
 def speculation_of(reply: Mapping[str, object]) -> Speculation | None:
     """Return the counters that a response carries about itself, None where it carries none.
 
-    Known are vLLM's per-request metrics (and ours, which have the same names), SGLang's
-    ``meta_info`` or ``sglext.spec_tokens_details`` under both generations of names, and
-    llama.cpp's ``timings``.
+    Known are vLLM's per-request metrics (and ours, which have the same names; the histogram maps
+    numbers or lists them), SGLang's ``meta_info`` or ``sglext.spec_tokens_details`` under all
+    generations of names, llama.cpp's ``timings`` and LM Studio's ``stats``.
 
     Raises:
         UnknownCountersError: A place that holds such counters holds others.
@@ -51,6 +53,9 @@ def speculation_of(reply: Mapping[str, object]) -> Speculation | None:
     timings = reply.get("timings")
     if isinstance(timings, Mapping) and any(str(k).startswith("draft") for k in timings):
         return _from_llama_cpp(timings)
+    stats = reply.get("stats")
+    if isinstance(stats, Mapping) and "draft_model" in stats:
+        return _from_lm_studio(stats)
     for fields in _sglang_places(reply):
         if any(str(k).startswith("spec_") for k in fields):
             return _from_sglang(fields)
@@ -95,7 +100,7 @@ def _from_vllm(fields: object) -> Speculation:
     if not isinstance(fields, Mapping):
         raise UnknownCountersError("metrics.speculative_decoding is no object")
     histogram = fields.get("acceptance_histogram")
-    dense: tuple[int, ...] = ()
+    dense: tuple[int, ...] = _integers(histogram) or ()
     if isinstance(histogram, Mapping) and histogram:
         try:
             sparse = {int(k): int(v) for k, v in histogram.items()}
@@ -112,7 +117,30 @@ def _from_vllm(fields: object) -> Speculation:
     )
 
 
+def _from_lm_studio(fields: Mapping[str, object]) -> Speculation:
+    """Read LM Studio's statistics, which count tokens and no rounds.
+
+    Its ``predicted_tokens_count`` is every emitted token; see `_from_llama_cpp` for the rounds.
+    """
+    accepted = _count(fields, "accepted_draft_tokens_count")
+    drafted = _count(fields, "total_draft_tokens_count")
+    emitted = _count(fields, "predicted_tokens_count")
+    return _checked(max(emitted - accepted - 1, 1 if drafted else 0), drafted, accepted, ())
+
+
 def _from_sglang(fields: Mapping[str, object]) -> Speculation:
+    """Read SGLang's counters; its first versions count only verifying steps.
+
+    A step emits one token that was not drafted, so the others were, and were accepted. The first
+    token is the prompt's own.
+    """
+    counted = [str(name) for name in fields if str(name).startswith("spec_")]
+    if counted == ["spec_verify_ct"] and "completion_tokens" in fields:
+        rounds, emitted = _count(fields, "spec_verify_ct"), _count(fields, "completion_tokens")
+        accepted = max(emitted - 1 - rounds, 0)
+        return Speculation(
+            rounds=rounds, drafted=accepted, accepted=accepted, drafted_at_least=True
+        )
     names = ("spec_correct_drafts_histogram", "spec_accept_histogram")
     histograms = (_integers(fields.get(name)) for name in names)
     return _checked(
@@ -147,19 +175,21 @@ def prometheus_counters(text: str) -> Counters | None:
     and a line of another subject that is broken does no harm.
 
     Raises:
-        UnknownCountersError: Counters of speculation under other names, some of the three
-            missing, a line that cannot be parsed, or values that are no counts.
+        UnknownCountersError: Counters of speculation under other names, drafted or accepted
+            tokens missing, a line that cannot be parsed, or values that are no counts.
     """
-    totals: dict[str, float] = {}
+    totals: dict[str, dict[str, float]] = {}
     unknown = set()
-    known = {f"{f}:spec_decode_{w}_total": (f, w) for f in _FAMILIES for w in _WANTED}
     for name, value in _samples(text):
-        if name in known:
-            totals[name] = totals.get(name, 0.0) + _total(name, value)
-        elif _is_suspect(name) and not name.endswith("_created"):
-            plain = name.partition(":spec_decode_")[2].removesuffix("_total")
-            if plain not in _IGNORED:
-                unknown.add(name)
+        prefix = next((p for p in _PREFIXES if name.startswith(f"{p}spec_decode_")), None)
+        plain = name.removeprefix(f"{prefix}spec_decode_").removesuffix("_total")
+        if prefix is not None and plain in _WANTED and name.endswith("_total"):
+            family = totals.setdefault(prefix, {})
+            family[plain] = family.get(plain, 0.0) + _total(name, value)
+            continue
+        known = name.endswith("_created") or (prefix is not None and plain in _IGNORED)
+        if not known and _is_suspect(name):
+            unknown.add(name)
     if not totals:
         if unknown:
             raise UnknownCountersError(
@@ -167,14 +197,15 @@ def prometheus_counters(text: str) -> Counters | None:
                 "which are not counters that are known"
             )
         return None
-    family = known[next(iter(totals))][0]
-    values = []
-    for wanted in _WANTED:
-        name = f"{family}:spec_decode_{wanted}_total"
-        if name not in totals:
-            raise UnknownCountersError(f"the metrics page has no {name}")
-        values.append(int(totals[name]))
-    return Counters(*values)
+    prefix, family = next(iter(totals.items()))
+    for wanted in (_DRAFTED, _ACCEPTED):
+        if wanted not in family:
+            raise UnknownCountersError(
+                f"the metrics page has no {prefix}spec_decode_{wanted}_total"
+            )
+    # the first versions counted no rounds; what was drafted and accepted is proof without them
+    rounds = int(family[_ROUNDS]) if _ROUNDS in family else None
+    return Counters(rounds, int(family[_DRAFTED]), int(family[_ACCEPTED]))
 
 
 def iteration_counters(text: str) -> Counters | None:

@@ -54,6 +54,7 @@ class Reply:
     provenance: str | None
     speculation: Speculation | None
     unknown_counters: str | None
+    system_fingerprint: str | None = None
 
 
 def question(spec: ArmSpec, prompt: Prompt) -> dict[str, object]:
@@ -136,6 +137,7 @@ def read_reply(body: bytes, spec: ArmSpec) -> Reply:
         provenance=_provenance(choice.get("provenance")),
         speculation=speculation,
         unknown_counters=unknown,
+        system_fingerprint=_system_fingerprint(document.get("system_fingerprint")),
     )
 
 
@@ -156,6 +158,8 @@ def _joined(body: bytes, api: str) -> dict[str, object]:
         chunk = _object(data, "a chunk")
         if chunk.get("error"):
             raise FaultError(f"the stream reports an error: {_short(chunk['error'])}")
+        if isinstance(chunk.get("system_fingerprint"), str):
+            document["system_fingerprint"] = chunk["system_fingerprint"]
         for field in ("id", "model"):
             value = chunk.get(field)
             if value and document.setdefault(field, value) != value:
@@ -221,6 +225,10 @@ def _name(document: Mapping[str, object], field: str) -> str:
     if not isinstance(value, str) or not value:
         raise FaultError(f"the response has no {field}")
     return value
+
+
+def _system_fingerprint(value: object) -> str | None:
+    return value[:200] if isinstance(value, str) and value else None
 
 
 def _token_ids(value: object) -> tuple[int, ...] | None:

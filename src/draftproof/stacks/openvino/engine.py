@@ -214,7 +214,9 @@ def _speculation(spec: ArmSpec, result: Any, answers: int) -> Speculation:
         accepted = sum(n - answers for n in emitted if n > answers)
         # a round emits one token that was not drafted, the prompt's own step is none
         rounds = max(sum(emitted) - answers - accepted, 0)
-        return Speculation(rounds=rounds, drafted=accepted, accepted=accepted)
+        return Speculation(
+            rounds=rounds, drafted=accepted, accepted=accepted, drafted_at_least=True
+        )
     drafted, accepted = metrics.get_num_draft_tokens(), metrics.get_num_accepted_tokens()
     histogram = [0] * (spec.gamma + 1)
     # the prompt's own step is no round, and the library leaves out the last

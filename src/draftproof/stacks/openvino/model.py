@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from draftproof.records import DraftproofError, ModelFingerprint
+from draftproof.stacks.weights import digest_of_files
 
 RECORD = "draftproof_export.json"
 """File in which an export says what it was made from."""
@@ -90,14 +90,10 @@ def source_of(name: str) -> str | None:
 def fingerprint(name: str) -> ModelFingerprint:
     """Return what identifies an exported model: a digest of its graph and weights."""
     place = model_directory(name)
-    whole = hashlib.sha256()
-    for file in sorted(place.glob("openvino_*.*")):
-        with file.open("rb") as stream:
-            whole.update(hashlib.file_digest(stream, "sha256").digest())
     names = read_json(place / "config.json").get("architectures")
     return ModelFingerprint(
         name=name,
-        weights_sha256=whole.hexdigest(),
+        weights_sha256=digest_of_files(sorted(place.glob("openvino_*.*"))),
         architecture=str(names[0]) if isinstance(names, list) and names else None,
         details={"exported_from": source_of(name)},
     )

@@ -25,6 +25,7 @@ from draftproof.stacks.spec import ArmSpec
 from draftproof.stacks.vllm.config import engine_arguments, speculative_config
 from draftproof.stacks.vllm.counters import EngineCounters
 from draftproof.stacks.vllm.process import attended, engine_processes, shut_down, starting
+from draftproof.stacks.weights import heads_of
 
 _FINISHED = {"stop": "stop", "length": "length"}
 _LOSSY = frozenset({"synthetic", "fly"})
@@ -212,8 +213,7 @@ class VLLMEngine:
     def fingerprint(self) -> Fingerprint:
         """See `Engine.fingerprint`."""
         spec, config = self.spec, self._config
-        heads = spec.drafter_options.get("heads")
-        drafting = spec.draft or (heads if isinstance(heads, str) else None)
+        drafting = heads_of(spec)
         return Fingerprint(
             engine="vllm",
             promise=self._promise(),

@@ -1,0 +1,1 @@
+"""A checkpoint before it is loaded: its files, and what loading them takes of the machine."""

@@ -1,0 +1,1 @@
+"""Audit of one deployment: whose answers, and what they say of one target."""
