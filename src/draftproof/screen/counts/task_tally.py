@@ -99,12 +99,17 @@ class TaskTally:
                              neither=table.neither)  # fmt: skip
         return max(table.cohen_h().h, undone.cohen_h().h, key=abs)
 
-    def stratum(self, name: str) -> Stratum:
-        """Return the counts that decide: equal prompts are one, clusters are worth their number."""
+    def stratum(self, name: str, *, as_printed: bool = False) -> Stratum:
+        """Return the counts that decide: equal prompts are one, clusters are worth their number.
+
+        Args:
+            name: Of the task.
+            as_printed: Count every id as a pair of its own, as the published rule does.
+        """
         loss, gain, n, torn, clusters = self.loss, self.gain, self.n, 0, None
         gone = self.missing + self.unread
         divergent, total = self.divergent, self.pairs
-        if self.signs and (self.in_clusters or self.shared):
+        if self.signs and (self.in_clusters or self.shared) and not as_printed:
             keys, signs = self.units()
             scored = (signs != NO_PAIR) & (signs != UNREAD)
             gone = int(np.sum(~scored))
@@ -120,6 +125,6 @@ class TaskTally:
             missing=gone,
             torn=torn,
             clusters=clusters,
-            cohen_h=self._effect(),
+            cohen_h=self.table.cohen_h().h if as_printed else self._effect(),
             bytes=ByteEvidence(divergent=divergent, total=total),
         )
