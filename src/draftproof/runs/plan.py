@@ -141,10 +141,14 @@ class Plan(BaseModel):
         """Raise ValueError unless an arm's role fits what it is."""
         roles = {a.name: a.role for a in self.arms}
         if arm.of is not None and arm.of not in roles:
-            raise ValueError(f"arm {arm.name!r} is of {arm.of!r}, which no arm is called")
+            raise ValueError(
+                f"arm {arm.name!r} names {arm.of!r} in its field of, but no arm has that name",
+            )
         if arm.role is Role.VARIANT:
             if arm.of is None or roles[arm.of] is not Role.CANDIDATE:
-                raise ValueError(f"variant {arm.name!r} names no candidate that it varies: of")
+                raise ValueError(
+                    f"variant {arm.name!r} needs the field of: the candidate that it varies",
+                )
         elif arm.role is Role.NOISE:
             if roles.get(arm.of or self.baseline.name) not in {Role.BASELINE, Role.CANDIDATE}:
                 raise ValueError(f"noise arm {arm.name!r} repeats {arm.of!r}, which is not judged")
@@ -152,7 +156,7 @@ class Plan(BaseModel):
             raise ValueError(f"{arm.role} arm {arm.name!r} is of another: noise and variants are")
         on = arm.role is Role.NOISE and arm.of is not None and arm.of != self.baseline.name
         if arm.role in {Role.BASELINE, Role.NOISE} and arm.speculative and not on:
-            raise ValueError(f"{arm.role} arm {arm.name!r} must not speculate: drop its draft")
+            raise ValueError(f"{arm.role} arm {arm.name!r} must not speculate: remove its draft")
 
     def _check_sampling(self) -> None:
         if self.temperature == 0:
@@ -162,10 +166,13 @@ class Plan(BaseModel):
         if self.samples < 2:
             raise ValueError(
                 f"the arms sample at temperature {self.temperature:g}: answers differ by chance, "
-                "and a law cannot be seen in one draw; give samples of at least 2"
+                "and one answer does not show a distribution; set samples to at least 2"
             )
         if self.stop is not None:
-            raise ValueError("stop: a screen of sampled answers is judged at its end only")
+            raise ValueError(
+                "stop: answers above temperature 0 are judged only at the end of a screen; "
+                "leave it out",
+            )
         if self.metamorphic:
             raise ValueError("metamorphic: sampled answers may differ; use temperature 0")
         seeds = [a.seed for a in self.arms]
