@@ -28,6 +28,8 @@ class Role(StrEnum):
     CONTROL = "control"
     VARIANT = "variant"
     """A candidate with one thing changed that must not change what it says."""
+    SHAPE = "shape"
+    """Plain decoding in the shape in which a candidate computes: its noise without its draft."""
 
 
 class Channel(StrEnum):
