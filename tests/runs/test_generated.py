@@ -69,7 +69,7 @@ def test_sampled_prompts_are_asked_often_and_are_one_cluster():
     [
         ("temperature: 0.7", "samples to at least 2"),
         ("samples: 3", "every answer to a prompt is the same"),
-        ("temperature: 0.7\nsamples: 3\nstop: {}", "judged only at the end of a screen"),
+        ("temperature: 0.7\nsamples: 3\nstop: {}", "stop: works at temperature 0 only"),
         ("temperature: 0.7\nsamples: 3\nmetamorphic: true", "use temperature 0"),
         ("noise: {repeats: -1}", "noise.repeats"),
         ("noise: {often: 2}", "noise.often"),
@@ -89,12 +89,12 @@ def test_mistakes_are_told(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
-        ({"name": "x", "role": "variant", "draft": "D"}, "needs the field of: the candidate"),
+        ({"name": "x", "role": "variant", "draft": "D"}, "of: name the candidate that it varies"),
         (
             {"name": "x", "role": "variant", "draft": "D", "of": "t"},
-            "needs the field of: the candidate",
+            "of: name the candidate that it varies",
         ),
-        ({"name": "x", "role": "noise", "of": "nobody"}, "but no arm has that name"),
+        ({"name": "x", "role": "noise", "of": "nobody"}, "of: no arm has the name"),
         ({"name": "x", "role": "noise", "draft": "D"}, "must not speculate"),
         ({"name": "x", "role": "control", "draft": "D", "of": "d"}, "noise and variants are"),
     ],

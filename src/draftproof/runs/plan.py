@@ -142,25 +142,18 @@ class Plan(BaseModel):
         """Raise ValueError unless an arm's role fits what it is."""
         roles = {a.name: a.role for a in self.arms}
         if arm.of is not None and arm.of not in roles:
-            raise ValueError(
-                f"arm {arm.name!r} names {arm.of!r} in its field of, but no arm has that name",
-            )
+            raise ValueError(f"arm {arm.name!r}: of: no arm has the name {arm.of!r}")
         if arm.role is Role.VARIANT:
             if arm.of is None or roles[arm.of] is not Role.CANDIDATE:
-                raise ValueError(
-                    f"variant {arm.name!r} needs the field of: the candidate that it varies",
-                )
+                raise ValueError(f"variant {arm.name!r}: of: name the candidate that it varies")
         elif arm.role is Role.NOISE:
             if roles.get(arm.of or self.baseline.name) not in {Role.BASELINE, Role.CANDIDATE}:
-                raise ValueError(f"noise arm {arm.name!r} repeats {arm.of!r}, which is not judged")
+                raise ValueError(f"noise arm {arm.name!r}: of: name the baseline or a candidate")
         elif arm.role is Role.SHAPE:
             if arm.of is not None and roles[arm.of] is not Role.CANDIDATE:
-                raise ValueError(f"shape arm {arm.name!r} is of {arm.of!r}, which is no candidate")
+                raise ValueError(f"shape arm {arm.name!r}: of: name a candidate")
         elif arm.of is not None:
-            raise ValueError(
-                f"{arm.role} arm {arm.name!r} names another arm in its field of, which only "
-                f"noise and variant arms have",
-            )
+            raise ValueError(f"{arm.role} arm {arm.name!r}: only noise, shape and variants have of")
         on = arm.role is Role.NOISE and arm.of is not None and arm.of != self.baseline.name
         plain = {Role.BASELINE, Role.NOISE, Role.SHAPE}
         if arm.role in plain and arm.speculative and not on:
@@ -177,10 +170,7 @@ class Plan(BaseModel):
                 "and one answer does not show a distribution; set samples to at least 2"
             )
         if self.stop is not None:
-            raise ValueError(
-                "stop: answers above temperature 0 are judged only at the end of a screen; "
-                "leave it out",
-            )
+            raise ValueError("stop: works at temperature 0 only; leave it out")
         if self.metamorphic:
             raise ValueError("metamorphic: sampled answers may differ; use temperature 0")
         seeds = [a.seed for a in self.arms]
