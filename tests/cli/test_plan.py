@@ -173,7 +173,7 @@ def test_a_plan_without_a_control_says_what_stands_in_the_way(tmp_path):
 def test_where_nobody_looks_no_size_may_do(tmp_path):
     text = run("--unexplained", "--discordance", "0.03").stdout
     assert "out of reach" in text
-    assert "nobody looks why" in " ".join(text.split())
+    assert "no model finds why" in " ".join(text.split())
     path = tmp_path / "p.yaml"
     lab = "half: full\nmax_new_tokens: 24\narms:\n  - {name: t, role: baseline, target: T}\n"
     path.write_text(lab + "  - {name: d, role: candidate, target: T, draft: D}\n")

@@ -225,6 +225,8 @@ class Comparison:
     sensitivity: Sensitivity | None = None
     promise: PromiseEvidence | None = None
     known_cause: KnownCause | None = None
+    untried: tuple[str, ...] = ()
+    """Implementation faults that were not tried as its cause, because trying costs time."""
     distribution: Distribution | None = None
     stopping: Stopping | None = None
     stack_noise: StackNoise | None = None

@@ -173,7 +173,7 @@ def pairs_needed(
         return SizeNeeded(
             None,
             f"{100 * flipped:.3g} % of the labels flip by chance, as much as the margin of "
-            f"{100 * margin:g} points, and nobody looks why answers differ",
+            f"{100 * margin:g} points, and no model finds why answers differ",
         )
     rule = (margin, alpha, gross_margin, mode, unexplained)
     n = _from_above(discordance, power, rule)
