@@ -6,8 +6,8 @@ import polars
 import pytest
 
 from draftproof.records import Completion
+from draftproof.runs.dates import given_earlier
 from draftproof.runs.plan import Decision
-from draftproof.screen.dates import given_earlier
 from draftproof.screen.recorded import compare_files
 
 

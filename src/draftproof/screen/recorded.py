@@ -20,6 +20,7 @@ from draftproof.records import (
     digest,
 )
 from draftproof.runs.collect import environment
+from draftproof.runs.dates import answered, recorded_dates
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.recorded import (
@@ -31,7 +32,6 @@ from draftproof.scoring.recorded import (
 )
 from draftproof.screen.arms import Arm, recorded_arm
 from draftproof.screen.counts.observed import ObservedFlips, observed_flips
-from draftproof.screen.dates import answered, recorded_dates
 from draftproof.screen.deployment import Explainer
 from draftproof.screen.pairing import Labeller, pair, remember
 from draftproof.screen.sensitivity import leak_detection

@@ -15,6 +15,7 @@ from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress
+from draftproof.runs.dates import answered, given_earlier
 from draftproof.runs.failures import failure_sentences, frequent_errors
 from draftproof.runs.manifest import Manifest
 from draftproof.runs.parallel import Workers
@@ -24,7 +25,6 @@ from draftproof.scoring import SCORERS
 from draftproof.scoring.degeneracy import degeneracy
 from draftproof.scoring.kept import Labelling, label_sentence
 from draftproof.screen.counts.observed import ObservedFlips, observed_flips
-from draftproof.screen.dates import answered, given_earlier
 from draftproof.screen.pairing import pair, remember
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.sequential import Watch

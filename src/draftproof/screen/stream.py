@@ -23,6 +23,7 @@ from draftproof.records import (
     Verdict,
 )
 from draftproof.runs.collect import environment
+from draftproof.runs.dates import recorded_dates, span
 from draftproof.runs.parallel import Tell, Workers
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
@@ -32,7 +33,6 @@ from draftproof.screen.comparison import judge
 from draftproof.screen.counting import CountedPiece, Counting
 from draftproof.screen.counts.arm_tally import ArmTally
 from draftproof.screen.counts.in_pieces import count_files
-from draftproof.screen.dates import recorded_dates, span
 from draftproof.screen.deployment import Explainer
 from draftproof.screen.evidence import ArmEvidence, Findings, find
 from draftproof.screen.pairing import Pairing
