@@ -27,6 +27,8 @@ from draftproof.records import (
     digest,
 )
 
+ANSWERED_AT = "answered_at"
+"""Column that says when an answer was given, in our own files of answers."""
 _USUAL = {
     "id": ("id", "prompt_id", "example_id", "sample_id", "doc_id"),
     "text": ("text", "completion", "response", "answer", "output"),
@@ -193,6 +195,7 @@ def _completion(
         label=None if label is None else str(label),
         task=None if task in (None, "") else str(task),
         speculation=_speculation(row.get("speculation"), where),
+        answered_at=_optional_text(row.get(ANSWERED_AT), ANSWERED_AT, where),
     )
 
 
