@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Row = dict[str, Any]
-Numbered = Sequence[tuple[int, Mapping[str, Any]]]
+Row = dict[str, object]
+Numbered = Sequence[tuple[int, Mapping[str, object]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +26,10 @@ class LogShape:
 
     name: str
     fields: frozenset[str]
-    rows: Callable[[int, Mapping[str, Any]], Iterator[Row]]
+    rows: Callable[[int, Mapping[str, object]], Iterator[Row]]
 
 
-def rows_of_document(document: object) -> list[Mapping[str, Any]] | None:
+def rows_of_document(document: object) -> list[Mapping[str, object]] | None:
     """Return the list of answers inside a log that is one JSON object; None for others.
 
     Known are promptfoo's results, HELM's scenario states and JailbreakBench's artifacts.
@@ -78,7 +77,7 @@ def _answer(name: object, text: object, **more: object) -> Row:
     return row if given else row | {"finish_reason": "error"}
 
 
-def _turns(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
+def _turns(line: int, row: Mapping[str, object]) -> Iterator[Row]:
     """Read an answer of MT-Bench: its turns are one cluster."""
     question = str(row["question_id"])
     for choice in row["choices"] if isinstance(row["choices"], list) else []:
@@ -87,7 +86,7 @@ def _turns(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
             yield _answer(f"{question}.{number}", text, cluster=question)
 
 
-def _conversation(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
+def _conversation(line: int, row: Mapping[str, object]) -> Iterator[Row]:
     """Read a chat, ours or ShareGPT's: its last turn is the answer if the assistant's."""
     turns = row.get("messages", row.get("conversations"))
     turns = [t for t in turns if isinstance(t, Mapping)] if isinstance(turns, list) else []
@@ -102,7 +101,7 @@ def _conversation(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
     yield _answer(name, texts[-1], **prompt)
 
 
-def _helm_state(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
+def _helm_state(line: int, row: Mapping[str, object]) -> Iterator[Row]:
     instance = row["instance"] if isinstance(row["instance"], Mapping) else {}
     result = row["result"] if isinstance(row["result"], Mapping) else {}
     completions = result.get("completions")
@@ -113,14 +112,14 @@ def _helm_state(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
     yield _answer(instance.get("id", line), text, prompt=prompt)
 
 
-def _helm_prediction(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
+def _helm_prediction(line: int, row: Mapping[str, object]) -> Iterator[Row]:
     perturbation = row.get("perturbation")
     name = perturbation.get("name") if isinstance(perturbation, Mapping) else None
     id_ = str(row["instance_id"]) + (f"/{name}" if name else "")
     yield _answer(id_, row["predicted_text"], cluster=str(row["instance_id"]))
 
 
-def _garak(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
+def _garak(line: int, row: Mapping[str, object]) -> Iterator[Row]:
     """Read an attempt of garak: every generation of it is an answer, all of one cluster."""
     if row["entry_type"] != "attempt":
         return
@@ -133,7 +132,7 @@ def _garak(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
         yield _answer(f"{name}.{number}", text, cluster=name, **prompt)
 
 
-def _promptfoo(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
+def _promptfoo(line: int, row: Mapping[str, object]) -> Iterator[Row]:
     response = row["response"] if isinstance(row["response"], Mapping) else {}
     prompt = row.get("prompt")
     raw = prompt.get("raw") if isinstance(prompt, Mapping) else None
@@ -142,14 +141,14 @@ def _promptfoo(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
     yield _answer(id_, response.get("output"), **asked)
 
 
-def _jailbreak(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
+def _jailbreak(line: int, row: Mapping[str, object]) -> Iterator[Row]:
     """Read an artifact of JailbreakBench; where no attack was found there is no prompt."""
     kept = {k: v for k, v in row.items() if k not in {"index", "response", "prompt"}}
     asked = {"prompt": row["prompt"]} if isinstance(row.get("prompt"), str) else {}
     yield _answer(row["index"], row["response"], **kept, **asked)
 
 
-def _instruction(line: int, row: Mapping[str, Any]) -> Iterator[Row]:
+def _instruction(line: int, row: Mapping[str, object]) -> Iterator[Row]:
     """Read an output of AlpacaEval, which has no ids: its files are in one order."""
     yield _answer(line - 1, row["output"], prompt=row["instruction"])
 
