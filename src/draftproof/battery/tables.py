@@ -122,15 +122,15 @@ def _messages(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
         # a question of MT-Bench; its later turns follow on an answer that is not given yet
         return (Message("user", turns[0]),)
     # the first of the columns that a row has is its prompt; another never stands in for it
-    name = next((n for n in _TEXT if n in row), None)
-    text = None if name is None else row[name]
+    column = next((n for n in _TEXT if n in row), None)
+    text = None if column is None else row[column]
     if isinstance(text, str) and text.strip():
         system = row.get("system")
         head = (Message("system", str(system)),) if system else ()
         return (*head, Message("user", text))
-    if name is not None:
+    if column is not None:
         kind = "null" if text is None else "empty" if isinstance(text, str) else "no text"
-        raise DraftproofError(f"{where}: field {name!r} is {kind}, so there is no prompt to ask")
+        raise DraftproofError(f"{where}: field {column!r} is {kind}, so there is no prompt to ask")
     raise DraftproofError(
         f"{where}: no prompt found; give a column named one of {', '.join(_TEXT)} or 'messages'"
     )
