@@ -13,7 +13,7 @@ from tests.families import VARIANTS, built, disturbed
 
 from draftproof.decoding.agreement import settled
 from draftproof.lab.models import model_path
-from draftproof.records import Cause, State
+from draftproof.records import Cause, DraftproofError, State
 from draftproof.runs import Plan, RunDirectory
 from draftproof.screen.run import run_plan
 from draftproof.stacks.models import load, render_known
@@ -29,12 +29,10 @@ KINDS = {"gemma2": {"tie_word_embeddings": False}, "gpt_oss": {}, "phi3": LONGRO
 NEW, ASKED, GAMMA = 24, 8, 3
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def pair(request, tmp_path_factory):
-    """Directories of a random target and of a draft that agrees with it now and then."""
+def made(folder, kind, more):
+    """Write a random target, a draft that agrees with it now and then, and a battery."""
     transformers.utils.logging.set_verbosity_error()
-    folder = tmp_path_factory.mktemp(request.param)
-    target = built(request.param, {**SIZES, **KINDS[request.param]}, "eager")
+    target = built(kind, {**SIZES, **more}, "eager")
     for name, model in (("target", target), ("draft", disturbed(target))):
         model.save_pretrained(folder / name)
         for file in model_path("draft").glob("tokenizer*"):
@@ -42,6 +40,11 @@ def pair(request, tmp_path_factory):
     rows = [{"id": f"p{i}", "prompt": "Say " + "yes " * i, "task": "own"} for i in range(ASKED)]
     (folder / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def pair(request, tmp_path_factory):
+    return made(tmp_path_factory.mktemp(request.param), request.param, KINDS[request.param])
 
 
 def test_lossless_arms_agree_and_leaks_are_called_leaks(pair, tmp_path):
@@ -85,3 +88,28 @@ def length(plan, divergence):
     (prompt,) = (p for p in plan.load_battery().prompts if p.id == divergence.id)
     loaded = load(plan.baseline.target, "float32", "cpu")
     return len(render_known(loaded, prompt).ids) + divergence.token_index
+
+
+def test_what_our_decoder_cannot_run_the_library_answers_for(tmp_path):
+    """Nothing can be explained then, and the screen says so; a local arm is refused beforehand."""
+    pair = made(tmp_path / "m", "bloom", {})
+    names = {"target": str(pair / "target"), "draft": str(pair / "draft")}
+    arms = [
+        {"name": "plain", "role": "baseline", "target": names["target"]},
+        {"name": "assisted", "role": "candidate", **names},
+        {"name": "mixed", "role": "control", "rule": "ensemble", "rule_options": {"weight": 0.01},
+         **names},
+    ]  # fmt: skip
+    shared = {"battery": str(pair / "own.jsonl"), "max_new_tokens": NEW, "decision": {"inject": 0}}
+    plan = Plan.model_validate({**shared, "engine": "transformers", "arms": arms})
+    with RunDirectory(tmp_path / "run") as run:
+        verdict = run_plan(plan, run)
+    (assisted,), (mixed,) = verdict.candidates, verdict.controls
+    assert assisted.counts.identical == ASKED
+    assert set(mixed.counts.divergences) == {Cause.UNEXPLAINED}
+    local = Plan.model_validate({**shared, "arms": arms[:2]})
+    with (
+        RunDirectory(tmp_path / "other") as run,
+        pytest.raises(DraftproofError, match=r"arms\[0\]\.target: .*takes no position_ids"),
+    ):
+        run_plan(local, run)

@@ -29,17 +29,21 @@ def make_rescorer(
         helpers: Take a part of the work, where there are any.
 
     None where the arm names no target that could be loaded here (a served model may not be, nor
-    the original of an exported one).
+    the original of an exported one), or one that the local decoder cannot run.
     """
     if spec.engine == "openvino":
         spec = _of_originals(spec)
     if not spec.target:
         return None
     try:
-        from draftproof.rescoring.rescore import LocalRescorer  # noqa: PLC0415 - needs torch
+        from draftproof.decoding.support import UnservedError  # noqa: PLC0415 - needs torch
+        from draftproof.rescoring.rescore import LocalRescorer  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise not_installed(spec, "local", error) from error
-    return LocalRescorer(spec, prompts, sample, helpers)
+    try:
+        return LocalRescorer(spec, prompts, sample, helpers)
+    except UnservedError:
+        return None
 
 
 def _of_originals(spec: ArmSpec) -> ArmSpec:
