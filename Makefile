@@ -16,7 +16,7 @@ QUICK = tests/test_house.py tests/battery tests/lint tests/recorded tests/report
   tests/stats src/draftproof/records src/draftproof/stats src/draftproof/scoring \
   --ignore tests/scoring/test_kept_labels.py
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick lint mutation clean
 
 demo: $(VENV)/.local
 	$(BIN)/draftproof demo
@@ -38,6 +38,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# plants faults into what decides a verdict and asks whether a test notices; about an hour
+mutation: $(VENV)/.dev
+	$(INSTALL) '.[mutation]'
+	$(BIN)/python -m tools.mutation
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

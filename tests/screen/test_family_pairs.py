@@ -26,7 +26,7 @@ LONGROPE["rope_parameters"] = {
 }  # fmt: skip
 SIZES = {"max_position_embeddings": 256, "vocab_size": 2048, "num_hidden_layers": 2}
 KINDS = {"gemma2": {"tie_word_embeddings": False}, "gpt_oss": {}, "phi3": LONGROPE}
-NEW, ASKED, GAMMA = 24, 8, 3
+NEW, ASKED, GAMMA = 20, 24, 3
 
 
 def made(folder, kind, more):
@@ -37,7 +37,10 @@ def made(folder, kind, more):
         model.save_pretrained(folder / name)
         for file in model_path("draft").glob("tokenizer*"):
             shutil.copy(file, folder / name)
-    rows = [{"id": f"p{i}", "prompt": "Say " + "yes " * i, "task": "own"} for i in range(ASKED)]
+    rows = [
+        {"id": f"p{i}", "prompt": "Say " + "yes " * (i % 9) + str(i), "task": "own"}
+        for i in range(ASKED)
+    ]
     (folder / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
 
@@ -80,7 +83,9 @@ def test_lossless_arms_agree_and_leaks_are_called_leaks(pair, tmp_path):
     assert any(c.speculation.accepted for c in answers["local"].values())
     (control,) = verdict.controls
     assert control.state is State.FAIL
-    assert set(control.counts.divergences) == {Cause.LEAK}
+    causes = control.counts.divergences
+    assert set(causes) <= {Cause.LEAK, Cause.TIE}
+    assert causes[Cause.LEAK] > ASKED / 4
 
 
 def length(plan, divergence):

@@ -98,7 +98,7 @@ def test_the_baseline_can_be_at_fault(screen, counted, oracle):
 
 def test_ties_do_not_fail_and_are_left_to_the_statistics(screen, counted, oracle):
     s = screen(n=400)
-    tie = oracle(draft=ord("S"), I=0.0, S=0.005)
+    tie = oracle(draft=ord("S"), I=0.0, S=0.0)
     few = s.judge(candidate(s, counted, ids(2), tie), _control(s, counted, oracle)).candidates[0]
     assert few.counts.divergences == {"tie": 2}
     assert few.counts.flips == {"loss": 2, "gain": 0}

@@ -3,7 +3,7 @@
 from scipy.stats import multinomial
 
 from draftproof.records import State
-from draftproof.stats import Code, gate
+from draftproof.stats import AssayEvidence, Code, Stratum, gate, screen_verdict
 from draftproof.stats.decision import change_p_value
 
 
@@ -29,3 +29,18 @@ def test_change_is_rarely_claimed_where_there_is_none():
             if weight > 1e-12 and change_p_value(loss, gain, n, 0.03, "equivalence") <= 0.025:
                 claimed += weight
     assert 0 < claimed <= 0.025
+
+
+def test_it_is_said_whether_a_loss_or_too_many_flips_were_shown():
+    flips, loss = Stratum("bias", 40, 40, 450), Stratum("refusal", 30, 2, 450)
+    texts = {
+        name: screen_verdict(strata, assay=AssayEvidence(1.0)).reasons[0].text
+        for name, strata in {"flips": [flips], "loss": [loss], "both": [flips, loss]}.items()
+    }
+    assert "more answers flipped than the margin allows in bias" in texts["flips"]
+    assert "says nothing of the rates" in texts["flips"]
+    assert "loss" not in texts["flips"]
+    assert texts["loss"] == "a loss was shown in refusal"
+    assert texts["both"].startswith("a loss was shown in refusal; more answers flipped")
+    (reason,) = [r for r in gate(40, 40, 450).reasons if r.code == Code.CHANGE_SHOWN]
+    assert "the rates may be equal" in reason.text

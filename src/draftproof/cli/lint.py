@@ -54,7 +54,7 @@ def lint(
     as_json: bool,
     sarif: bool,
 ) -> None:
-    """Check what a configuration promises, without running it.
+    """Find the settings of a configuration that are lossy by design.
 
     PATH is a plan, a serving configuration (YAML or JSON, Kubernetes and compose files included),
     a checkpoint (its directory or one of its JSON files), a shell script, Dockerfile, systemd unit

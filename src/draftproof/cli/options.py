@@ -123,6 +123,13 @@ accept_change_option = click.option(
     help="Go on though an arm is not what it was when it answered; the verdict says so.",
 )
 
+profile_option = click.option(
+    "--profile",
+    type=click.Choice(["exact", "tais", "tais-published"]),
+    help="Rule that decides: exact; tais, the published criteria with the test repaired; "
+    "tais-published, as they are printed (default: exact, or the plan's).",
+)
+
 require_option = click.option(
     "--require",
     type=click.Choice(["L3", "L2", "L1", "LS"]),

@@ -17,7 +17,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from draftproof.decoding.model import CausalModel
-from draftproof.decoding.support import UnservedError
+from draftproof.records import UnservedError
 
 _TOKENS, _COLUMNS, _BLOCK, _SHORTER = 28, 4, 4, (0, 9)
 _LONGEST_WINDOW = 1024

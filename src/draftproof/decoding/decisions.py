@@ -75,14 +75,9 @@ class RowDecision(NamedTuple):
 
 
 def decide(
-    rule: Rule,
-    proposal: Proposal,
-    logits: torch.Tensor,
-    uniforms: torch.Tensor,
-    temperature: float,
-    busy: Sequence[bool],
-    state: Any,
-) -> RoundDecision:
+    rule: Rule, proposal: Proposal, logits: torch.Tensor, uniforms: torch.Tensor,
+    temperature: float, busy: Sequence[bool], state: Any,
+) -> RoundDecision:  # fmt: skip
     """Let the rule decide about every row.
 
     A chain rule sees chains of one length; where rows propose different lengths it is asked once
@@ -127,14 +122,9 @@ def decide(
 
 
 def _decide_chains(
-    rule: Rule,
-    proposal: Proposal,
-    logits: torch.Tensor,
-    uniforms: torch.Tensor,
-    temperature: float,
-    length: int,
-    state: Any,
-) -> Verification:
+    rule: Rule, proposal: Proposal, logits: torch.Tensor, uniforms: torch.Tensor,
+    temperature: float, length: int, state: Any,
+) -> Verification:  # fmt: skip
     """Judge rows that all propose `length` tokens."""
     rows = logits[:, : length + 1]
     # a rule that changes the target distribution decides without a draft too, by the rows of both
@@ -154,13 +144,9 @@ def _decide_chains(
 
 
 def _decide_trees(
-    rule: Rule,
-    proposal: Proposal,
-    logits: torch.Tensor,
-    uniforms: torch.Tensor,
-    temperature: float,
-    state: Any,
-) -> RoundDecision:
+    rule: Rule, proposal: Proposal, logits: torch.Tensor, uniforms: torch.Tensor,
+    temperature: float, state: Any,
+) -> RoundDecision:  # fmt: skip
     tree = proposal.tree
     if tree is None or not isinstance(rule, TreeRule):
         raise ValueError(f"the rule {rule.name!r} judges chains; this drafter proposes trees")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from draftproof.decoding.requests import Answer
 
@@ -11,22 +11,10 @@ from draftproof.decoding.requests import Answer
 class Generation:
     """One answer, how it came about and what speculation saved.
 
+    Attributes are those of `Answer`, tuples for lists, provenance and modes as one string; and
+
     Attributes:
         text: The answer; neither the end-of-sequence token nor a stop string is part of it.
-        tokens: All emitted token ids, those of the end and of a stop string included.
-        finish_reason: ``stop``, ``length`` or ``error``.
-        provenance: One letter a token: ``d`` drafted and accepted, ``c`` corrected, ``b`` bonus,
-            ``p`` plain.
-        modes: One digit a token for a rule with modes (1 intersection, 2 union), else empty.
-        matches: For a rule that counts them, whether each token was the draft model's own choice;
-            `draftproof.decoding.rules.timeline` makes the whole state of the answer of it.
-        logprobs: Natural logarithm of each token's probability; empty unless asked for.
-        rounds: Target forwards that verified drafted tokens.
-        drafted: Drafted tokens that were verified.
-        accepted: Drafted tokens that were kept.
-        histogram: Entry k counts the rounds that kept k drafted tokens.
-        rechecked: Tokens decided again at the shape of plain decoding.
-        error: What went wrong, with ``finish_reason == "error"``.
     """
 
     text: str
@@ -82,18 +70,7 @@ class Part:
 
 def finished(answer: Answer, text: str) -> Generation:
     """Return the record of a finished answer."""
-    return Generation(
-        text=text,
-        tokens=tuple(answer.tokens),
-        finish_reason=answer.finish_reason,
-        provenance="".join(answer.provenance),
-        modes="".join(map(str, answer.modes)),
-        matches=tuple(answer.matches),
-        logprobs=tuple(answer.logprobs),
-        rounds=answer.rounds,
-        drafted=answer.drafted,
-        accepted=answer.accepted,
-        histogram=tuple(answer.histogram),
-        rechecked=answer.rechecked,
-        error=answer.error,
-    )
+    own = {f.name: getattr(answer, f.name) for f in fields(Answer) if f.name != "id"}
+    own |= {"provenance": "".join(answer.provenance), "modes": "".join(map(str, answer.modes))}
+    lists = {name: tuple(value) for name, value in own.items() if isinstance(value, list)}
+    return Generation(text=text, **{**own, **lists})

@@ -279,13 +279,9 @@ def stream(
     *,
     batch_type: type[Batch] = Batch,
 ) -> Iterator[AnswerDelta]:
-    """Do what `decode` does and yield what each round adds to each answer.
+    """Do what `decode` does and yield what each round adds to each busy row's answer.
 
-    Yields:
-        One item a busy row and round; the last one of an answer has its `finish_reason` set.
-        Closing the generator ends the decoding.
-
-    Raises what `decode` raises.
+    The last item of an answer has its `finish_reason` set. Closing the generator ends the decoding.
     """
     if not requests:
         return

@@ -132,19 +132,10 @@ class CausalModel:
         longest: int | None = None,
         tree: Tree | None = None,
     ) -> torch.Tensor:
-        """Run a block of tokens and return its logits.
+        """Run a block of tokens and return its ``[B, keep or W, V] float32`` logits.
 
-        Args:
-            ids: See `TokenBlock`.
-            starts: See `TokenBlock`.
-            cache: Of all rows; what the block leaves behind is kept there.
-            row: See `TokenBlock`.
-            keep: Compute logits of the last `keep` columns only; 0 keeps all.
-            longest: See `TokenBlock`.
-            tree: See `TokenBlock`.
-
-        Returns:
-            ``[B, keep or W, V] float32`` logits.
+        The arguments are those of `TokenBlock`, but for `keep`, whose 0 keeps all columns; the
+        cache is that of all rows and keeps what the block leaves behind.
         """
         return self.forward_with_states(
             ids, starts, cache, row=row, keep=keep, longest=longest, tree=tree
@@ -161,19 +152,7 @@ class CausalModel:
         longest: int | None = None,
         taps: tuple[int, ...] = (),
     ) -> torch.Tensor | None:
-        """Read a chain for what it leaves behind, without logits where these can be spared.
-
-        Args:
-            ids: See `forward`.
-            starts: See `forward`.
-            cache: See `forward`.
-            row: See `forward`.
-            longest: See `forward`.
-            taps: See `TokenBlock`.
-
-        Returns:
-            The tapped states, None without taps.
-        """
+        """Read a chain for what it leaves behind, and return the tapped states; see `forward`."""
         return self._step(TokenBlock(ids, starts, row, 0, longest, None, taps), cache)[1]
 
     @torch.inference_mode()
@@ -189,21 +168,9 @@ class CausalModel:
         tree: Tree | None = None,
         taps: tuple[int, ...] = (),
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Do what `forward` does and return the hidden states of some layers as well.
+        """Do what `forward` does, and return the states of the tapped layers as well.
 
-        Args:
-            ids: See `forward`.
-            starts: See `forward`.
-            cache: See `forward`.
-            row: See `forward`.
-            keep: See `forward`.
-            longest: See `forward`.
-            tree: See `forward`.
-            taps: See `TokenBlock`.
-
-        Returns:
-            The logits and ``[B, W, len(taps)·hidden]`` states in the model's dtype, None without
-            taps.
+        Those are ``[B, W, len(taps)·hidden]`` in the model's dtype, None without taps.
 
         Raises:
             DraftproofError: The model can verify no tree.

@@ -17,32 +17,27 @@ from draftproof.decoding.decisions import RoundDecision, RowDecision
 from draftproof.decoding.drafters.drafter import Proposal
 from draftproof.decoding.loop import Batch
 from draftproof.decoding.rows import Row
-from draftproof.decoding.rules.rule import Stateless, Verification, leading, row_at
+from draftproof.decoding.rules.rule import Chains, TokenRule
 from draftproof.decoding.trees.tree import Tree, tree_of
 from draftproof.records.rules import PromiseLevel, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
-class _Lenient(Stateless):
+class _Lenient(TokenRule):
     """Accepts a draft that is the target's second choice."""
 
     name: ClassVar[str] = "lenient"
     facts: ClassVar[RuleFacts] = RuleFacts(PromiseLevel.LOSSY)
     dense: ClassVar[bool] = False
 
-    def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: Any = None,
-    ) -> Verification:
-        """See `Rule.verify`."""
-        best = logits.topk(2, dim=-1).indices
-        accepted = leading((best[:, : drafts.shape[1]] == drafts[..., None]).any(dim=-1))
-        return Verification(accepted, row_at(best, accepted)[:, 0])
+    def kept(self, chains: Chains) -> torch.Tensor:
+        """See `TokenRule.kept`."""
+        best = chains.logits[:, : chains.gamma].topk(2, dim=-1).indices
+        return (best == chains.drafts[..., None]).any(dim=-1)
+
+    def following(self, chains: Chains, accepted: torch.Tensor) -> torch.Tensor:
+        """See `TokenRule.following`."""
+        return chains.best.gather(1, accepted[:, None])[:, 0]
 
 
 class LenientAccept(Batch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -10,11 +9,7 @@ from typing import Any, Self
 
 from transformers import GenerationConfig
 
-from draftproof.decoding.grammar import TokenGrammar, Vocabulary
-from draftproof.decoding.pretrained import Pretrained
-from draftproof.decoding.processors import shaping_of
-from draftproof.decoding.sampling import LEAST_TEMPERATURE
-from draftproof.decoding.shaping import Shaping
+from draftproof.decoding.sampling import require_temperature
 from draftproof.records import DraftproofError
 
 _OWN = frozenset({"do_sample", "temperature", "max_new_tokens", "max_length", "stop_strings"})
@@ -56,13 +51,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise DraftproofError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
-        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
-            raise DraftproofError(f"temperature must not be negative, got {self.temperature}")
-        if 0 < self.temperature < LEAST_TEMPERATURE:
-            raise DraftproofError(
-                f"temperature {self.temperature} is too small to divide by, the least is "
-                f"{LEAST_TEMPERATURE}; 0 is greedy"
-            )
+        try:
+            require_temperature(self.temperature)
+        except ValueError as error:
+            raise DraftproofError(str(error)) from error
         if self.json_schema is not None and self.regex is not None:
             raise DraftproofError("give json_schema or regex, not both")
         unknown = sorted(self.more.keys() - _KNOWN)
@@ -104,40 +96,7 @@ class Options:
             first = str(error).strip().splitlines()[0]
             raise DraftproofError(f"generation option: {first}") from error
 
-    def shaping(
-        self, target: Pretrained, prompt_length: int, vocabulary: Vocabulary | None
-    ) -> Shaping | None:
-        """Return how the rows of a prompt of that length are shaped; None if not at all.
-
-        Args:
-            target: The model that answers.
-            prompt_length: Tokens of the prompt.
-            vocabulary: Of the target, needed for `json_schema` and `regex`.
-
-        Raises:
-            DraftproofError: An option is not served, or a grammar cannot be read.
-        """
-        return shaping_of(
-            self.config,
-            prompt_length=prompt_length,
-            eos=target.eos,
-            device=target.model.device,
-            decode=target.text_of,
-            grammar=self._grammar(vocabulary),
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-        )
-
     @property
     def has_grammar(self) -> bool:
         """Whether the answer must follow a grammar."""
         return self.json_schema is not None or self.regex is not None
-
-    def _grammar(self, vocabulary: Vocabulary | None) -> TokenGrammar | None:
-        if not self.has_grammar:
-            return None
-        if vocabulary is None:
-            raise ValueError("a grammar needs the vocabulary of its model")
-        if self.json_schema is not None:
-            return vocabulary.json_schema(self.json_schema)
-        return vocabulary.regex(self.regex or "")

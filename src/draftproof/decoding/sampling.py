@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 LEAST_TEMPERATURE = 1e-30
@@ -29,3 +31,18 @@ def draw(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     # a coin just below 1 may round up to the total: take the last token that carries weight
     last = weights.shape[-1] - 1 - (weights.flip(-1) > 0).int().argmax(dim=-1)
     return torch.minimum(index, last)
+
+
+def require_temperature(temperature: float) -> None:
+    """Check that logits can be divided by a temperature, or that it is 0.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if not (temperature >= 0 and math.isfinite(temperature)):
+        raise ValueError(f"the temperature must not be negative, got {temperature}")
+    if 0 < temperature < LEAST_TEMPERATURE:
+        raise ValueError(
+            f"the temperature {temperature} is too small to divide by, the least is "
+            f"{LEAST_TEMPERATURE}; 0 is greedy"
+        )

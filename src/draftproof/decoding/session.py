@@ -13,6 +13,7 @@ from draftproof.decoding.grammar import Vocabulary
 from draftproof.decoding.loop import Batch, stream
 from draftproof.decoding.options import Options
 from draftproof.decoding.pretrained import Pretrained
+from draftproof.decoding.processors import shaping_of
 from draftproof.decoding.prompts import Prompt, is_ids, tokens_of
 from draftproof.decoding.requests import Answer, AnswerDelta, Request
 from draftproof.decoding.rules import make_rule
@@ -189,10 +190,19 @@ class Session:
             more = {**self._defaults, **options.more}
             last = (options, replace(options, more=more) if self._defaults else options)
             self._completed = last
-        whole = last[1]
-        if whole.has_grammar and self._vocabulary is None:
-            self._vocabulary = Vocabulary(target.tokenizer, target.model.vocab_size, target.eos)
-        return whole.shaping(target, prompt_length, self._vocabulary)
+        whole, grammar = last[1], None
+        if whole.has_grammar:
+            if self._vocabulary is None:
+                self._vocabulary = Vocabulary(target.tokenizer, target.model.vocab_size, target.eos)
+            if whole.json_schema is not None:
+                grammar = self._vocabulary.json_schema(whole.json_schema)
+            else:
+                grammar = self._vocabulary.regex(whole.regex or "")
+        return shaping_of(
+            whole.config, prompt_length=prompt_length, eos=target.eos, device=target.model.device,
+            decode=target.text_of, grammar=grammar, presence_penalty=whole.presence_penalty,
+            frequency_penalty=whole.frequency_penalty,
+        )  # fmt: skip
 
     def settings(self, options: Options, **loop: Any) -> Settings:
         """Return how requests of some options are decoded.

@@ -10,7 +10,7 @@ from draftproof.decoding.drafters.drafter import Drafter
 from draftproof.decoding.requests import Request
 from draftproof.decoding.rules.exact import Exact
 from draftproof.decoding.rules.rule import Rule
-from draftproof.decoding.sampling import LEAST_TEMPERATURE
+from draftproof.decoding.sampling import require_temperature
 
 Exactness = Literal["fast", "same_shape", "recheck"]
 
@@ -72,13 +72,7 @@ class Settings:
                 f"batch {self.batch} must be at least 1, width {width} at least "
                 f"{self.gamma + 1}, capacity {capacity} at least {needed}"
             )
-        if self.temperature < 0:
-            raise ValueError(f"the temperature must not be negative, got {self.temperature}")
-        if 0 < self.temperature < LEAST_TEMPERATURE:
-            raise ValueError(
-                f"the temperature {self.temperature} is too small to divide by, the least is "
-                f"{LEAST_TEMPERATURE}; 0 is greedy"
-            )
+        require_temperature(self.temperature)
         if self.rule.facts.changes_target and self.drafter is None:
             raise ValueError(
                 f"the rule {self.rule.name!r} mixes the draft's distribution into the target's, "

@@ -9,11 +9,7 @@ from typing import Any
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from draftproof.decoding.masks import SERVED, makes_own
-from draftproof.records import DraftproofError
-
-
-class UnservedError(DraftproofError):
-    """A model that our decoder cannot run though transformers can."""
+from draftproof.records import UnservedError
 
 
 @dataclass(frozen=True, slots=True)

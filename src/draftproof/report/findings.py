@@ -51,6 +51,11 @@ def parted(counts: Counts) -> str:
     return f"{counts.n - counts.identical:,} differ: {', '.join(parts)}"
 
 
+def parts_by_profile(comparison: Comparison) -> bool:
+    """Whether the profiles do not all say the same."""
+    return len({ruling.state for ruling in comparison.profiles}) > 1
+
+
 def findings(comparison: Comparison) -> list[tuple[str, str]]:
     """Return what is known of a comparison beyond its counts: a heading and a sentence each."""
     found = [

@@ -14,7 +14,7 @@ from draftproof.records import State, Verdict, channel_words
 from draftproof.report import wording
 from draftproof.report.document import to_json
 from draftproof.report.escape import printable
-from draftproof.report.findings import channels, findings, level, parted
+from draftproof.report.findings import channels, findings, level, parted, parts_by_profile
 from draftproof.report.forest import forest_svg
 from draftproof.report.listing import groups
 
@@ -58,6 +58,7 @@ def _environment() -> Environment:
         channels=channels,
         channel_words=channel_words,
         parted=parted,
+        parts_by_profile=parts_by_profile,
     )
     environment.filters.update(
         pct=_typeset(wording.percent),

@@ -12,7 +12,7 @@ from rich.text import Text
 from draftproof.records import Comparison, Role, State, TaskEvidence, Verdict
 from draftproof.report import wording
 from draftproof.report.escape import printable
-from draftproof.report.findings import not_compared
+from draftproof.report.findings import not_compared, parts_by_profile
 
 STATE_STYLE = {
     State.PASS: "bold green",
@@ -91,6 +91,9 @@ def print_verdict(
         printer.say(
             printer.text("relation violated: ", "bold yellow"), printer.text(broken.text, limit=400)
         )
+    for candidate in filter(parts_by_profile, verdict.candidates):
+        said = ", ".join(f"{r.profile} {r.state.value}" for r in candidate.profiles)
+        printer.say(printer.text(f"{candidate.name} by other rules: {said}", limit=400))
     for warning in verdict.warnings:
         printer.say(printer.text("warning: ", "bold yellow"), printer.text(warning, limit=2000))
     console.print()

@@ -71,8 +71,6 @@ class Helpers(Protocol):
 class Rescorer(Protocol):
     """Something that can score a position again, away from the arms."""
 
-    noise_bound: float
-    """Largest margin, in nats, that the arithmetic of this model can be blamed for."""
     reads_text: bool
     """Whether it goes by the text of an answer even where the answer carries token ids."""
 

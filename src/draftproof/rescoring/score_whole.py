@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from draftproof.decoding.cache import RowCache
+from draftproof.decoding.loading.checkpoint import Checkpoint
+from draftproof.decoding.loading.room import bytes_available
 from draftproof.decoding.shaping import Shaping
-from draftproof.lab.models import resolve
 from draftproof.records import Completion, Prompt
 from draftproof.rescoring.prefixes import blocks, read, read_prefixes
 from draftproof.rescoring.scored_answers import PositionScores, ScorableAnswer
@@ -40,6 +39,8 @@ class LocalInstrument:
         device: Where it runs.
         trust_remote_code: Run code that the checkpoint brings along.
         dtype: Of the weights; by default float32, or the checkpoint's own where that is too large.
+        prompts_of: The model whose tokenizer and chat template the answers come from, where a
+            draft scores them.
         progress: Heard with answers done and answers in all.
     """
 
@@ -50,10 +51,15 @@ class LocalInstrument:
         device: str = "auto",
         trust_remote_code: bool = False,
         dtype: str | None = None,
+        prompts_of: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         wanted = dtype or instrument_dtype(target)
         self._loaded = models.load(target, wanted, device, trust_remote_code)
+        self._speaker = self._loaded
+        if prompts_of is not None:
+            shared = instrument_dtype(prompts_of)
+            self._speaker = models.load(prompts_of, shared, device, trust_remote_code)
         self._progress = progress or (lambda _done, _total: None)
         self._known: dict[_Key, PositionScores] = {}
         used = self._loaded.fingerprint.dtype
@@ -61,8 +67,23 @@ class LocalInstrument:
 
     def show(self, token: int) -> str:
         """See `Instrument.show`."""
-        text: str = self._loaded.tokenizer.decode([token])
+        text: str = self._speaker.tokenizer.decode([token])
         return text
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """See `Instrument.text`."""
+        text: str = self._speaker.tokenizer.decode(list(tokens))
+        return text
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """See `Instrument.ends`."""
+        return frozenset(self._speaker.eos)
+
+    def continues(self, asked: Prompt, prompt: Prompt, prefix: Sequence[int]) -> bool:
+        """See `Instrument.continues`."""
+        wanted = (*models.render_known(self._speaker, prompt).ids, *prefix)
+        return models.render(self._speaker, asked).ids == wanted
 
     def read(self, prompt: Prompt, completion: Completion, *, stops: bool) -> ScorableAnswer | str:
         """See `Instrument.read`."""
@@ -71,27 +92,27 @@ class LocalInstrument:
             ids = completion.token_ids
             if ids and not 0 <= min(ids) <= max(ids) < self._loaded.model.vocab_size:
                 return "holds token ids that the target does not have"
-            end = ended and not (ids and ids[-1] in self._loaded.eos)
+            end = ended and not (ids and ids[-1] in self._speaker.eos)
             return ScorableAnswer(prompt, completion.text, ids, end, respelled=False)
         if completion.reasoning or completion.tool_calls or completion.refusal:
             return "known by its text only, and that is not all that was generated"
-        tokenizer = self._loaded.tokenizer
+        tokenizer = self._speaker.tokenizer
         spelled = tuple(tokenizer(completion.text, add_special_tokens=False)["input_ids"])
         if tokenizer.decode(spelled) != completion.text:
             return "a text that the target's tokens do not spell"
         return ScorableAnswer(prompt, completion.text, spelled, ended, respelled=True)
 
     def score(
-        self, answers: Sequence[ScorableAnswer], lengths: Sequence[int], spec: ArmSpec | None
+        self, answers: Sequence[ScorableAnswer], spec: ArmSpec | None
     ) -> list[PositionScores]:
         """See `Instrument.score`."""
         shaper, shape = None, ""
         if spec is not None:
             shaper = shaper_of(spec, self._loaded)
             shape = repr((sorted(spec.processors.items()), spec.ignore_generation_config))
-        prompts = [models.render_known(self._loaded, a.prompt).ids for a in answers]
+        prompts = [models.render_known(self._speaker, a.prompt).ids for a in answers]
         keys: list[_Key] = [
-            (p, a.tokens, n, shape) for p, a, n in zip(prompts, answers, lengths, strict=True)
+            (p, a.tokens, a.length, shape) for p, a in zip(prompts, answers, strict=True)
         ]
         new = [k for k in dict.fromkeys(keys) if k not in self._known]
         for start in range(0, len(new), _CHUNK):
@@ -160,27 +181,29 @@ class LocalInstrument:
         return torch.cat(shaped)
 
     def _measured(self, rows: torch.Tensor, said: Sequence[int]) -> torch.Tensor:
-        """Return best, second, the logit of the token said, its id and the best's, ``[5, n]``."""
-        eos = torch.tensor(sorted(self._loaded.eos) or [0], device=rows.device)
+        """Return the logits of best, second and the token said, and their ids, ``[6, n]``."""
+        eos = torch.tensor(sorted(self._speaker.eos) or [0], device=rows.device)
         tokens = torch.tensor(said, device=rows.device)
         # whichever end token the model likes best is the one that ended the answer
         ends = eos[rows[:, eos].argmax(dim=1)]
         tokens = torch.where(tokens < 0, ends, tokens)
         best = rows.topk(2, dim=1)
         mine = rows.gather(1, tokens[:, None])[:, 0]
-        columns = (best.values[:, 0], best.values[:, 1], mine, tokens, best.indices[:, 0])
+        columns = (*best.values.T, mine, *best.indices.T, tokens)
         return torch.stack([c.double() for c in columns]).cpu()
 
 
 def _scores(rows: torch.Tensor) -> PositionScores:
-    best, second, mine, said, chosen = rows.numpy()
+    best, second, mine = rows[:3].numpy()
+    first, other, said = rows[3:].numpy().astype(np.int64)
     # at an exact tie the token said is as good as the best
-    agreed = mine == best
+    swapped = (mine == best) & (said != first)
     return PositionScores(
         gap=best - second,
         deviation=best - mine,
-        said=said.astype(np.int64),
-        best=np.where(agreed, said, chosen).astype(np.int64),
+        said=said,
+        best=np.where(swapped, said, first),
+        second=np.where(swapped, first, other),
     )
 
 
@@ -189,8 +212,6 @@ def instrument_dtype(target: str) -> str:
 
     A model that is not on this disk is taken to fit.
     """
-    files = list(Path(resolve(target)).glob("*.safetensors"))
-    # checkpoints are held in 16 bits as a rule; those in 32 are only taken for larger
-    needed = 2 * _ROOM * sum(f.stat().st_size for f in files)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return "float32" if needed <= free else "auto"
+    needed = 4 * _ROOM * sum(Checkpoint.at(target).tensors.values())
+    free = bytes_available("cpu")
+    return "float32" if free is None or needed <= free else "auto"

@@ -47,8 +47,9 @@ class Decision(BaseModel):
     max_missing: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts that may be left unanswered by an arm; beyond it nothing is judged."""
     mode: Literal["equivalence", "noninferiority"] = "equivalence"
-    profile: Literal["exact", "tais"] = "exact"
-    """``exact`` is ours; ``tais`` holds the published criteria, with the test repaired."""
+    profile: Literal["exact", "tais", "tais-published"] = "exact"
+    """``exact`` is ours; ``tais`` holds the published criteria with the test repaired,
+    ``tais-published`` the same as they are printed."""
     require: Literal["L3", "L2", "L1", "LS"] = "LS"
     """Lowest level at which a PASS ends with exit code 0; L3 is the strongest."""
     inject: int = Field(default=200, ge=0, le=100_000)
@@ -148,10 +149,14 @@ class Plan(BaseModel):
         elif arm.role is Role.NOISE:
             if roles.get(arm.of or self.baseline.name) not in {Role.BASELINE, Role.CANDIDATE}:
                 raise ValueError(f"noise arm {arm.name!r} repeats {arm.of!r}, which is not judged")
+        elif arm.role is Role.SHAPE:
+            if arm.of is not None and roles[arm.of] is not Role.CANDIDATE:
+                raise ValueError(f"shape arm {arm.name!r} is of {arm.of!r}, which is no candidate")
         elif arm.of is not None:
             raise ValueError(f"{arm.role} arm {arm.name!r} is of another: noise and variants are")
         on = arm.role is Role.NOISE and arm.of is not None and arm.of != self.baseline.name
-        if arm.role in {Role.BASELINE, Role.NOISE} and arm.speculative and not on:
+        plain = {Role.BASELINE, Role.NOISE, Role.SHAPE}
+        if arm.role in plain and arm.speculative and not on:
             raise ValueError(f"{arm.role} arm {arm.name!r} must not speculate: drop its draft")
 
     def _check_sampling(self) -> None:

@@ -11,6 +11,7 @@ from draftproof.rescoring.rescorer import Replayer, Rescorer
 from draftproof.runs.plan import Decision
 from draftproof.screen.pairing import Labeller
 from draftproof.screen.sampled import LawTest
+from draftproof.screen.stack_noise.source import StackSource
 from draftproof.screen.tasks import TaskNoise
 from draftproof.stats import AssayEvidence
 
@@ -26,6 +27,9 @@ class Arm:
         speculative: Whether it must prove that it speculated; None where the answers were
             recorded elsewhere and may carry no counters.
         rescorer: Makes what explains divergences; called only if there is something to ask it.
+        stack: Scores answers whole, so that the stack's own rounding is known; None where no
+            model is at hand.
+        exact: Whether the bits of its kernels do not depend on the shape of a computation.
         counters: What the arm's server counted, where it has one.
         of: The arm that it repeats or varies; the baseline if None.
         promise: The level that its rule declares, where that is known.
@@ -41,6 +45,8 @@ class Arm:
     answers: Mapping[str, Completion]
     speculative: bool | None
     rescorer: Callable[[], Rescorer | None]
+    stack: StackSource | None = None
+    exact: bool = False
     counters: Mapping[str, Any] | None = None
     of: str | None = None
     promise: str | None = None
@@ -80,9 +86,12 @@ class Conditions:
         sequential: Asking ended by looking at the answers, so only certainty decides.
         temperature: Of every arm.
         level: At which a test of an arm's law decides, at a temperature above 0.
+        calibration: What people's labels of a sample said of the scorers, if there is any.
         assay: What is known of the plan's sensitivity; asked for by candidates only.
         noise: Every task's noise floor, where arms were repeated.
         floor: The candidate beside the repeats; None for other arms.
+        clean: Names of the baseline and of the arms that repeat it.
+        shaped: Names of plain arms that compute in a candidate's shape.
         broken: Divergences of the candidate's variants that no rounding explains.
         vouched_bytes: A control failed and its answers differ: identity would have been lost.
         vouched_labels: Tasks in which the labels of a control were shown to be worse.
@@ -95,9 +104,12 @@ class Conditions:
     sequential: bool = False
     temperature: float = 0.0
     level: float = 0.0
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     assay: AssayEvidence | None = None
     noise: Mapping[str, TaskNoise] = field(default_factory=dict)
     floor: NoiseFloor | None = None
+    clean: tuple[str, ...] = ()
+    shaped: tuple[str, ...] = ()
     broken: int = 0
     vouched_bytes: bool = False
     vouched_labels: frozenset[str] = frozenset()

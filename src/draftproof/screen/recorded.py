@@ -113,12 +113,9 @@ def compare_files(
     label, warnings = _labeller(files, columns, good, unread, battery)
     if battery is None:
         battery = _battery_of(first, second, scored="label" not in columns)
-    rescorer = explainer.rescorers(battery.prompts, first.completions)
     roles = (Role.BASELINE, Role.CANDIDATE, Role.NOISE)
-    arms = [
-        recorded_arm(file.arm, role, file.completions, rescorer)
-        for file, role in zip(files, roles, strict=False)
-    ]
+    recorded = [recorded_arm(f.arm, r, f.completions) for f, r in zip(files, roles, strict=False)]
+    arms = explainer.explained(recorded, battery.prompts)
     verdict = judge_arms(
         battery,
         arms[0],

@@ -109,22 +109,26 @@ def compare_streams(
             + ("explained and listed, the others unexplained" if explainer.ready else "listed")
         )
     tally = counted.tally
-    conditions = Conditions(label=score, rule=rule, assay=leak_detection(tally.independent(), rule))
+    assay = leak_detection(tally.independent(), rule)
+    conditions = Conditions(label=score, rule=rule, assay=assay, clean=names[:1])
     sample = counted.sample(counting)
     listed_pairs = counted.listed_pairs(counting)
-    arm = recorded_arm(names[1], Role.CANDIDATE)
+    arms = [recorded_arm(names[0], Role.BASELINE), recorded_arm(names[1], Role.CANDIDATE)]
     if explainer.ready:
         asked = _asked(files, {p.prompt.id for p in (*listed_pairs.pairs, *sample)})
         listed_pairs = replace(listed_pairs, pairs=_with_prompts(listed_pairs.pairs, asked))
         sample = _with_prompts(sample, asked)
-        given = {p.prompt.id: p.baseline for p in (*listed_pairs.pairs, *sample)}
-        prompts = {p.prompt.id: p.prompt for p in (*listed_pairs.pairs, *sample)}
-        arm = replace(arm, rescorer=explainer.rescorers(prompts.values(), given))
+        seen = {p.prompt.id: p for p in (*listed_pairs.pairs, *sample)}
+        held = [
+            replace(arms[0], answers={i: p.baseline for i, p in seen.items()}),
+            replace(arms[1], answers={i: p.candidate for i, p in seen.items()}),
+        ]
+        arms = explainer.explained(held, [p.prompt for p in seen.values()])
     evidence = ArmEvidence(
-        arm=arm,
-        against=recorded_arm(names[0], Role.BASELINE),
+        arm=arms[1],
+        against=arms[0],
         tally=tally,
-        findings=_findings(counted, listed_pairs, arm, conditions),
+        findings=_findings(counted, listed_pairs, arms[1], conditions),
         all_scored=everything,
         sample=sample,
     )

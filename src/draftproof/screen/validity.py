@@ -9,7 +9,9 @@ from draftproof.screen.activation import COVERED, activation
 from draftproof.screen.arms import Conditions
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.labels_only import labels_only, unexplained
+from draftproof.screen.stack_noise.ruling import NoiseRuling, rule_on
 from draftproof.stats import Stratum
+from draftproof.stats.evidence import Profile
 
 _FEW_UNREAD = 4
 """Unread answers of a task that never make a comparison invalid."""
@@ -24,15 +26,29 @@ EXERCISED = 100
 
 
 def invalid_reasons(
-    evidence: ArmEvidence, proof: Activation, conditions: Conditions
+    evidence: ArmEvidence, proof: Activation, conditions: Conditions, ruling: NoiseRuling
 ) -> tuple[Reason, ...]:
     """Return what makes a comparison INVALID: with any of these there is nothing to count."""
     texts = {
+        **ruling.invalid,
         **_unpaired(evidence, conditions),
         **_unproven(evidence, proof),
         **_silent(evidence, conditions),
     }
     return tuple(Reason(code=c, state=State.INVALID, text=t) for c, t in texts.items())
+
+
+def noise_ruling(evidence: ArmEvidence, profile: Profile) -> NoiseRuling:
+    """Return what the rounding of the stack decides; nothing for an arm that claims no identity."""
+    arm, counts = evidence.arm, evidence.counts
+    if arm.role is Role.VARIANT or arm.lossy or not profile.forensics_decide:
+        return NoiseRuling()
+    return rule_on(evidence.findings.noise, identical=counts.identical == counts.n)
+
+
+def open_reasons(ruling: NoiseRuling) -> tuple[Reason, ...]:
+    """Return what a stack's rounding leaves open, as reasons."""
+    return tuple(Reason(code=c, state=State.INCONCLUSIVE, text=t) for c, t in ruling.open.items())
 
 
 def _unpaired(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
@@ -160,4 +176,6 @@ def _one_text(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
     }
 
 
-__all__ = ["COVERED", "caveats", "invalid_reasons", "shortfalls"]
+__all__ = [
+    "COVERED", "caveats", "invalid_reasons", "noise_ruling", "open_reasons", "shortfalls",
+]  # fmt: skip

@@ -186,6 +186,12 @@ class ArmSpec(HttpOptions):
         """Whether the rule chooses by the draft's rows too, so the target alone cannot judge it."""
         return self.rule in CHANGES_TARGET
 
+    @property
+    def plain_decoding(self) -> bool:
+        """Whether the arm is the baseline or repeats it."""
+        plain = self.role is Role.NOISE and not self.speculative
+        return self.role is Role.BASELINE or plain
+
     def description(self) -> str:
         """Return the arm in a few words."""
         if self.engine == "openai":

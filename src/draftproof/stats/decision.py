@@ -223,8 +223,9 @@ def decide(evidence: GateResult, profile: Profile) -> GateResult:
         return _decided(evidence, State.FAIL, [(Code.LOSS_SHOWN, text), *obstacles])
     if n > 0 and evidence.p_change_family <= evidence.alpha_fail:
         text = (
-            f"{b} regressions and {c} improvements in {n} pairs: more than ±{evidence.margin:g} is "
-            f"shown (p = {evidence.p_change_family:.3g})"
+            f"{b} regressions and {c} improvements in {n} pairs: more answers flip, one way or the "
+            f"other, than the margin of {evidence.margin:g} allows "
+            f"(p = {evidence.p_change_family:.3g}); the rates may be equal"
         )
         return _decided(evidence, State.FAIL, [(Code.CHANGE_SHOWN, text), *obstacles])
     return _decided(evidence, State.INCONCLUSIVE, obstacles)

@@ -9,11 +9,12 @@ import torch
 
 from draftproof.decoding.cache import RowCache
 from draftproof.decoding.drafters.drafter import Ask, Kind, Proposal
+from draftproof.decoding.drafters.ranks import RankLevel, Ranks
 from draftproof.decoding.forward.prefill import prefill
 from draftproof.decoding.model import CausalModel
 from draftproof.decoding.sampling import draw, probabilities
 from draftproof.decoding.trees.level import Level
-from draftproof.decoding.trees.static import breadth_first, depths, ranks
+from draftproof.decoding.trees.static import breadth_first
 from draftproof.decoding.trees.tree import tree_of
 from draftproof.decoding.trees.walk import elder_siblings, first_of, path_to, running
 
@@ -22,22 +23,18 @@ class _Step(NamedTuple):
     """One level of the tree: what is chosen from the rows before it, and what is run then.
 
     Attributes:
-        nodes: Its nodes in the tree, consecutive.
+        level: Its nodes.
+        columns: Those of `Proposal.tokens` that these are.
         above: ``[m] int64``, the nodes that the rows before it belong to.
-        source: ``[n] int64``, the place of each node's parent among these.
-        rank: ``[n] int64``.
-        by_rank: For each rank, the places in the level of the nodes that have it, and `source` of
-            these.
-        inner: ``[k] int64``, places in the level of the nodes that have children.
-        block: The shape of those as a block of the draft, None where there are none.
+        by_rank: For each rank, the places in the level of the nodes that have it, and of their
+            parents in `above`.
+        block: The shape of the nodes with children as a block of the draft, None without any.
     """
 
-    nodes: slice
+    level: RankLevel
+    columns: slice
     above: torch.Tensor
-    source: torch.Tensor
-    rank: torch.Tensor
     by_rank: Sequence[tuple[torch.Tensor, torch.Tensor]]
-    inner: torch.Tensor
     block: Level | None
 
 
@@ -68,7 +65,7 @@ class DraftTree:
         device = str(model.device)
         self.tree = tree_of(ordered, device=device)
         self._elder = elder_siblings(self.tree)
-        self._steps, self._places = _steps(ordered, device)
+        self._steps, self._places = _steps(Ranks(ordered, device), ordered, device)
         self._cache: RowCache
         self._last: _Round | None = None
         self._accepted: list[int] = []
@@ -93,10 +90,10 @@ class DraftTree:
             ask.tail, (ask.lengths - 2).clamp(min=0), self._cache, keep=1, longest=ask.longest
         )
         for step in self._steps:
-            columns = slice(step.nodes.start - 1, step.nodes.stop - 1)
+            level, columns = step.level, step.columns
             if greedy:
                 best = logits.topk(len(step.by_rank), dim=-1).indices
-                chosen = best[:, step.source, step.rank]
+                chosen = best[:, level.parents, level.ranks]
             else:
                 rows = probabilities(logits, ask.temperature)
                 if q is None:
@@ -106,7 +103,7 @@ class DraftTree:
             tokens[:, columns] = chosen
             if step.block is not None:
                 logits = self.model.forward(
-                    chosen[:, step.inner],
+                    chosen[:, level.inner],
                     ask.lengths - 1 + step.block.first,
                     self._cache,
                     longest=ask.longest + step.block.first,
@@ -170,37 +167,27 @@ def _drawn(rows: torch.Tensor, step: _Step, uniforms: torch.Tensor) -> torch.Ten
     return chosen
 
 
-def _steps(parents: Sequence[int], device: str) -> tuple[list[_Step], torch.Tensor]:
+def _steps(ranks: Ranks, parents: Sequence[int], device: str) -> tuple[list[_Step], torch.Tensor]:
     """Return the levels of a tree, and each node's place among those that are run, or -1.
 
     Args:
-        parents: Of a tree whose numbering is breadth first.
+        ranks: The tree.
+        parents: Of it; its numbering is breadth first.
         device: Where the tensors shall live.
     """
-
-    def tensor(values: Sequence[int]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=device)
-
     inner = sorted(set(parents) - {-1})
     place = {node: i for i, node in enumerate(inner)}
     run = tree_of([place.get(parents[node], -1) for node in inner], device=device)
-    rank, depth = ranks(parents), depths(parents)
-    steps, above = [], [0]
-    for level in range(1, max(depth) + 1):
-        nodes = [n for n, d in enumerate(depth) if d == level]
-        source = [above.index(parents[n]) for n in nodes]
+    steps, above = [], torch.zeros(1, dtype=torch.int64, device=device)
+    for level in ranks.levels:
         by_rank = []
-        for r in range(max(rank[n] for n in nodes) + 1):
-            at = [i for i, n in enumerate(nodes) if rank[n] == r]
-            by_rank.append((tensor(at), tensor([source[i] for i in at])))
-        below = [n for n in nodes if n in place]
+        for rank in range(int(level.ranks.max()) + 1):
+            at = (level.ranks == rank).nonzero()[:, 0]
+            by_rank.append((at, level.parents[at]))
+        below = [node + 1 for node in level.nodes[level.inner].tolist()]
         block = Level.of(run, place[below[0]], place[below[-1]] + 1) if below else None
-        steps.append(
-            _Step(
-                slice(nodes[0], nodes[-1] + 1), tensor(above), tensor(source),
-                tensor([rank[n] for n in nodes]), by_rank, tensor([nodes.index(n) for n in below]),
-                block,
-            )
-        )  # fmt: skip
-        above = below
-    return steps, tensor([place.get(node, -1) for node in range(len(parents))])
+        columns = slice(int(level.nodes[0]), int(level.nodes[-1]) + 1)
+        steps.append(_Step(level, columns, above, by_rank, block))
+        above = torch.tensor(below, dtype=torch.int64, device=device)
+    places = [place.get(node, -1) for node in range(len(parents))]
+    return steps, torch.tensor(places, dtype=torch.int64, device=device)

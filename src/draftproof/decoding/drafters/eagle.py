@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
-from draftproof.decoding.drafters.drafter import Ask, Proposal
+from draftproof.decoding.drafters.drafter import Proposal
 from draftproof.decoding.drafters.eagle_head import EagleHead
-from draftproof.decoding.drafters.eagle_run import EagleRun
-from draftproof.decoding.drafters.heads import refuse_dense
+from draftproof.decoding.drafters.eagle_run import EagleDrafter, EagleRun
 from draftproof.decoding.drafters.ranks import Ranks
 from draftproof.decoding.model import CausalModel
 
 
-class Eagle:
+class Eagle(EagleDrafter):
     """Proposes an EAGLE head's best continuations in the shape of a fixed tree.
 
     Li et al. 2024 (arXiv 2401.15077); with an EAGLE-3 head, arXiv 2503.01840. A node holds the
@@ -33,9 +32,8 @@ class Eagle:
 
     def __init__(self, head: EagleHead, target: CausalModel, parents: Sequence[int]) -> None:
         self._ranks = ranks = Ranks(parents, str(target.device))
-        self.gamma, self.taps = ranks.size, head.shape.taps
         inner = [level.inner.numel() for level in ranks.levels]
-        self._run = EagleRun(head, target, ranks.deepest, max(sum(inner), 1))
+        super().__init__(EagleRun(head, target, ranks.deepest, max(sum(inner), 1)), ranks.size)
         self._starts = [sum(inner[:depth]) for depth in range(len(inner))]
         self._sees = self._ancestors(max(sum(inner), 1), str(target.device))
 
@@ -51,21 +49,9 @@ class Eagle:
             above = own
         return found
 
-    def open(self, rows: int, capacity: int) -> None:
-        """See `Drafter.open`."""
-        self._run.open(rows, capacity)
-
-    @torch.inference_mode()
-    def admit(self, row: int, ids: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """See `Drafter.admit`."""
-        self._run.admit(row, ids, states)
-
-    @torch.inference_mode()
-    def propose(self, ask: Ask) -> Proposal:
-        """See `Drafter.propose`."""
-        refuse_dense(ask.dense, "EAGLE")
-        features, logits = self._run.catch_up(ask)
-        tokens = torch.empty(len(ask.texts), self.gamma, dtype=torch.int64, device=logits.device)
+    def tree(self, features: torch.Tensor, logits: torch.Tensor) -> Proposal:
+        """See `EagleDrafter.tree`."""
+        tokens = torch.empty(len(logits), self.gamma, dtype=torch.int64, device=logits.device)
         for depth, level in enumerate(self._ranks.levels, start=1):
             best = logits.topk(self._ranks.widest, dim=-1).indices
             chosen = best[:, level.parents, level.ranks]
@@ -79,8 +65,3 @@ class Eagle:
                     self._sees[depth - 1],
                 )
         return Proposal(tokens, tree=self._ranks.tree)
-
-    @torch.inference_mode()
-    def observe(self, accepted: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """See `Drafter.observe`."""
-        self._run.observe(accepted, states)

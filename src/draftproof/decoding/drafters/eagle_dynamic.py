@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-from draftproof.decoding.drafters.drafter import Ask, Proposal
+from draftproof.decoding.drafters.drafter import Proposal
 from draftproof.decoding.drafters.eagle_head import EagleHead
-from draftproof.decoding.drafters.eagle_run import EagleRun
-from draftproof.decoding.drafters.heads import refuse_dense
+from draftproof.decoding.drafters.eagle_run import EagleDrafter, EagleRun
 from draftproof.decoding.model import CausalModel
 from draftproof.decoding.trees.tree import Tree, tree_of
 
 
-class DynamicEagle:
+class DynamicEagle(EagleDrafter):
     """Proposes the most promising nodes of a tree that grows where the head is sure.
 
     Li et al. 2024 (EAGLE-2, arXiv 2406.16858, section 4). A node is worth the product of the
@@ -36,13 +33,7 @@ class DynamicEagle:
     """
 
     def __init__(
-        self,
-        head: EagleHead,
-        target: CausalModel,
-        gamma: int,
-        *,
-        depth: int = 5,
-        breadth: int = 4,
+        self, head: EagleHead, target: CausalModel, gamma: int, *, depth: int = 5, breadth: int = 4
     ) -> None:
         for name, value in (("gamma", gamma), ("depth", depth), ("breadth", breadth)):
             if value < 1:
@@ -53,27 +44,13 @@ class DynamicEagle:
                 f"depth {depth} and breadth {breadth} grow {grown} nodes, {gamma} are to be "
                 f"proposed of a vocabulary of {head.shape.vocabulary} tokens"
             )
-        self.gamma, self.taps = gamma, head.shape.taps
         self._depth, self._breadth = depth, breadth
         self._scratch = max(breadth * (depth - 1), 1)
-        self._run = EagleRun(head, target, depth, self._scratch)
+        super().__init__(EagleRun(head, target, depth, self._scratch), gamma)
 
-    def open(self, rows: int, capacity: int) -> None:
-        """See `Drafter.open`."""
-        self._run.open(rows, capacity)
-
-    @torch.inference_mode()
-    def admit(self, row: int, ids: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """See `Drafter.admit`."""
-        self._run.admit(row, ids, states)
-
-    @torch.inference_mode()
-    def propose(self, ask: Ask) -> Proposal:
-        """See `Drafter.propose`."""
-        refuse_dense(ask.dense, "EAGLE")
-        breadth, rows = self._breadth, len(ask.texts)
-        features, logits = self._run.catch_up(ask)
-        device = logits.device
+    def tree(self, features: torch.Tensor, logits: torch.Tensor) -> Proposal:
+        """See `EagleDrafter.tree`."""
+        breadth, rows, device = self._breadth, len(logits), logits.device
         worth, tokens = _children(logits, breadth)
         all_worth, all_tokens = [worth[:, 0]], [tokens[:, 0]]
         all_parents = [torch.full((rows, breadth), -1, device=device)]
@@ -101,11 +78,6 @@ class DynamicEagle:
             torch.cat(all_worth, 1), torch.cat(all_parents, 1), self.gamma, self._depth
         )
         return Proposal(torch.cat(all_tokens, 1).gather(1, kept), tree=tree)
-
-    @torch.inference_mode()
-    def observe(self, accepted: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """See `Drafter.observe`."""
-        self._run.observe(accepted, states)
 
 
 def select(

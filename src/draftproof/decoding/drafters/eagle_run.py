@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.drafters.drafter import Ask
+from draftproof.decoding.drafters.drafter import Ask, Proposal
 from draftproof.decoding.drafters.eagle_head import EagleHead
-from draftproof.decoding.drafters.heads import Bound, shifted
+from draftproof.decoding.drafters.heads import Bound, refuse_dense, shifted
 from draftproof.decoding.model import CausalModel
 
 _STRIDE = 32
@@ -159,3 +159,40 @@ class EagleRun:
 
         made: torch.Tensor = self.head(self._bound.embed(tokens), features, positions, attend)
         return made
+
+
+class EagleDrafter:
+    """What drafters with an EAGLE head share; the shape of the tree is their own.
+
+    Args:
+        run: The head at work.
+        gamma: Nodes that are proposed.
+    """
+
+    def __init__(self, run: EagleRun, gamma: int) -> None:
+        self.gamma, self.taps = gamma, run.head.shape.taps
+        self._run = run
+
+    def open(self, rows: int, capacity: int) -> None:
+        """See `Drafter.open`."""
+        self._run.open(rows, capacity)
+
+    @torch.inference_mode()
+    def admit(self, row: int, ids: Sequence[int], states: torch.Tensor | None = None) -> None:
+        """See `Drafter.admit`."""
+        self._run.admit(row, ids, states)
+
+    @torch.inference_mode()
+    def propose(self, ask: Ask) -> Proposal:
+        """See `Drafter.propose`."""
+        refuse_dense(ask.dense, "EAGLE")
+        return self.tree(*self._run.catch_up(ask))
+
+    def tree(self, features: torch.Tensor, logits: torch.Tensor) -> Proposal:
+        """Return the tree below the roots, from their features and what may follow them."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def observe(self, accepted: Sequence[int], states: torch.Tensor | None = None) -> None:
+        """See `Drafter.observe`."""
+        self._run.observe(accepted, states)

@@ -8,9 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from draftproof.decoding.drafters.drafter import Ask, Proposal
-from draftproof.decoding.drafters.heads import refuse_dense
-from draftproof.decoding.drafters.ragged import ragged
+from draftproof.decoding.drafters.ragged import HostChains
 
 Match = Literal["earliest", "latest"]
 
@@ -60,7 +58,7 @@ class NGrams:
         return []
 
 
-class PromptLookup:
+class PromptLookup(HostChains):
     """Proposes the tokens that followed an earlier occurrence of the text's last n tokens.
 
     Saxena 2023, "Prompt lookup decoding"; the longest n comes first. Prompt and answer are
@@ -73,18 +71,16 @@ class PromptLookup:
         match: Which occurrence counts, where there are several.
     """
 
-    taps: tuple[int, ...] = ()
+    what = "prompt lookup"
 
     def __init__(
         self, gamma: int, *, longest: int = 3, shortest: int = 1, match: Match = "latest"
     ) -> None:
-        if gamma < 1:
-            raise ValueError(f"a drafter needs gamma of at least 1, got {gamma}")
+        super().__init__(gamma)
         if not 1 <= shortest <= longest:
             raise ValueError(f"n-grams need 1 <= shortest <= longest, got {shortest}, {longest}")
         if match not in {"earliest", "latest"}:
             raise ValueError(f"match must be earliest or latest, got {match!r}")
-        self.gamma = gamma
         self._longest, self._shortest, self._latest = longest, shortest, match == "latest"
         self._rows: list[NGrams] = []
 
@@ -111,17 +107,8 @@ class PromptLookup:
         self._rows[row] = self._empty()
         self._rows[row].extend(ids)
 
-    def propose(self, ask: Ask) -> Proposal:
-        """See `Drafter.propose`."""
-        refuse_dense(ask.dense, "prompt lookup")
-        chains: list[list[int]] = []
-        for grams, text in zip(self._rows, ask.texts, strict=True):
-            if text is None:
-                chains.append([])
-                continue
-            grams.extend(text[len(grams.text) :])
-            chains.append(grams.continuation(self.gamma))
-        return ragged(chains, ask)
-
-    def observe(self, accepted: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """See `Drafter.observe`; the next texts say all."""
+    def chain(self, row: int, text: Sequence[int]) -> Sequence[int]:
+        """See `HostChains.chain`."""
+        grams = self._rows[row]
+        grams.extend(text[len(grams.text) :])
+        return grams.continuation(self.gamma)

@@ -1,4 +1,4 @@
-"""Chains that were found on the host, one list a row."""
+"""Chains that are found on the host, one list a row."""
 
 from __future__ import annotations
 
@@ -7,16 +7,44 @@ from collections.abc import Sequence
 import torch
 
 from draftproof.decoding.drafters.drafter import Ask, Proposal
+from draftproof.decoding.drafters.heads import refuse_dense
 
 
-def ragged(chains: Sequence[Sequence[int]], ask: Ask) -> Proposal:
-    """Return a proposal of these tokens, padded where a row has fewer than another.
+class HostChains:
+    """What drafters share whose chains come from texts alone, without a model.
 
-    A chain is cut to one token less than its row may still emit: the one that the target decides
-    itself comes on top.
+    Args:
+        gamma: Most tokens a round.
     """
-    own = [list(c[: max(room - 1, 0)]) for c, room in zip(chains, ask.rooms, strict=True)]
-    width = max(map(len, own), default=0)
-    padded = [c + [0] * (width - len(c)) for c in own]
-    tokens = torch.tensor(padded, dtype=torch.int64, device=ask.tail.device).view(len(own), width)
-    return Proposal(tokens, lengths=[len(c) for c in own])
+
+    taps: tuple[int, ...] = ()
+    what = ""
+    """What proposes, for messages."""
+
+    def __init__(self, gamma: int) -> None:
+        if gamma < 1:
+            raise ValueError(f"a drafter needs gamma of at least 1, got {gamma}")
+        self.gamma = gamma
+
+    def chain(self, row: int, text: Sequence[int]) -> Sequence[int]:
+        """Return up to gamma tokens that may follow a row's committed text."""
+        raise NotImplementedError
+
+    def propose(self, ask: Ask) -> Proposal:
+        """See `Drafter.propose`.
+
+        A chain is cut to one token less than its row may still emit (the one that the target
+        decides itself comes on top), and padded where another row has a longer one.
+        """
+        refuse_dense(ask.dense, self.what)
+        chains = [
+            [] if text is None else list(self.chain(row, text))[: max(ask.rooms[row] - 1, 0)]
+            for row, text in enumerate(ask.texts)
+        ]
+        width = max(map(len, chains), default=0)
+        padded = [c + [0] * (width - len(c)) for c in chains]
+        tokens = torch.tensor(padded, dtype=torch.int64, device=ask.tail.device)
+        return Proposal(tokens.view(len(chains), width), lengths=[len(c) for c in chains])
+
+    def observe(self, accepted: Sequence[int], states: torch.Tensor | None = None) -> None:
+        """See `Drafter.observe`; the next texts say all."""

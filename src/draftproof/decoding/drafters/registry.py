@@ -23,8 +23,7 @@ from draftproof.decoding.drafters.medusa import Medusa
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads
 from draftproof.decoding.drafters.replay import Recordings, Replay, SyntheticDrafter
 from draftproof.decoding.model import CausalModel
-from draftproof.decoding.trees.chain import chain
-from draftproof.decoding.trees.static import static_tree
+from draftproof.decoding.trees.static import chain, static_tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,34 +47,29 @@ class Parts:
     tokenizers: tuple[Any, Any] | None = None
 
 
-def _draft_model(parts: Parts, **options: Any) -> Drafter:
-    return DraftModel(cast(CausalModel, parts.draft), parts.gamma, **options)
+def _draft(parts: Parts) -> CausalModel:
+    return cast(CausalModel, parts.draft)
 
 
 def _shape(
-    parents: Sequence[int] | None, tree: str | None, otherwise: Sequence[int] | None = None
+    parents: Sequence[int] | None = None,
+    tree: str | None = None,
+    otherwise: Sequence[int] | None = None,
 ) -> Sequence[int]:
     """Return the shape that is given as parents or by its published name."""
     if parents is not None and tree is not None:
         raise ValueError("give the tree's parents, or the name of a published tree, not both")
-    found = parents if tree is None else static_tree(tree)
-    if found is None:
-        found = otherwise
+    named = parents if tree is None else static_tree(tree)
+    found = otherwise if named is None else named
     if found is None:
         raise ValueError("give the tree's parents, or the name of a published tree as tree=")
     return list(found)
 
 
-def _draft_tree(
-    parts: Parts, parents: Sequence[int] | None = None, tree: str | None = None
-) -> Drafter:
-    return DraftTree(cast(CausalModel, parts.draft), _shape(parents, tree))
-
-
 def _intersection(parts: Parts, **options: Any) -> Drafter:
     target, draft = cast(tuple[Any, Any], parts.tokenizers)
     return Intersection(
-        cast(CausalModel, parts.draft),
+        _draft(parts),
         parts.gamma,
         shared=shared_tokens(target.get_vocab(), draft.get_vocab()),
         vocabulary=parts.target.vocab_size,
@@ -107,15 +101,6 @@ def _eagle_head(parts: Parts, *kinds: str) -> EagleHead:
     return parts.heads
 
 
-def _eagle(parts: Parts, parents: Sequence[int] | None = None, tree: str | None = None) -> Drafter:
-    shape = _shape(parents, tree, chain(parts.gamma))
-    return Eagle(_eagle_head(parts, "eagle"), parts.target, shape)
-
-
-def _eagle2(parts: Parts, **options: Any) -> Drafter:
-    return DynamicEagle(_eagle_head(parts, "eagle"), parts.target, parts.gamma, **options)
-
-
 def _eagle3(
     parts: Parts,
     parents: Sequence[int] | None = None,
@@ -129,14 +114,6 @@ def _eagle3(
     return Eagle(head, parts.target, _shape(parents, tree, chain(parts.gamma)), **options)
 
 
-def _early_exit(parts: Parts, **options: Any) -> Drafter:
-    return EarlyExit(parts.target, parts.gamma, **options)
-
-
-def _replay(parts: Parts) -> Drafter:
-    return Replay(parts.recordings or {}, parts.gamma)
-
-
 def _synthetic(parts: Parts, **options: Any) -> Drafter:
     return SyntheticDrafter(
         parts.recordings or {},
@@ -148,16 +125,24 @@ def _synthetic(parts: Parts, **options: Any) -> Drafter:
 
 
 DRAFTERS: dict[str, tuple[Callable[..., Drafter], tuple[str, ...]]] = {
-    "draft_model": (_draft_model, ("draft",)),
-    "draft_tree": (_draft_tree, ("draft",)),
-    "eagle": (_eagle, ("heads",)),
-    "eagle2": (_eagle2, ("heads",)),
+    "draft_model": (lambda x, **options: DraftModel(_draft(x), x.gamma, **options), ("draft",)),
+    "draft_tree": (lambda x, **shape: DraftTree(_draft(x), _shape(**shape)), ("draft",)),
+    "eagle": (
+        lambda x, **shape: Eagle(
+            _eagle_head(x, "eagle"), x.target, _shape(**shape, otherwise=chain(x.gamma))
+        ),
+        ("heads",),
+    ),
+    "eagle2": (
+        lambda x, **options: DynamicEagle(_eagle_head(x, "eagle"), x.target, x.gamma, **options),
+        ("heads",),
+    ),
     "eagle3": (_eagle3, ("heads",)),
-    "early_exit": (_early_exit, ()),
+    "early_exit": (lambda x, **options: EarlyExit(x.target, x.gamma, **options), ()),
     "intersection": (_intersection, ("draft", "tokenizers")),
     "lookup": (_lookup, ()),
     "medusa": (_medusa, ("heads",)),
-    "replay": (_replay, ("recordings",)),
+    "replay": (lambda x: Replay(x.recordings or {}, x.gamma), ("recordings",)),
     "synthetic": (_synthetic, ("recordings",)),
 }
 """How each drafter is made, and the parts that it cannot do without."""

@@ -9,8 +9,7 @@ import torch
 
 from draftproof.decoding.drafters.draft_model import DraftModel
 from draftproof.decoding.drafters.drafter import Ask, Proposal
-from draftproof.decoding.drafters.heads import refuse_dense
-from draftproof.decoding.drafters.ragged import ragged
+from draftproof.decoding.drafters.ragged import HostChains
 from draftproof.decoding.model import CausalModel
 from draftproof.records import DraftproofError
 
@@ -18,7 +17,7 @@ Recordings = Mapping[tuple[int, ...], Sequence[int]]
 """From a request's prompt to the tokens that are proposed for its answer."""
 
 
-class Replay:
+class Replay(HostChains):
     """Proposes what was recorded for a prompt, token i of it as token i of the answer.
 
     Where answer and recording part, the recording is not moved: it goes on at the next place.
@@ -29,12 +28,10 @@ class Replay:
         gamma: Most tokens a round.
     """
 
-    taps: tuple[int, ...] = ()
+    what = "a recording"
 
     def __init__(self, recordings: Recordings, gamma: int) -> None:
-        if gamma < 1:
-            raise ValueError(f"a drafter needs gamma of at least 1, got {gamma}")
-        self.gamma = gamma
+        super().__init__(gamma)
         self._recordings = recordings
         self._begins: list[int] = []
         self._drafts: list[Sequence[int]] = []
@@ -59,17 +56,10 @@ class Replay:
             )
         self._begins[row], self._drafts[row] = len(ids), found
 
-    def propose(self, ask: Ask) -> Proposal:
-        """See `Drafter.propose`."""
-        refuse_dense(ask.dense, "a recording")
-        chains: list[Sequence[int]] = []
-        for text, begin, draft in zip(ask.texts, self._begins, self._drafts, strict=True):
-            done = 0 if text is None else len(text) - begin
-            chains.append(() if text is None else draft[done : done + self.gamma])
-        return ragged(chains, ask)
-
-    def observe(self, accepted: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """See `Drafter.observe`; the next texts say all."""
+    def chain(self, row: int, text: Sequence[int]) -> Sequence[int]:
+        """See `HostChains.chain`."""
+        done = len(text) - self._begins[row]
+        return self._drafts[row][done : done + self.gamma]
 
 
 class SyntheticDrafter(Replay):

@@ -30,14 +30,9 @@ class Block(Stateless):
     dense: ClassVar[bool] = False
 
     def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: None = None,
-    ) -> Verification:
+        self, drafts: torch.Tensor, logits: torch.Tensor, q: torch.Tensor | None,
+        uniforms: torch.Tensor, temperature: float, state: None = None,
+    ) -> Verification:  # fmt: skip
         """See `Rule.verify`."""
         if temperature == 0:
             return Exact().verify(drafts, logits, q, uniforms, temperature)

@@ -7,13 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Stateless, Verification, after_rejection, leading
-from draftproof.decoding.sampling import probabilities
+from draftproof.decoding.rules.rule import Chains, TokenRule, of_drafts, row_at
 from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Ensemble(Stateless):
+class Ensemble(TokenRule):
     """Verify against v = w·p + (1 - w)·q (arXiv 2604.07622; transformers' ensemble weight).
 
     A draft x is kept iff u·q(x) < v(x), and at a rejection the token comes from
@@ -36,31 +35,27 @@ class Ensemble(Stateless):
         if not 0 <= self.weight <= 1:
             raise ValueError(f"weight must lie in [0, 1], got {self.weight}")
 
-    def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: None = None,
-    ) -> Verification:
-        """See `Rule.verify`; needs dense q.
+    def kept(self, chains: Chains) -> torch.Tensor:
+        """See `TokenRule.kept`; needs dense q.
 
         Raises:
             ValueError: The drafter gives no distributions.
         """
-        if q is None:
+        mixed = self._mixed(chains)
+        if chains.temperature == 0:
+            return mixed.argmax(dim=-1) == chains.drafts
+        return chains.below(of_drafts(mixed, chains.drafts))
+
+    def following(self, chains: Chains, accepted: torch.Tensor) -> torch.Tensor:
+        """See `TokenRule.following`; at temperature 0 the argmax of v, after all drafts of p."""
+        if chains.temperature > 0:
+            return TokenRule.following(self, chains, accepted)
+        rows = torch.cat([self._mixed(chains), chains.p[:, chains.gamma :]], dim=1)
+        return row_at(rows, accepted).argmax(dim=-1)
+
+    def _mixed(self, chains: Chains) -> torch.Tensor:
+        """Return v at every draft, ``[B, γ, V] float32``."""
+        if chains.q is None:
             raise ValueError("the ensemble rule mixes in the draft's rows: it needs a dense q")
-        gamma = drafts.shape[1]
-        q = q[:, :gamma]
-        p = probabilities(logits, temperature or 1.0)
-        mixed = self.weight * p[:, :gamma] + (1 - self.weight) * q
-        if temperature == 0:
-            best = torch.cat([mixed.argmax(dim=-1), p[:, gamma:].argmax(dim=-1)], dim=1)
-            accepted = leading(best[:, :gamma] == drafts)
-            return Verification(accepted, best.gather(1, accepted[:, None]).squeeze(1))
-        v_x = mixed.gather(2, drafts[..., None]).squeeze(2).double()
-        q_x = q.gather(2, drafts[..., None]).squeeze(2).double()
-        accepted = leading(uniforms[:, :gamma] * q_x < v_x)
-        return Verification(accepted, after_rejection(drafts, p, q, accepted, uniforms[:, gamma]))
+        p, q = chains.p[:, : chains.gamma], chains.q[:, : chains.gamma]
+        return self.weight * p + (1 - self.weight) * q

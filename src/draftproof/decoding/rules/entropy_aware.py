@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Stateless, Verification, leading, row_at
+from draftproof.decoding.rules.rule import Stateless, Verification, leading, of_drafts, row_at
 from draftproof.decoding.sampling import draw, probabilities
 from draftproof.records.rules import RULE_FACTS, RuleFacts
 
@@ -54,14 +54,9 @@ class EntropyAware(Stateless):
             raise ValueError(f"overlap must lie in [0, 1], got {self.overlap}")
 
     def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: None = None,
-    ) -> Verification:
+        self, drafts: torch.Tensor, logits: torch.Tensor, q: torch.Tensor | None,
+        uniforms: torch.Tensor, temperature: float, state: None = None,
+    ) -> Verification:  # fmt: skip
         """See `Rule.verify`; q is ``[B, γ + 1, V]``.
 
         Raises:
@@ -79,9 +74,7 @@ class EntropyAware(Stateless):
             accepted = leading(chosen[:, :gamma] == drafts)
             return Verification(accepted, chosen.gather(1, accepted[:, None])[:, 0])
         p = probabilities(logits, temperature)
-        p_x = p[:, :gamma].gather(2, drafts[..., None])[..., 0].double()
-        q_x = q[:, :gamma].gather(2, drafts[..., None])[..., 0].double()
-        agreed = uniforms[:, :gamma] * q_x < p_x
+        agreed = uniforms[:, :gamma] * of_drafts(q, drafts) < of_drafts(p, drafts)
         accepted = leading(agreed & ~doubt[:, :gamma])
         row_p, row_q = row_at(p, accepted).double(), row_at(q, accepted).double()
         at = accepted.clamp(max=gamma - 1)[:, None]

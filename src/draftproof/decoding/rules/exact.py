@@ -8,13 +8,7 @@ from typing import ClassVar
 import torch
 
 from draftproof.decoding.drafters.drafter import Kind
-from draftproof.decoding.rules.rule import (
-    Stateless,
-    TreeVerification,
-    Verification,
-    after_rejection,
-    leading,
-)
+from draftproof.decoding.rules.rule import Chains, TokenRule, TreeVerification
 from draftproof.decoding.rules.siblings import judge_drawn, judge_fixed
 from draftproof.decoding.sampling import probabilities
 from draftproof.decoding.trees.tree import Tree
@@ -23,7 +17,7 @@ from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Exact(Stateless):
+class Exact(TokenRule):
     """Leviathan et al. 2023 (arXiv 2211.17192, algorithm 1); Chen et al. 2023 (2302.01318).
 
     Draft x at position i is kept iff u·q(x) < p(x) with u uniform on [0, 1). At the first
@@ -40,37 +34,16 @@ class Exact(Stateless):
     facts: ClassVar[RuleFacts] = RULE_FACTS["exact"]
     dense: ClassVar[bool] = False
 
-    def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: None = None,
-    ) -> Verification:
-        """See `Rule.verify`."""
-        gamma = drafts.shape[1]
-        if temperature == 0:
-            best = logits.argmax(dim=-1)
-            accepted = leading(best[:, :gamma] == drafts)
-            return Verification(accepted, best.gather(1, accepted[:, None]).squeeze(1))
-        p = probabilities(logits, temperature)
-        p_x = p[:, :gamma].gather(2, drafts[..., None]).squeeze(2).double()
-        q_x = 1.0 if q is None else q.gather(2, drafts[..., None]).squeeze(2).double()
-        accepted = leading(uniforms[:, :gamma] * q_x < p_x)
-        return Verification(accepted, after_rejection(drafts, p, q, accepted, uniforms[:, gamma]))
+    def kept(self, chains: Chains) -> torch.Tensor:
+        """See `TokenRule.kept`."""
+        if chains.temperature == 0:
+            return chains.best[:, : chains.gamma] == chains.drafts
+        return chains.below(chains.p_x)
 
     def verify_tree(
-        self,
-        tokens: torch.Tensor,
-        tree: Tree,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        kind: Kind,
-        uniforms: torch.Tensor,
-        temperature: float,
-    ) -> TreeVerification:
+        self, tokens: torch.Tensor, tree: Tree, logits: torch.Tensor, q: torch.Tensor | None,
+        kind: Kind, uniforms: torch.Tensor, temperature: float,
+    ) -> TreeVerification:  # fmt: skip
         """See `TreeRule.verify_tree`."""
         if temperature == 0:
             best = logits.argmax(dim=-1)

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Stateless, Verification, after_rejection, leading
-from draftproof.decoding.sampling import probabilities
+from draftproof.decoding.rules.exact import Exact
+from draftproof.decoding.rules.rule import Chains, TokenRule
 from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Fly(Stateless):
+class Fly(TokenRule):
     """FLy (Li et al. 2025, arXiv 2511.22972) as vLLM ships it under the name `fly`.
 
     A draft x at position i that the exact rule rejects is kept all the same iff the target is in
@@ -40,30 +40,12 @@ class Fly(Stateless):
         if self.entropy < 0 or self.top < 1 or (self.window is not None and self.window < 1):
             raise ValueError("entropy must not be negative, window and top be at least 1")
 
-    def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: None = None,
-    ) -> Verification:
-        """See `Rule.verify`."""
-        gamma = drafts.shape[1]
-        p = probabilities(logits, temperature or 1.0)
-        p_x = p[:, :gamma].gather(2, drafts[..., None])[..., 0].double()
-        if temperature == 0:
-            native = logits[:, :gamma].argmax(dim=-1) == drafts
-        else:
-            q_x = 1.0 if q is None else q[:, :gamma].gather(2, drafts[..., None])[..., 0].double()
-            native = uniforms[:, :gamma] * q_x < p_x
-        best = p[:, :gamma].topk(min(self.top, p.shape[-1]), dim=-1).values
+    def kept(self, chains: Chains) -> torch.Tensor:
+        """See `TokenRule.kept`."""
+        native, p = Exact().kept(chains), chains.p[:, : chains.gamma]
+        best = p.topk(min(self.top, p.shape[-1]), dim=-1).values
         doubt = torch.special.entr(best).sum(dim=-1) >= self.entropy
-        accepted = leading(native | (doubt & (p_x > 0) & self._followed(native)))
-        if temperature == 0:
-            return Verification(accepted, logits.argmax(dim=-1).gather(1, accepted[:, None])[:, 0])
-        return Verification(accepted, after_rejection(drafts, p, q, accepted, uniforms[:, gamma]))
+        return native | (doubt & (chains.p_x > 0) & self._followed(native))
 
     def _followed(self, native: torch.Tensor) -> torch.Tensor:
         """Return where the next W drafts lie within the chain and are all kept, ``[B, γ]``."""

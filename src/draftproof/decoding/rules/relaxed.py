@@ -7,13 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Stateless, Verification, leading
-from draftproof.decoding.sampling import probabilities
+from draftproof.decoding.rules.rule import Chains, TokenRule
 from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Relaxed(Stateless):
+class Relaxed(TokenRule):
     """TensorRT-LLM's relaxed acceptance (`relaxed_topk`, `relaxed_delta`).
 
     Draft x is kept iff it is among the target's `top` best tokens and p(x) ≥ max p - delta, p the
@@ -40,28 +39,17 @@ class Relaxed(Stateless):
                 f"top must be at least 1 and delta lie in [0, 1], got {self.top} and {self.delta}"
             )
 
-    def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: None = None,
-    ) -> Verification:
-        """See `Rule.verify`; neither `q` nor `uniforms` are looked at.
+    def kept(self, chains: Chains) -> torch.Tensor:
+        """See `TokenRule.kept`.
 
         Raises:
             ValueError: A temperature above 0.
         """
-        if temperature > 0:
+        if chains.temperature > 0:
             raise ValueError("relaxed decodes greedily; set the temperature to 0")
-        gamma = drafts.shape[1]
-        best = logits.argmax(dim=-1)
-        p = probabilities(logits[:, :gamma], 1.0)
-        p_x = p.gather(2, drafts[..., None])[..., 0]
-        l_x, ids = logits[:, :gamma].gather(2, drafts[..., None]), torch.arange(p.shape[-1])
-        ahead = logits[:, :gamma] > l_x
-        ahead |= (logits[:, :gamma] == l_x) & (ids.to(drafts.device) < drafts[..., None])
-        accepted = leading((ahead.sum(dim=-1) < self.top) & (p_x >= p.amax(dim=-1) - self.delta))
-        return Verification(accepted, best.gather(1, accepted[:, None])[:, 0])
+        drafts, logits, p = chains.drafts, chains.logits[:, : chains.gamma], chains.p
+        l_x, ids = logits.gather(2, drafts[..., None]), torch.arange(p.shape[-1])
+        ahead = logits > l_x
+        ahead |= (logits == l_x) & (ids.to(drafts.device) < drafts[..., None])
+        near = p.gather(2, drafts[..., None])[..., 0] >= p[:, : chains.gamma].amax(-1) - self.delta
+        return (ahead.sum(dim=-1) < self.top) & near

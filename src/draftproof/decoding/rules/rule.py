@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
 from draftproof.decoding.drafters.drafter import Kind
-from draftproof.decoding.sampling import draw
+from draftproof.decoding.sampling import draw, probabilities
 from draftproof.decoding.trees.tree import Tree
 from draftproof.records.rules import RuleFacts
 
@@ -74,14 +76,9 @@ class Rule(Protocol):
         ...
 
     def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: Any = None,
-    ) -> Verification:
+        self, drafts: torch.Tensor, logits: torch.Tensor, q: torch.Tensor | None,
+        uniforms: torch.Tensor, temperature: float, state: Any = None,
+    ) -> Verification:  # fmt: skip
         """Judge a batch of chains.
 
         Args:
@@ -103,15 +100,9 @@ class TreeRule(Protocol):
     """A rule that can judge trees as well."""
 
     def verify_tree(
-        self,
-        tokens: torch.Tensor,
-        tree: Tree,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        kind: Kind,
-        uniforms: torch.Tensor,
-        temperature: float,
-    ) -> TreeVerification:
+        self, tokens: torch.Tensor, tree: Tree, logits: torch.Tensor, q: torch.Tensor | None,
+        kind: Kind, uniforms: torch.Tensor, temperature: float,
+    ) -> TreeVerification:  # fmt: skip
         """Judge a batch of trees.
 
         Args:
@@ -167,3 +158,83 @@ def after_rejection(
     # p = q leaves no residual, yet rounding may still have rejected: fall back to p
     whole = (accepted[:, None] == gamma) | (residual.sum(dim=-1, keepdim=True) == 0)
     return draw(torch.where(whole, row_p, residual), uniforms)
+
+
+def own_token(row: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the target's own choice from its ``[B, V]`` row, by the last of the uniforms."""
+    if temperature == 0:
+        return row.argmax(dim=-1)
+    return draw(probabilities(row, temperature), uniforms[:, -1])
+
+
+@dataclass
+class Chains:
+    """A batch of chains under judgement, and what several tests read of them; see `Rule.verify`."""
+
+    drafts: torch.Tensor
+    logits: torch.Tensor
+    q: torch.Tensor | None
+    uniforms: torch.Tensor
+    temperature: float
+
+    @property
+    def gamma(self) -> int:
+        """Drafted tokens a row."""
+        return self.drafts.shape[1]
+
+    @cached_property
+    def best(self) -> torch.Tensor:
+        """``[B, γ + 1] int64``, the target's argmax."""
+        return self.logits.argmax(dim=-1)
+
+    @cached_property
+    def p(self) -> torch.Tensor:
+        """``[B, γ + 1, V] float32``, the target's rows; those at temperature 1 when greedy."""
+        return probabilities(self.logits, self.temperature or 1.0)
+
+    @cached_property
+    def p_x(self) -> torch.Tensor:
+        """``[B, γ] float64``, what the target says of each draft."""
+        return of_drafts(self.p, self.drafts)
+
+    def below(self, chance: torch.Tensor) -> torch.Tensor:
+        """Return where u·q(x) < chance, ``[B, γ] bool``; q is 1 where drafting drew no coin."""
+        coins = self.uniforms[:, : self.gamma]
+        return (coins if self.q is None else coins * of_drafts(self.q, self.drafts)) < chance
+
+
+def of_drafts(rows: torch.Tensor, drafts: torch.Tensor) -> torch.Tensor:
+    """Return what the first γ of ``[B, γ or more, V]`` rows say of the drafts, ``float64``."""
+    return rows[:, : drafts.shape[1]].gather(2, drafts[..., None]).squeeze(2).double()
+
+
+class TokenRule(Stateless):
+    """A rule that keeps the leading drafts that pass a test at their own position.
+
+    Attributes:
+        reads_q: Whether it looks at the draft's rows; if not, every proposal counts as
+            deterministic.
+    """
+
+    __slots__ = ()
+    reads_q: ClassVar[bool] = True
+
+    def kept(self, chains: Chains) -> torch.Tensor:
+        """Return which drafts pass, ``[B, γ] bool``, whatever became of those before them."""
+        raise NotImplementedError
+
+    def following(self, chains: Chains, accepted: torch.Tensor) -> torch.Tensor:
+        """Return what follows the first `accepted` drafts, ``[B] int64``."""
+        if chains.temperature == 0:
+            return chains.best.gather(1, accepted[:, None])[:, 0]
+        last = chains.uniforms[:, chains.gamma]
+        return after_rejection(chains.drafts, chains.p, chains.q, accepted, last)
+
+    def verify(
+        self, drafts: torch.Tensor, logits: torch.Tensor, q: torch.Tensor | None,
+        uniforms: torch.Tensor, temperature: float, state: Any = None,
+    ) -> Verification:  # fmt: skip
+        """See `Rule.verify`."""
+        chains = Chains(drafts, logits, q if self.reads_q else None, uniforms, temperature)
+        accepted = leading(self.kept(chains))
+        return Verification(accepted, self.following(chains, accepted))

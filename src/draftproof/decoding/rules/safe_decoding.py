@@ -8,16 +8,15 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Verification
 from draftproof.decoding.rules.sample_spaces import Spaces, sample_spaces
-from draftproof.decoding.rules.steered import greedy_round, sampled_round
+from draftproof.decoding.rules.steered import SteeredRule, SteeredState
 from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 _LEAST = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
-class SafeDecodingState:
+class SafeDecodingState(SteeredState):
     """How far every row of a batch has come.
 
     Attributes:
@@ -28,15 +27,9 @@ class SafeDecodingState:
     emitted: torch.Tensor
     mode: torch.Tensor
 
-    def reset(self, row: int, fresh: SafeDecodingState) -> SafeDecodingState:
-        """Return the state with `row` put at the beginning of an answer, as in `fresh`."""
-        emitted, mode = self.emitted.clone(), self.mode.clone()
-        emitted[row], mode[row] = fresh.emitted[row], fresh.mode[row]
-        return SafeDecodingState(emitted, mode)
-
 
 @dataclass(frozen=True, slots=True)
-class SafeDecoding:
+class SafeDecoding(SteeredRule):
     """SafeDecoding (Xu et al. 2024, arXiv 2402.08983): a safe beginning, then the target alone.
 
     The first m tokens are chosen from p + α(q - p) over the tokens within the top k of target and
@@ -56,7 +49,6 @@ class SafeDecoding:
 
     name: ClassVar[str] = "safe_decoding"
     facts: ClassVar[RuleFacts] = RULE_FACTS["safe_decoding"]
-    dense: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float):
@@ -73,29 +65,8 @@ class SafeDecoding:
         zeros = torch.zeros(rows, dtype=torch.int64, device=device)
         return SafeDecodingState(zeros, zeros + 1)
 
-    def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: SafeDecodingState | None = None,
-    ) -> Verification:
-        """See `Rule.verify`; q is ``[B, γ + 1, V]``.
-
-        Raises:
-            ValueError: No dense rows, no state, another vocabulary, or expert rows that are not
-                finite.
-        """
-        if state is None:
-            raise ValueError("safe_decoding needs a state")
-        if temperature == 0:
-            return greedy_round(self, drafts, logits, q, state)
-        return sampled_round(self, drafts, logits, q, uniforms, temperature, state)
-
     def spaces(self, p: torch.Tensor, q: torch.Tensor) -> Spaces:
-        """Return the sample spaces of rows ``[..., V]``."""
+        """See `SteeredRule.spaces`."""
         # the target's law after the beginning is over its whole vocabulary
         return sample_spaces(p, q, self.common, few=p.shape[-1])
 
@@ -108,16 +79,6 @@ class SafeDecoding:
         """Return what a token's law is proportional to at temperature 1, ``[B, M] float32``."""
         scores = spaces.composite(self.alpha).clamp(min=_LEAST) * spaces.both
         return torch.where((state.mode == 1)[:, None], scores, spaces.p * spaces.first)
-
-    def counts(
-        self, match: torch.Tensor, chosen: torch.Tensor, spaces: Spaces, state: SafeDecodingState
-    ) -> torch.Tensor:
-        """Return the matches; nothing depends on them."""
-        return match
-
-    def steady(self, before: SafeDecodingState, after: SafeDecodingState) -> bool:
-        """Return whether the mode is the same; see `Composite.steady`."""
-        return bool(torch.equal(before.mode, after.mode))
 
     def advance(
         self, state: SafeDecodingState, match: torch.Tensor, alive: torch.Tensor

@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from draftproof.decoding.rules.rule import Verification
 from draftproof.decoding.rules.sample_spaces import Spaces, sample_spaces
-from draftproof.decoding.rules.steered import greedy_round, sampled_round
+from draftproof.decoding.rules.steered import SteeredRule, SteeredState
 from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 INTERSECTION, UNION = 1, 2
@@ -25,7 +24,7 @@ PRESETS: dict[str, dict[str, float]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class SafetyAwareState:
+class SafetyAwareState(SteeredState):
     """Where every row of a batch stands; all ``[B]``, on the model's device.
 
     Attributes:
@@ -42,18 +41,9 @@ class SafetyAwareState:
     seen: torch.Tensor
     matched: torch.Tensor
 
-    def reset(self, row: int, fresh: SafetyAwareState) -> SafetyAwareState:
-        """Return the state with `row` put at the beginning of an answer, as in `fresh`."""
-        columns = {}
-        for name in ("mode", "threshold", "alpha", "seen", "matched"):
-            column = getattr(self, name).clone()
-            column[row] = getattr(fresh, name)[row]
-            columns[name] = column
-        return SafetyAwareState(**columns)
-
 
 @dataclass(frozen=True, slots=True)
-class SafetyAware:
+class SafetyAware(SteeredRule):
     """SSD (Wang, Zhu, Cheng 2025, arXiv 2508.17739): the expert drafts and steers.
 
     Every token is chosen from a composite m = p + α(q - p) of target and expert: over the tokens
@@ -109,7 +99,6 @@ class SafetyAware:
 
     name: ClassVar[str] = "safety_aware"
     facts: ClassVar[RuleFacts] = RULE_FACTS["safety_aware"]
-    dense: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.compat not in {"paper", "fixed"}:
@@ -156,29 +145,8 @@ class SafetyAware:
             matched=zeros,
         )
 
-    def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: SafetyAwareState | None = None,
-    ) -> Verification:
-        """See `Rule.verify`; q is ``[B, γ + 1, V]`` and the state moves on by what is emitted.
-
-        Raises:
-            ValueError: No dense rows, no state, another vocabulary, or expert rows that are not
-                finite.
-        """
-        if state is None:
-            raise ValueError("safety_aware needs a state")
-        if temperature == 0:
-            return greedy_round(self, drafts, logits, q, state)
-        return sampled_round(self, drafts, logits, q, uniforms, temperature, state)
-
     def spaces(self, p: torch.Tensor, q: torch.Tensor) -> Spaces:
-        """Return the sample spaces of rows ``[..., V]``."""
+        """See `SteeredRule.spaces`."""
         return sample_spaces(p, q, self.common)
 
     def choice(self, spaces: Spaces, state: SafetyAwareState) -> torch.Tensor:
@@ -206,7 +174,7 @@ class SafetyAware:
         return match & ((state.mode == INTERSECTION) | (chosen == spaces.argmax))
 
     def steady(self, before: SafetyAwareState, after: SafetyAwareState) -> bool:
-        """Return whether mode and weight are the same; see `Composite.steady`."""
+        """Return whether mode and weight are the same; see `SteeredRule.steady`."""
         if before.mode is after.mode and before.alpha is after.alpha:
             return True
         same = torch.equal(before.mode, after.mode) and torch.equal(before.alpha, after.alpha)

@@ -140,27 +140,3 @@ def _leaders(rows: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]
     tokens = tokens[..., :size].sort(dim=-1).values
     order = rows.gather(-1, tokens).argsort(dim=-1, descending=True, stable=True)
     return tokens.gather(-1, order), sure
-
-
-def intersection_choice(
-    p: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, common: int
-) -> torch.Tensor:
-    """Choose among the tokens that both models rank high, else the target's argmax.
-
-    If the expert does not rank the target's argmax within k*, the argmax is emitted all the
-    same.
-
-    Returns:
-        ``[...] int64`` tokens.
-    """
-    spaces = sample_spaces(p, q, common)
-    chosen = spaces.choose(spaces.composite(alpha), spaces.both)
-    return torch.where(spaces.argmax_outside_intersection, spaces.argmax, chosen)
-
-
-def union_choice(
-    p: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, common: int
-) -> torch.Tensor:
-    """Choose among the `common` best tokens of either model; returns ``[...] int64`` tokens."""
-    spaces = sample_spaces(p, q, common)
-    return spaces.choose(spaces.composite(alpha), spaces.either)

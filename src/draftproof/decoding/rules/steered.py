@@ -6,50 +6,87 @@ what the expert drafted, so that as many drafts as possible are kept and none ch
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Self
 
 import torch
 
 from draftproof.decoding.rules.rule import Verification
 from draftproof.decoding.rules.sample_spaces import Spaces
 from draftproof.decoding.sampling import draw, probabilities
+from draftproof.records.rules import RuleFacts
 
 
-class Composite(Protocol):
-    """What a rule says about one position; rows are ``[B, ...]``."""
+class SteeredState:
+    """Where every row of a batch stands: a dataclass of columns ``[B]``, `mode` among them."""
 
-    @property
-    def name(self) -> str: ...  # noqa: D102 - see `Rule`
+    __slots__: tuple[str, ...] = ()
+    mode: torch.Tensor
+
+    def reset(self, row: int, fresh: Self) -> Self:
+        """Return the state with `row` put at the beginning of an answer, as in `fresh`."""
+        columns = {name: getattr(self, name).clone() for name in self.__slots__}
+        for name, column in columns.items():
+            column[row] = getattr(fresh, name)[row]
+        return type(self)(**columns)
+
+
+class SteeredRule:
+    """A rule that chooses every token from a composite of target and expert.
+
+    It says what the composite is at one position, with rows ``[B, ...]``; what becomes of a chain
+    is the same for all.
+    """
+
+    __slots__ = ()
+    name: ClassVar[str]
+    facts: ClassVar[RuleFacts]
+    dense: ClassVar[bool] = True
+
+    def verify(
+        self, drafts: torch.Tensor, logits: torch.Tensor, q: torch.Tensor | None,
+        uniforms: torch.Tensor, temperature: float, state: Any = None,
+    ) -> Verification:  # fmt: skip
+        """See `Rule.verify`; q is ``[B, γ + 1, V]`` and the state moves on by what is emitted.
+
+        Raises:
+            ValueError: No dense rows, no state, another vocabulary, or expert rows that are not
+                finite.
+        """
+        if state is None:
+            raise ValueError(f"{self.name} needs a state")
+        if temperature == 0:
+            return greedy_round(self, drafts, logits, q, state)
+        return sampled_round(self, drafts, logits, q, uniforms, temperature, state)
 
     def spaces(self, p: torch.Tensor, q: torch.Tensor) -> Spaces:
         """Return the sample spaces of rows ``[..., V]``."""
-        ...
+        raise NotImplementedError
 
     def choice(self, spaces: Spaces, state: Any) -> torch.Tensor:
-        """Return the greedy token, ``[B] int64``."""
-        ...
+        """Return the greedy token of each row, ``[B] int64``."""
+        raise NotImplementedError
 
     def weights(self, spaces: Spaces, state: Any) -> torch.Tensor:
         """Return what a token's law is proportional to at temperature 1, ``[B, M]``, >= 0."""
-        ...
+        raise NotImplementedError
+
+    def advance(self, state: Any, match: torch.Tensor, alive: torch.Tensor) -> Any:
+        """Return the state after a token of the rows that are alive; all ``[B] bool``."""
+        raise NotImplementedError
 
     def counts(
         self, match: torch.Tensor, chosen: torch.Tensor, spaces: Spaces, state: Any
     ) -> torch.Tensor:
         """Return which matches count, ``[B] bool``; `chosen` is the token of each row."""
-        ...
-
-    def advance(self, state: Any, match: torch.Tensor, alive: torch.Tensor) -> Any:
-        """Return the state after a token of the rows that are alive."""
-        ...
+        return match
 
     def steady(self, before: Any, after: Any) -> bool:
-        """Whether a composite chooses in one state what it chooses in another."""
-        ...
+        """Return whether a composite chooses in one state what it chooses in another."""
+        return bool(torch.equal(before.mode, after.mode))
 
 
 def greedy_round(
-    rule: Composite,
+    rule: SteeredRule,
     drafts: torch.Tensor,
     logits: torch.Tensor,
     q: torch.Tensor | None,
@@ -93,7 +130,7 @@ def greedy_round(
 
 
 def sampled_round(
-    rule: Composite,
+    rule: SteeredRule,
     drafts: torch.Tensor,
     logits: torch.Tensor,
     q: torch.Tensor | None,

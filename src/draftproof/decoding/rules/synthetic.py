@@ -7,13 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Stateless, Verification, leading, row_at
-from draftproof.decoding.sampling import draw, probabilities
+from draftproof.decoding.rules.rule import Chains, TokenRule, own_token, row_at
 from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Synthetic(Stateless):
+class Synthetic(TokenRule):
     """Keep each draft with the same probability, for benchmarks only: the text means nothing.
 
     Draft x is kept iff u < rate, so that a round emits (1 - rate^(γ+1)) / (1 - rate) tokens on
@@ -36,19 +35,10 @@ class Synthetic(Stateless):
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate must lie in [0, 1], got {self.rate}")
 
-    def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: None = None,
-    ) -> Verification:
-        """See `Rule.verify`; `q` is not looked at, `uniforms` are needed at temperature 0 too."""
-        gamma = drafts.shape[1]
-        accepted = leading(uniforms[:, :gamma] < self.rate)
-        row = row_at(logits, accepted)
-        if temperature == 0:
-            return Verification(accepted, row.argmax(dim=-1))
-        return Verification(accepted, draw(probabilities(row, temperature), uniforms[:, gamma]))
+    def kept(self, chains: Chains) -> torch.Tensor:
+        """See `TokenRule.kept`; the uniforms are needed at temperature 0 too."""
+        return chains.uniforms[:, : chains.gamma] < self.rate
+
+    def following(self, chains: Chains, accepted: torch.Tensor) -> torch.Tensor:
+        """See `TokenRule.following`."""
+        return own_token(row_at(chains.logits, accepted), chains.uniforms, chains.temperature)

@@ -8,14 +8,7 @@ from typing import ClassVar
 import torch
 
 from draftproof.decoding.drafters.drafter import Kind
-from draftproof.decoding.rules.rule import (
-    Stateless,
-    TreeVerification,
-    Verification,
-    after_rejection,
-    leading,
-    row_at,
-)
+from draftproof.decoding.rules.rule import Chains, TokenRule, TreeVerification, row_at
 from draftproof.decoding.sampling import draw, probabilities
 from draftproof.decoding.trees.tree import Tree
 from draftproof.decoding.trees.walk import (
@@ -30,7 +23,7 @@ from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold(Stateless):
+class Threshold(TokenRule):
     """Keep x if u ≤ p(x)/acc or p(x) ≥ single, as SGLang's two acceptance thresholds do.
 
     p is the target's row at temperature 1 when decoding greedily, so that the thresholds mean the
@@ -49,44 +42,24 @@ class Threshold(Stateless):
     name: ClassVar[str] = "threshold"
     facts: ClassVar[RuleFacts] = RULE_FACTS["threshold"]
     dense: ClassVar[bool] = False
+    reads_q: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.single <= 1 or not 0 < self.acc <= 1:
             raise ValueError(f"thresholds out of range: single {self.single}, acc {self.acc}")
 
-    def verify(
-        self,
-        drafts: torch.Tensor,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        uniforms: torch.Tensor,
-        temperature: float,
-        state: None = None,
-    ) -> Verification:
-        """See `Rule.verify`; q is not looked at: the candidate counts as deterministic."""
-        gamma = drafts.shape[1]
-        p = probabilities(logits, temperature or 1.0)
-        p_x = p[:, :gamma].gather(2, drafts[..., None]).squeeze(2).double()
-        if temperature == 0:
-            by_rank = logits[:, :gamma].argmax(dim=-1) == drafts
-            accepted = leading(by_rank | (p_x >= self.single))
-            return Verification(accepted, row_at(logits, accepted).argmax(dim=-1))
-        accepted = leading((uniforms[:, :gamma] < p_x / self.acc) | (p_x >= self.single))
-        # the rejected candidate cannot come back
-        return Verification(
-            accepted, after_rejection(drafts, p, None, accepted, uniforms[:, gamma])
-        )
+    def kept(self, chains: Chains) -> torch.Tensor:
+        """See `TokenRule.kept`."""
+        if chains.temperature == 0:
+            native = chains.best[:, : chains.gamma] == chains.drafts
+        else:
+            native = chains.below(chains.p_x / self.acc)
+        return native | (chains.p_x >= self.single)
 
     def verify_tree(
-        self,
-        tokens: torch.Tensor,
-        tree: Tree,
-        logits: torch.Tensor,
-        q: torch.Tensor | None,
-        kind: Kind,
-        uniforms: torch.Tensor,
-        temperature: float,
-    ) -> TreeVerification:
+        self, tokens: torch.Tensor, tree: Tree, logits: torch.Tensor, q: torch.Tensor | None,
+        kind: Kind, uniforms: torch.Tensor, temperature: float,
+    ) -> TreeVerification:  # fmt: skip
         """See `TreeRule.verify_tree`; `q` and `kind` are not looked at: no coin chose the nodes."""
         p = probabilities(logits, temperature or 1.0)
         p_x, elder = at_parents(p, tokens, tree).double(), elder_siblings(tree)

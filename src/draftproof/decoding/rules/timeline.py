@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from draftproof.decoding.rules.safety_aware import INTERSECTION, UNION, SafetyAware
+import torch
+
+from draftproof.decoding.rules.safety_aware import INTERSECTION, SafetyAware
 
 
 class Moment(NamedTuple):
@@ -62,7 +64,7 @@ def timeline(rule: SafetyAware, matches: Iterable[bool]) -> list[Moment]:
     """Return the whole state of an answer.
 
     Modes, thresholds and weights follow from the matches alone, so an answer needs to keep one
-    bit a token. The arithmetic is that of `SafetyAware.advance`, in double precision.
+    bit a token.
 
     Args:
         rule: With the parameters that the answer was decoded with.
@@ -72,28 +74,14 @@ def timeline(rule: SafetyAware, matches: Iterable[bool]) -> list[Moment]:
     >>> [m.mode for m in timeline(SafetyAware(window=2), [False, False, True, True, True])]
     [1, 1, 2, 2, 1]
     """
-    fixed = rule.compat == "fixed"
-    mode, threshold, alpha = INTERSECTION, float(rule.threshold), float(rule.alpha_intersection)
-    state: list[Moment] = []
-    seen = matched = 0
-    for position, match in enumerate(matches):
-        seen, matched = seen + 1, matched + bool(match)
-        weight = alpha if mode == INTERSECTION else float(rule.alpha_union)
-        state.append(Moment(position, mode, bool(match), matched / seen, threshold, weight))
-        if seen < rule.window:
-            continue
-        wanted = UNION if matched / rule.window < threshold else INTERSECTION
-        seen = matched = 0
-        if wanted != mode:
-            mode, alpha = wanted, float(rule.alpha_intersection)
-            threshold = float(rule.threshold if fixed else rule.reset_threshold)
-            continue
-        threshold = max(threshold - rule.threshold_step, rule.threshold_floor if fixed else 0.0)
-        threshold = 0.0 if threshold <= 1e-10 else threshold
-        if mode == INTERSECTION:
-            lowered = max(alpha - rule.alpha_step, rule.alpha_floor)
-            alpha = min(lowered, alpha) if fixed else lowered
-    return state
+    state, alive = rule.begin(1, torch.device("cpu")), torch.ones(1, dtype=torch.bool)
+    moments: list[Moment] = []
+    for position, match in enumerate(map(bool, matches)):
+        mode, ratio = int(state.mode), (int(state.matched) + match) / (int(state.seen) + 1)
+        alpha = float(state.alpha if mode == INTERSECTION else rule.alpha_union)
+        moments.append(Moment(position, mode, match, ratio, float(state.threshold), alpha))
+        state = rule.advance(state, alive & match, alive)
+    return moments
 
 
 def windows(rule: SafetyAware, matches: Iterable[bool]) -> list[Window]:

@@ -1,9 +1,8 @@
 """The shape of a proposal."""
 
-from draftproof.decoding.trees.chain import chain
 from draftproof.decoding.trees.level import Level
-from draftproof.decoding.trees.sequoia import Growth, TreeChoice, choose, grow, grow_any
-from draftproof.decoding.trees.static import STATIC_TREES, breadth_first, static_tree
+from draftproof.decoding.trees.sequoia import Growth, TreeChoice, choose, grow
+from draftproof.decoding.trees.static import STATIC_TREES, breadth_first, chain, static_tree
 from draftproof.decoding.trees.tree import Tree, tree_of
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     "chain",
     "choose",
     "grow",
-    "grow_any",
     "static_tree",
     "tree_of",
 ]

@@ -82,54 +82,6 @@ def grow(accuracies: Sequence[Sequence[float]], nodes: int) -> Growth:
     return Growth(tuple(parents), tuple(values))
 
 
-def grow_any(vector: Sequence[float], nodes: int, depth: int) -> tuple[tuple[int, ...], float]:
-    """Return the best tree for a vector that need not fall, by dynamic programming.
-
-    A sibling can only be proposed after its elders, so that a likely third rank may be worth an
-    unlikely second one. With S(m, d) the best sum of at most m nodes including their root, d
-    levels below it, and C(k, m, d) that of at most m nodes under the children from rank k on,
-    C(k, m, d) = max(0, max_{1≤y≤m} p_k·S(y, d-1) + C(k+1, m-y, d)) and S(m, d) = 1 + C(1, m-1, d).
-    It takes O(nodes²·depth·ranks) steps.
-
-    Args:
-        vector: p by rank, each in [0, 1], their sum at most 1.
-        nodes: Budget below the root.
-        depth: Most levels below the root.
-
-    Returns:
-        Parents in the order of a walk through the tree, and G.
-    """
-    best = [[1.0] * (nodes + 2) for _ in range(depth + 1)]
-    choice: list[list[list[int]]] = [[]]
-    for level in range(1, depth + 1):
-        after = [0.0] * (nodes + 1)
-        picks: list[list[int]] = []
-        for chance in reversed(vector):
-            found, picked = [0.0] * (nodes + 1), [0] * (nodes + 1)
-            for m in range(1, nodes + 1):
-                for y in range(1, m + 1):
-                    value = chance * best[level - 1][y] + after[m - y]
-                    if value > found[m]:
-                        found[m], picked[m] = value, y
-            after, picks = found, [picked, *picks]
-        choice.append(picks)
-        for m in range(1, nodes + 2):
-            best[level][m] = 1.0 + after[m - 1]
-    parents = [-1]
-
-    def build(root: int, left: int, level: int) -> None:
-        for picked in choice[level] if level else []:
-            size = picked[left]
-            if size == 0:
-                return
-            parents.append(root)
-            build(len(parents) - 1, size - 1, level - 1)
-            left -= size
-
-    build(0, nodes, depth)
-    return tuple(parents), best[depth][nodes + 1]
-
-
 @dataclass(frozen=True, slots=True)
 class TreeChoice:
     """A tree and what it is predicted to do.

@@ -89,8 +89,13 @@ class TaskTally:
         """Return the clusters' numbers and the signs of all distinct prompts, ``[units]`` each."""
         return one_a_unit(self.signs)
 
-    def stratum(self, name: str) -> Stratum:
-        """Return the counts that decide: equal prompts are one, clusters are worth their number."""
+    def stratum(self, name: str, *, as_printed: bool = False) -> Stratum:
+        """Return the counts that decide: equal prompts are one, clusters are worth their number.
+
+        Args:
+            name: Of the task.
+            as_printed: Count every id as a pair of its own, as the published rule does.
+        """
         loss, gain, n, gone, clusters = (
             self.loss,
             self.gain,
@@ -99,7 +104,7 @@ class TaskTally:
             None,
         )
         divergent, total = self.divergent, self.pairs
-        if self.signs and (self.in_clusters or self.shared):
+        if self.signs and (self.in_clusters or self.shared) and not as_printed:
             keys, signs = self.units()
             scored = (signs != NO_PAIR) & (signs != UNREAD)
             gone = int(np.sum(~scored))
