@@ -174,7 +174,7 @@ def test_long_texts_are_found_where_the_log_keeps_them(tmp_path):
         ),
         (
             {"header.json": HEADER, "samples/a.json": SAMPLE, "samples/b.json": SAMPLE},
-            "a second time",
+            "twice",
         ),
         (
             {

@@ -60,7 +60,7 @@ def law_test(plan: Plan, spec: ArmSpec, battery: Battery) -> LawTest | None:
             from draftproof.rescoring.law import draw_tokens, greedy_clean  # noqa: PLC0415 - needs torch
         except ModuleNotFoundError as error:
             raise DraftproofError(
-                f"arm {spec.name!r}: the test of its law needs {error.name}, which is not "
+                f"arm {spec.name!r}: the test of its distribution needs {error.name}, which is not "
                 "installed; run: pip install 'draftproof[local]'"
             ) from error
         drawn = draw_tokens(spec, prompts[:_LAW_PROMPTS], _LAW_DRAWS)

@@ -8,7 +8,8 @@ acceptance keeps the draft's token wherever it errs; a lost draft skips one toke
 what follows it; a stop across a block is passed over in the middle of what was accepted. Stale
 keys and values, a wrong position, a bonus token that is never read and a processor one row off
 have no mark of their own: what the target would choose under the mistake has to be computed. A
-reused coin needs a temperature above 0: greedy answers are right while drawn tokens break the law.
+reused random number needs a temperature above 0: greedy answers are right while sampled tokens do
+not follow the target's distribution.
 """
 
 from __future__ import annotations
@@ -140,15 +141,15 @@ def _explains(name: str, trace: Trace) -> bool:
 
 
 def name_law_break(*, greedy_clean: bool, law_p: float, alpha: float) -> KnownCause | None:
-    """Return the fault behind a broken law at a temperature above 0, None where it holds.
+    """Return the fault behind a wrong distribution at a temperature above 0, None if it is right.
 
-    A coin that is used for acceptance and again for the corrected token leaves greedy answers
-    alone and ties the two draws together.
+    A random number that is used for acceptance and again for the corrected token leaves greedy
+    answers as they are and makes the two draws depend on each other.
 
     Args:
         greedy_clean: Whether the same arm at temperature 0 shows no leak and no fault.
-        law_p: p-value of the exact test of drawn tokens against the target's law.
-        alpha: Level below which the law counts as broken.
+        law_p: p-value of the exact test of drawn tokens against the target's distribution.
+        alpha: Level below which the distribution counts as wrong.
     """
     if law_p > alpha or not greedy_clean:
         return None
