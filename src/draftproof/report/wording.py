@@ -23,7 +23,7 @@ ROLE_MEANING = {
     Role.BASELINE: "the target alone",
     Role.NOISE: "a repeat, for the noise floor",
     Role.CANDIDATE: "the arm under test",
-    Role.CONTROL: "positive control: known to be bad",
+    Role.CONTROL: "control: known to change answers, so it has to FAIL",
     Role.VARIANT: "a candidate with one setting changed",
     Role.SHAPE: "plain decoding in a candidate's shape",
 }

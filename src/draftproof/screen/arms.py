@@ -35,7 +35,8 @@ class Arm:
         promise: The level that its rule declares, where that is known.
         lossy: Whether it changes answers on purpose.
         law: Draws tokens for the test of its law, at a temperature above 0.
-        replayer: Answers with known faults planted; asked only if there are leaks or faults.
+        replayer: Makes what answers with known faults planted; called only if there are leaks or
+            faults.
         declared: The arm as its plan declares it.
         untested: What a run of this arm says nothing about.
     """
@@ -52,7 +53,7 @@ class Arm:
     promise: str | None = None
     lossy: bool = False
     law: LawTest | None = None
-    replayer: Replayer | None = None
+    replayer: Callable[[], Replayer | None] = lambda: None
     declared: Mapping[str, object] = field(default_factory=dict)
     untested: Sequence[str] = ()
 

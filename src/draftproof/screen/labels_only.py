@@ -27,8 +27,9 @@ from draftproof.stats.sizes import discordance_bound, pairs_needed
 SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.SPELLING})
 """Causes that a model or the answers themselves name; every other divergence is unexplained."""
 _WAYS = (
-    "--target MODEL or --rescore URL (a model says why each answer differs), --noise FILE (the "
-    "baseline once more), or a control arm that fails"
+    "what would settle it: a model that finds them (--target MODEL or --rescore URL; in a plan: "
+    "target or rescore), a repeat of the baseline (--noise FILE; in a plan: a noise arm), or a "
+    "control arm that fails"
 )
 """What would settle a comparison that rests on labels alone."""
 _SIDES = 0.90
@@ -66,7 +67,7 @@ def labels_only(
             texts[f"labels-too-coarse:{name}"] = f"task {name!r}: {coarse}"
         if name not in conditions.vouched_labels and assay.state is not AssayState.PASSED:
             texts[f"labels-unproven:{name}"] = (
-                f"{assay.sentence}; no control failed through these labels either"
+                f"{assay.sentence}; no control failed in these labels either"
             )
     checks = text_checks(text_pair(p) for p in one_a_prompt(read))
     if not checks.passed:
@@ -82,7 +83,7 @@ def labels_only(
 def nobody_looked(causes: Mapping[Cause, int]) -> Reason | None:
     """Return what would settle an undecided comparison in which answers differ unexplained."""
     n = unexplained(causes)
-    text = f"{n:,} answers differ and nobody looked why; it takes {_WAYS}"
+    text = f"the causes of {n:,} differences are unknown; {_WAYS}"
     return Reason(code="nobody-looked", state=State.INCONCLUSIVE, text=text) if n else None
 
 
@@ -172,7 +173,7 @@ def _flips(stratum: Stratum, noise: TaskNoise | None, margin: float) -> str | No
     else:
         rates = UnpairedRates(flips, n, noise.flips, noise.n)
         upper = rates.interval(_SIDES, "newcombe").high
-        over = f"of its excess over the noise arm's {noise.flips} of {noise.n}"
+        over = f"of their excess over the noise arm's {noise.flips} of {noise.n}"
     if upper <= margin:
         return None
     text = (
@@ -190,4 +191,5 @@ def _flips(stratum: Stratum, noise: TaskNoise | None, margin: float) -> str | No
 def _named(flipped: Sequence[Divergence]) -> str:
     first = ", ".join(repr(d.id) for d in flipped[:5])
     more = f" and {len(flipped) - 5:,} more" if len(flipped) > 5 else ""
-    return f"the label of {first}{more} changed, no model explains it and no scorer can be tried"
+    text = "no model found the cause, and recorded labels cannot be tested"
+    return f"the label of {first}{more} changed; {text}"
