@@ -78,10 +78,10 @@ def require_digest(path: Path, sha256: str) -> None:
     Raises:
         DraftproofError: It is another.
     """
-    found = file_digest(path)
-    if not found.startswith(sha256):
+    digest = file_digest(path)
+    if not digest.startswith(sha256):
         raise DraftproofError(
-            f"{path}: the file has changed: its SHA-256 is {found[:16]}…, "
+            f"{path}: the file has changed: its SHA-256 is {digest[:16]}…, "
             f"{sha256[:16]}… was expected"
         )
 
@@ -110,22 +110,22 @@ def _prompt(
 
 
 def _messages(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
-    given = row.get("messages")
-    if given is not None:
+    messages = row.get("messages")
+    if messages is not None:
         if (
-            not isinstance(given, list)
+            not isinstance(messages, list)
             or not all(
                 isinstance(m, dict)
                 and isinstance(m.get("role"), str)
                 and isinstance(m.get("content"), str)
-                for m in given
+                for m in messages
             )
-            or not given
+            or not messages
         ):
             raise DraftproofError(
                 f"{where}: field 'messages' must be a list of objects with role and content"
             )
-        return tuple(Message(m["role"], m["content"]) for m in given)
+        return tuple(Message(m["role"], m["content"]) for m in messages)
     # the first of the columns that a row has is its prompt; another never stands in for it
     name = next((n for n in _TEXT if n in row), None)
     text = None if name is None else row[name]
