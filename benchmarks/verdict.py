@@ -5,7 +5,8 @@ Usage: python benchmarks/verdict.py [--part stacks] [--replicates 1000] [--json]
 `ties_false_alarm` is the largest share, over six kinds of noise and a candidate of one, two and
 four times the baseline's scale, of clean candidates that leaks-among-ties or two named tokens
 accuse; a shape arm has joined the baseline. `hidden_leaks_power` is the share of candidates with
-ten hidden leaks that leaks-among-ties alone finds.
+ten hidden leaks that leaks-among-ties alone finds. `real_accused` and `real_controls_caught` are
+read from the runs of `benchmarks/real_model.py`, NaN without them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from benchmarks.real_model import accusations
 from benchmarks.scored_arms import (
     KINDS,
     Array,
@@ -114,7 +116,8 @@ def one_leak(replicates: int, seed: int = 43) -> Figures:
 
 
 def stacks(replicates: int) -> Figures:
-    return {**false_alarms(replicates), **hidden_leaks(replicates), **one_leak(replicates)}
+    simulated = {**false_alarms(replicates), **hidden_leaks(replicates), **one_leak(replicates)}
+    return {**simulated, **accusations(frozenset({"openvino", "llama.cpp"}))}
 
 
 PARTS: dict[str, Callable[[int], Figures]] = {"stacks": stacks}

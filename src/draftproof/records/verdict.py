@@ -159,9 +159,9 @@ class TaskEvidence:
     state: State
     reasons: tuple[Reason, ...] = ()
     h_cutoff: float | None = None
+    """What |h| may be by the noise arms' flips alone (95 % quantile, 95 % confidence)."""
     truth: LabelTruth | None = None
     """What its labels are worth in truth; None where the scorer's errors were not measured."""
-    """What |h| may be by the noise arms' flips alone (95 % quantile, 95 % confidence)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

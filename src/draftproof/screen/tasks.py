@@ -84,6 +84,7 @@ def _shown(stratum: Stratum, rule: Decision, profile: Profile) -> GateResult:
         stratum.gain,
         stratum.n,
         missing=stratum.missing,
+        torn=stratum.torn,
         margin=rule.margin,
         alpha=rule.alpha,
         alpha_fail=rule.alpha_fail,

@@ -118,7 +118,7 @@ def _family(
     alone = [
         gate(
             s.loss, s.gain, s.n,
-            missing=s.missing, margin=margin, alpha=alpha, alpha_fail=alpha_fail,
+            missing=s.missing, torn=s.torn, margin=margin, alpha=alpha, alpha_fail=alpha_fail,
             gross_margin=s.gross_margin, mode=mode, profile=own, cohen_h=s.cohen_h, name=s.name,
         )
         for s, own in zip(strata, profiles, strict=True)
