@@ -250,7 +250,7 @@ def test_shipped_models_and_heads_go_by_their_names(plain, drafter, heads):
     ],
 )
 def test_a_name_that_means_no_model_says_which_names_do(monkeypatch, name, message):
-    monkeypatch.setattr("draftproof.decoding.pretrained.hub_answers", lambda: False)
+    monkeypatch.setattr("draftproof.decoding.loading.checkpoint.hub_answers", lambda: False)
     with pytest.raises(DraftproofError, match=message):
         SpeculativeDecoder.from_pretrained(name)
     with pytest.raises(DraftproofError, match=message):
