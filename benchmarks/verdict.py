@@ -6,7 +6,8 @@ Usage: python benchmarks/verdict.py [--part stacks] [--replicates 1000] [--quick
 four times the baseline's scale, of clean candidates that leaks-among-ties or two named tokens
 accuse; a shape arm has joined the baseline. `hidden_leaks_power` is the share of candidates with
 ten hidden leaks that leaks-among-ties alone finds. What is measured on the lab pair, and how, says
-`benchmarks/verdict_stacks.py`.
+`benchmarks/verdict_stacks.py`. `real_accused` and `real_controls_caught` are read from the runs of
+`benchmarks/real_model.py`, NaN without them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from benchmarks.real_model import accusations
 from benchmarks.scored_arms import (
     KINDS,
     Array,
@@ -121,6 +123,7 @@ def stacks(replicates: int, quick: bool) -> Figures:
         **hidden_leaks(replicates),
         **one_leak(replicates),
         **false_alarms(replicates),
+        **accusations(frozenset({"openvino", "llama.cpp"})),
     }
 
 

@@ -4,7 +4,7 @@ from scipy.stats import multinomial
 
 from draftproof.records import State
 from draftproof.stats import AssayEvidence, Code, Stratum, gate, screen_verdict
-from draftproof.stats.decision import change_p_value
+from draftproof.stats.decisions import change_p_values
 
 
 def test_more_flips_than_the_margin_allows_are_a_failure_not_a_question():
@@ -26,7 +26,7 @@ def test_change_is_rarely_claimed_where_there_is_none():
     for loss in range(60):
         for gain in range(60):
             weight = multinomial.pmf([loss, gain, n - loss - gain], n, [rate, rate, 1 - 2 * rate])
-            if weight > 1e-12 and change_p_value(loss, gain, n, 0.03, "equivalence") <= 0.025:
+            if weight > 1e-12 and change_p_values(loss, gain, n, 0.03) <= 0.025:
                 claimed += weight
     assert 0 < claimed <= 0.025
 

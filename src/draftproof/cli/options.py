@@ -120,7 +120,7 @@ unread_option = click.option(
 accept_change_option = click.option(
     "--accept-change",
     is_flag=True,
-    help="Go on though an arm is not what it was when it answered; the verdict says so.",
+    help="Go on although an arm has changed since it answered; the verdict says so.",
 )
 
 profile_option = click.option(

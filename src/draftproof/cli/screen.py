@@ -112,7 +112,7 @@ _IN_A_PLAN = {
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Ask everything again of arms that are not what they were when they answered.",
+    help="Ask everything again of arms that have changed since they answered.",
 )
 @accept_change_option
 @click.option("--retry-errors", is_flag=True, help="Ask prompts again whose answers are errors.")

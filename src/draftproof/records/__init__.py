@@ -50,6 +50,7 @@ from draftproof.records.verdict import (
     Counts,
     Divergence,
     ErrorCount,
+    LabelTruth,
     ProfileRuling,
     Reason,
     TaskEvidence,
@@ -64,6 +65,7 @@ from draftproof.records.words import (
     DraftproofError,
     Role,
     State,
+    UnservedError,
     channel_words,
 )
 
@@ -94,6 +96,7 @@ __all__ = [
     "Fingerprint",
     "KnownCause",
     "Label",
+    "LabelTruth",
     "Message",
     "ModelFingerprint",
     "NamedToken",
@@ -116,6 +119,7 @@ __all__ = [
     "Stopping",
     "TaskEvidence",
     "ToolCall",
+    "UnservedError",
     "Verdict",
     "channel_words",
     "digest",

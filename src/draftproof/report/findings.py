@@ -61,6 +61,7 @@ def findings(comparison: Comparison) -> list[tuple[str, str]]:
     """Return what is known of a comparison beyond its counts: a heading and a sentence each."""
     found = [
         ("known fault", comparison.known_cause and _cause_line(comparison)),
+        ("faults not tried", ", ".join(comparison.untried)),
         ("channels", "; ".join(filter(None, (channels(comparison), parted(comparison.counts))))),
         ("noise floor", comparison.floor and comparison.floor.text),
         ("rounding", comparison.stack_noise and comparison.stack_noise.text),

@@ -89,6 +89,14 @@ class Rescorer(Protocol):
         ...
 
 
-Replayer = Callable[[Sequence[Prompt], int], Mapping[str, Sequence[tuple[int, ...]]]]
-"""Answers prompts with our decoder once for every known fault, planted: for each fault's name the
-token ids of every answer, as many as asked for."""
+class Replayer(Protocol):
+    """Answers as an arm does, decoded here and greedily, with a known fault planted."""
+
+    faults: tuple[str, ...]
+    """The faults that it can plant and that could show in this arm."""
+
+    def __call__(
+        self, fault: str, prompts: Sequence[Prompt], tokens: int
+    ) -> Sequence[tuple[int, ...]]:
+        """Return the token ids of the answers to `prompts`, at most `tokens` each."""
+        ...

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from draftproof.decoding.cache import RowCache
+from draftproof.decoding.loading.checkpoint import Checkpoint
+from draftproof.decoding.loading.room import bytes_available
 from draftproof.decoding.shaping import Shaping
-from draftproof.lab.models import resolve
 from draftproof.records import Completion, Prompt
 from draftproof.rescoring.prefixes import blocks, read, read_prefixes
 from draftproof.rescoring.scored_answers import PositionScores, ScorableAnswer
@@ -223,8 +222,6 @@ def instrument_dtype(target: str) -> str:
 
     A model that is not on this disk is taken to fit.
     """
-    files = list(Path(resolve(target)).glob("*.safetensors"))
-    # checkpoints are held in 16 bits as a rule; those in 32 are only taken for larger
-    needed = 2 * _ROOM * sum(f.stat().st_size for f in files)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return "float32" if needed <= free else "auto"
+    needed = 4 * _ROOM * sum(Checkpoint.at(target).tensors.values())
+    free = bytes_available("cpu")
+    return "float32" if free is None or needed <= free else "auto"

@@ -35,7 +35,8 @@ class Arm:
         promise: The level that its rule declares, where that is known.
         lossy: Whether it changes answers on purpose.
         law: Draws tokens for the test of its law, at a temperature above 0.
-        replayer: Answers with known faults planted; asked only if there are leaks or faults.
+        replayer: Makes what answers with known faults planted; called only if there are leaks or
+            faults.
         declared: The arm as its plan declares it.
         untested: What a run of this arm says nothing about.
     """
@@ -52,7 +53,7 @@ class Arm:
     promise: str | None = None
     lossy: bool = False
     law: LawTest | None = None
-    replayer: Replayer | None = None
+    replayer: Callable[[], Replayer | None] = lambda: None
     declared: Mapping[str, object] = field(default_factory=dict)
     untested: Sequence[str] = ()
 
@@ -86,6 +87,7 @@ class Conditions:
         sequential: Asking ended by looking at the answers, so only certainty decides.
         temperature: Of every arm.
         level: At which a test of an arm's law decides, at a temperature above 0.
+        calibration: What people's labels of a sample said of the scorers, if there is any.
         assay: What is known of the plan's sensitivity; asked for by candidates only.
         noise: Every task's noise floor, where arms were repeated.
         floor: The candidate beside the repeats; None for other arms.
@@ -103,6 +105,7 @@ class Conditions:
     sequential: bool = False
     temperature: float = 0.0
     level: float = 0.0
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     assay: AssayEvidence | None = None
     noise: Mapping[str, TaskNoise] = field(default_factory=dict)
     floor: NoiseFloor | None = None

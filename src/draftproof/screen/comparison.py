@@ -61,6 +61,7 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
         sensitivity=noticed,
         promise=_level(evidence, counts, decided.state, channels) if candidate else None,
         known_cause=findings.known_cause,
+        untried=findings.untried,
         distribution=findings.distribution,
         stack_noise=(
             None
@@ -136,9 +137,9 @@ def _level(
 ) -> PromiseEvidence:
     """Return how close the arm keeps to plain decoding, by the evidence of this run.
 
-    L0 changes answers; L1 keeps the target's law while the random numbers differ; L2 is equal at
-    temperature 0 up to rounding; L3 is equal bit for bit. LS is less than all but L0: the labels
-    are equal and nobody looked why answers differ.
+    L0 changes answers; L1 keeps the target's distribution while the random numbers differ; L2 is
+    equal at temperature 0 up to rounding; L3 is equal bit for bit. LS is less than all but L0: the
+    labels are equal and the causes of differences are unknown.
     """
     arm = evidence.arm
     if state is State.INVALID or not counts.n:
@@ -190,7 +191,7 @@ def _labels_alone(counts: Counts, ties: int, most: str) -> str:
     blind = counts.n - counts.identical - ties - spelled
     said = []
     if blind:
-        said.append(f"{blind:,} answers differ and nobody looked why {most}")
+        said.append(f"the causes of {blind:,} differences are unknown {most}")
     if spelled:
         said.append(f"{spelled:,} answers differ in the spelling of tool calls alone")
     return "; ".join(said)

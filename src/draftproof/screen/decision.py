@@ -19,7 +19,7 @@ from draftproof.records import (
 from draftproof.runs.plan import Decision
 from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.evidence import ArmEvidence
-from draftproof.screen.labels_only import nobody_looked, unexplained
+from draftproof.screen.labels_only import nobody_looked, task_truth, unexplained
 from draftproof.screen.sequential import Standing, standing
 from draftproof.screen.stack_noise.ruling import NoiseRuling
 from draftproof.screen.tasks import beside_noise, task_evidence
@@ -123,7 +123,14 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
     )
     blind = arm.role is Role.CANDIDATE and not arm.lossy and unexplained(findings.causes) > 0
     shown = task_evidence(
-        tasks, strata, result, rule, profile, conditions.noise, unexplained=blind and not sampling
+        tasks,
+        strata,
+        result,
+        rule,
+        profile,
+        conditions.noise,
+        {name: task_truth(task, conditions) for name, task in tasks.items()},
+        unexplained=blind and not sampling,
     )
     noted = (*invalid, *caveats(evidence, proof))
     state: State = result.state

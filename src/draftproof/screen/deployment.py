@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -60,7 +60,7 @@ def law_test(plan: Plan, spec: ArmSpec, battery: Battery) -> LawTest | None:
             from draftproof.rescoring.law import draw_tokens, greedy_clean  # noqa: PLC0415 - needs torch
         except ModuleNotFoundError as error:
             raise DraftproofError(
-                f"arm {spec.name!r}: the test of its law needs {error.name}, which is not "
+                f"arm {spec.name!r}: the test of its distribution needs {error.name}, which is not "
                 "installed; run: pip install 'draftproof[local]'"
             ) from error
         drawn = draw_tokens(spec, prompts[:_LAW_PROMPTS], _LAW_DRAWS)
@@ -179,18 +179,19 @@ def _server_rescorer(options: RescoreOptions) -> Rescorer:
     return ServerRescorer(options)
 
 
-def replayer(plan: Plan, spec: ArmSpec, helpers: Helpers | None = None) -> Replayer | None:
+def replayer(
+    plan: Plan,
+    spec: ArmSpec,
+    helpers: Helpers | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Replayer | None:
     """Return what answers with known faults planted, None where the models are not at hand."""
     drafts = spec.draft is not None or (spec.drafter is not None and spec.engine == "local")
     if plan.temperature > 0 or not spec.target or not drafts or spec.engine == "openvino":
         return None
+    from draftproof.rescoring.replay import LocalReplayer  # noqa: PLC0415 - needs torch
 
-    def replay(prompts: Sequence[Prompt], tokens: int) -> Mapping[str, Sequence[tuple[int, ...]]]:
-        from draftproof.rescoring.replay import local_replayer  # noqa: PLC0415 - needs torch
-
-        return local_replayer(spec, helpers)(prompts, tokens)
-
-    return replay
+    return LocalReplayer(spec, helpers, progress)
 
 
 def untested(plan: Plan, spec: ArmSpec) -> tuple[str, ...]:

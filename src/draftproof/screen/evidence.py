@@ -17,7 +17,7 @@ from draftproof.records import (
     Role,
 )
 from draftproof.screen.arms import Arm, Conditions
-from draftproof.screen.faults import known_cause
+from draftproof.screen.faults import find_fault
 from draftproof.screen.forensics import explain
 from draftproof.screen.pairing import Pairing, pair
 from draftproof.screen.sampled import distribution
@@ -35,6 +35,7 @@ class Findings:
         causes: All divergences by cause.
         divergences: Those that are listed, prompts that reached the arms in different form first.
         known_cause: The implementation fault that they look like.
+        untried: Faults that it might be and that were not tried, to save time.
         distribution: Evidence at a temperature above 0, where single divergences mean nothing.
         explained: Whether a leak among the pairs would have been named: a model scored the
             divergences again, or there are none.
@@ -46,6 +47,7 @@ class Findings:
     causes: Counter[Cause]
     divergences: tuple[Divergence, ...] = ()
     known_cause: KnownCause | None = None
+    untried: tuple[str, ...] = ()
     distribution: Distribution | None = None
     explained: bool = False
     noise: NoiseFindings | None = None
@@ -147,10 +149,12 @@ def find(joined: Pairing, arm: Arm, conditions: Conditions, *, exact: bool = Fal
     noise = None
     if not exact and arm.stack is not None:
         noise = noise_findings(arm.stack, measured, explanations)
+    search = find_fault(explanations, joined.pairs, arm.replayer)
     return Findings(
         causes=Counter(e.divergence.cause for e in explanations),
         divergences=tuple(e.divergence for e in explanations),
-        known_cause=known_cause(explanations, joined.pairs, arm.replayer),
+        known_cause=search.cause,
+        untried=search.left_out,
         explained=(rescorer is not None and bound is not None) or not differing,
         noise=noise,
         injected=(

@@ -19,7 +19,7 @@ from draftproof.runs.blocks import Open
 from draftproof.runs.plan import Decision, Plan
 from draftproof.scoring import score
 from draftproof.screen.arms import Arm
-from draftproof.screen.counts.units import GAIN, LOSS, NO_PAIR, UNREAD
+from draftproof.screen.counts.units import GAIN, LOSS, NO_PAIR, TORN, UNREAD
 from draftproof.screen.deployment import lossy
 from draftproof.screen.forensics import Explanation, explain
 from draftproof.screen.pairing import Pairing, asked_of, pair, remember
@@ -96,7 +96,7 @@ def _certain(units: _Units, rule: Decision, profile: Profile) -> bool:
         return False
     if rule.mode == "noninferiority":
         return True
-    gains = log_e_margin(units.any_gained, units.all_lost, units.n, rule.margin)
+    gains = log_e_margin(units.any_gained, 0, units.n, rule.margin)
     return float(gains) >= bar
 
 
@@ -110,8 +110,7 @@ class _Units:
         n: Units.
         any_lost: Units of which a pair is lost, or may be.
         any_gained: Likewise gained.
-        all_lost: Units of which every pair is lost.
-        all_gained: Likewise gained.
+        all_gained: Units of which every pair is gained.
         lost_more: Units that lost more than they gained.
         gained_more: The reverse.
     """
@@ -119,7 +118,6 @@ class _Units:
     n: int
     any_lost: int
     any_gained: int
-    all_lost: int
     all_gained: int
     lost_more: int
     gained_more: int
@@ -135,12 +133,13 @@ def _units(task: TaskTally) -> _Units:
         return np.bincount(unit[which], minlength=distinct.size)
 
     size, unread = pairs(signs != NO_PAIR), pairs(signs == UNREAD) > 0
-    lost, gained = pairs(signs == LOSS), pairs(signs == GAIN)
+    lost = pairs((signs == LOSS) | (signs == TORN))
+    gained = pairs(signs == GAIN)
+    torn = pairs(signs == TORN)
     return _Units(
         n=distinct.size + task.missing,
         any_lost=int(np.sum((lost > 0) | unread)) + task.missing,
-        any_gained=int(np.sum((gained > 0) | unread)) + task.missing,
-        all_lost=int(np.sum(lost == size)),
+        any_gained=int(np.sum((gained + torn > 0) | unread)) + task.missing,
         all_gained=int(np.sum(gained == size)),
         lost_more=int(np.sum(lost > gained)),
         gained_more=int(np.sum(gained > lost)),

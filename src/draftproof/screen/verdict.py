@@ -95,6 +95,7 @@ def judge_arms(
         sequential=context.sequential,
         temperature=context.temperature,
         level=law_level(rule.alpha_fail, sum(_keeps_the_law(a) for a in others)),
+        calibration=context.calibration,
         clean=(baseline.name, *(a.name for a in others if _repeats_plainly(a, baseline.name))),
     )
 

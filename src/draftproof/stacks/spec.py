@@ -149,7 +149,7 @@ class ArmSpec(HttpOptions):
                 "ignore_generation_config is an option of the local and transformers engines",
             )
         if self.mutant is not None and self.role is not Role.CONTROL:
-            yield "mutant", "a mutant is known to be bad: its role is control"
+            yield "mutant", "a mutant has a planted defect: its role must be control"
 
     def _place_misfits(self) -> Iterator[Misfit]:
         served = self.url is not None or self.serve is not None

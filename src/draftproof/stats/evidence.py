@@ -19,6 +19,7 @@ class Code(StrEnum):
     NOT_SHOWN = "equivalence-not-shown"
     MISSING_PAIRS = "missing-pairs"
     FLIP_BOUND = "flip-bound"
+    GAIN_BOUND = "gain-bound"
     EFFECT_SIZE = "effect-size"
     LOSS_SHOWN = "loss-shown"
     CHANGE_SHOWN = "change-shown"
@@ -168,6 +169,7 @@ class Stratum:
         gain: Pairs good in the candidate only.
         n: Complete pairs.
         missing: Pairs of which one arm is missing or unread.
+        torn: Pairs counted as lost of which another answer gained.
         clusters: Clusters whose independent evidence the counts are; None without clusters.
         cohen_h: Paired effect size; NaN when not computed.
         cutoff: Calibrated |h| cutoff of this stratum; None takes the profile's.
@@ -180,6 +182,7 @@ class Stratum:
     gain: int
     n: int
     missing: int = 0
+    torn: int = 0
     clusters: int | None = None
     cohen_h: float = math.nan
     cutoff: float | None = None

@@ -118,7 +118,7 @@ def _family(
     alone = [
         gate(
             s.loss, s.gain, s.n,
-            missing=s.missing, margin=margin, alpha=alpha, alpha_fail=alpha_fail,
+            missing=s.missing, torn=s.torn, margin=margin, alpha=alpha, alpha_fail=alpha_fail,
             gross_margin=s.gross_margin, mode=mode, profile=own, cohen_h=s.cohen_h, name=s.name,
         )
         for s, own in zip(strata, profiles, strict=True)
@@ -187,7 +187,7 @@ def _combine(
     if forensic and rules.forensics_decide and lossless_claimed:
         return State.FAIL, (*_reasons(State.FAIL, [*forensic, *beyond]), *by_stratum)
     if assay is not None and assay.noise_failed:
-        text = "the baseline failed against its own repeat: a difference cannot be told from noise"
+        text = "the baseline failed against its own repeat: differences may all be noise"
         return decided(State.INCONCLUSIVE, (Code.ASSAY_NOISY, text, None))
     failed = [result for result in gates if result.state is State.FAIL]
     if failed:
@@ -240,7 +240,7 @@ def _unmet(
     # identical bytes need no scorer, hence no proof that a scorer would have noticed
     if rules.needs_assay and not all(result.by_bytes for result in gates):
         if assay is None:
-            text = "without a positive control the assay sensitivity is unknown"
+            text = "without a control the assay sensitivity is unknown; add a control arm"
             unmet.append((Code.ASSAY_ABSENT, text, None))
         elif not assay.detection >= assay.required:
             text = f"a known leak would FAIL with power {assay.detection:.2f} < {assay.required:g}"

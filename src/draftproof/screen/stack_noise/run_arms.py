@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from draftproof.battery import Battery
@@ -66,7 +67,7 @@ class RunArms:
             promise=promise,
             lossy=lossy(plan, spec, promise),
             law=law_test(plan, spec, self._battery),
-            replayer=replayer(plan, spec, self._workers),
+            replayer=partial(replayer, plan, spec, self._workers, self._scores.progress),
             declared=spec.model_dump(mode="json"),
             untested=untested(plan, spec),
         )

@@ -47,7 +47,7 @@ class RunScores:
     ) -> None:
         self.arms = {spec.name: spec for spec in arms}
         self.battery, self.rescore, self.folder = battery, rescore, folder
-        self._progress, self._ask = progress, ask
+        self.progress, self._ask = progress, ask
         self._what = ("", 0)
         self._instruments: dict[tuple[str, ...], Instrument | DraftproofError | None] = {}
 
@@ -128,9 +128,9 @@ class RunScores:
         return said
 
     def _told(self, done: int, total: int | None = None) -> None:
-        if self._progress is not None:
+        if self.progress is not None:
             name, answers = self._what
-            self._progress(name, min(done, answers), total or answers)
+            self.progress(name, min(done, answers), total or answers)
 
 
 class ArmScores:

@@ -193,8 +193,7 @@ def prometheus_counters(text: str) -> Counters | None:
     if not totals:
         if unknown:
             raise UnknownCountersError(
-                f"the metrics page speaks of {', '.join(sorted(unknown)[:6])}, "
-                "which are not counters that are known"
+                f"the metrics page has {', '.join(sorted(unknown)[:6])}, which are unknown counters"
             )
         return None
     prefix, family = next(iter(totals.items()))
