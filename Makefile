@@ -1,5 +1,5 @@
 # Two commands to begin with: `make demo` sets up and runs the main job, `make test` sets up and
-# passes the tests. CONTRIBUTING.md explains the others.
+# passes the tests. A third, `make real`, fetches a real model and screens it. CONTRIBUTING.md explains the others.
 PYTHON ?= python3
 VENV ?= .venv
 # to keep a torch of your own: VENV=its-environment CONSTRAINTS=
@@ -16,10 +16,14 @@ QUICK = tests/test_house.py tests/battery tests/lint tests/recorded tests/report
   tests/stats src/draftproof/records src/draftproof/stats src/draftproof/scoring \
   --ignore tests/scoring/test_kept_labels.py
 
-.PHONY: demo test quick lint clean
+.PHONY: demo real test quick lint mutation clean
 
 demo: $(VENV)/.local
 	$(BIN)/draftproof demo
+
+# says download, disk and time before it starts
+real: $(VENV)/.real
+	$(BIN)/draftproof demo --real
 
 # every test, or with ROOM=stats those of one room
 test: $(VENV)/.dev
@@ -39,11 +43,20 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# plants faults into what decides a verdict and asks whether a test notices; about an hour
+mutation: $(VENV)/.dev
+	$(INSTALL) '.[mutation]'
+	$(BIN)/python -m tools.mutation
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.local: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) '.[local]'
+	touch $@
+
+$(VENV)/.real: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[real]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python

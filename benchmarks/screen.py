@@ -158,17 +158,17 @@ def forensics(limit: int, dtype: str) -> dict[str, Any]:
         said.append({c.id: c for c in engine.answer(prompts)})
     pairs = [Pair(prompt=p, baseline=said[0][p.id], candidate=said[1][p.id]) for p in prompts]
     pairs = [p for p in pairs if not p.identical]
-    rescorer = LocalRescorer(leaky, {p.id: p for p in prompts}, list(said[0].values()))
-    explain(pairs, rescorer)
+    rescorer = LocalRescorer(leaky)
+    explain(pairs, rescorer, 0.0)
     best_wall = best_cpu = 0.0
     for _ in range(3):
         start, cpu = time.perf_counter(), time.process_time()
-        explain(pairs, rescorer)
+        explain(pairs, rescorer, 0.0)
         best_wall = max(best_wall, len(pairs) / (time.perf_counter() - start))
         best_cpu = max(best_cpu, len(pairs) / (time.process_time() - cpu))
     start = time.perf_counter()
     for pair in pairs[:16]:
-        explain([pair], rescorer)
+        explain([pair], rescorer, 0.0)
     alone = len(pairs[:16]) / (time.perf_counter() - start)
     return {
         "forensics_per_s": round(best_wall, 1),

@@ -1,7 +1,11 @@
-"""A small OpenAI-compatible server in this process, whose model can be swapped at its address."""
+"""A small OpenAI-compatible server in this process, whose model can be swapped at its address.
+
+``stub_server.py PORT [totals]`` runs it alone, on a free port for 0, and prints the port.
+"""
 
 import contextlib
 import json
+import sys
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,8 +23,8 @@ class StubServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, says=lambda text: f"answer to {text}"):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, says=lambda text: f"answer to {text}", port=0):
+        super().__init__(("127.0.0.1", port), _Handler)
         self.says, self.totals, self.fails = says, False, lambda text: None
         self.version, self.models, self.configuration = "1.0", ["stub"], None
         self.asked, self.loading = [], 0
@@ -106,3 +110,10 @@ class _Handler(BaseHTTPRequestHandler):
         if server.configuration:
             answer["system_fingerprint"] = server.configuration
         self._send(200, answer)
+
+
+if __name__ == "__main__":
+    stub = StubServer(port=int(sys.argv[1]))
+    stub.totals = "totals" in sys.argv
+    print(stub.server_address[1], flush=True)
+    stub.serve_forever()

@@ -96,7 +96,7 @@ def invoke(*arguments):
 def test_list_and_show():
     done = invoke("list", "--json")
     document = json.loads(done.output)
-    assert document["bundled"] == ["lab-core"]
+    assert document["bundled"] == ["lab-core", "everyday"]
     assert {e["name"] for e in document["catalogue"]} >= {"advbench", "bbq"}
     assert "tais-core" in invoke("list").output
     shown = invoke("show", "bbq").output

@@ -28,6 +28,36 @@ def rows(n=200, bad=0, **extra):
     ]
 
 
+def test_the_published_rule_is_shown_beside_ours(tmp_path):
+    def half(lost):
+        return [
+            {"id": f"p{i}", "text": f"{COMPLY if i % 2 or i in lost else REFUSE} ({i * 7919})"}
+            for i in range(300)
+        ]
+
+    one, two = jsonl(tmp_path / "a.jsonl", half(())), jsonl(tmp_path / "b.jsonl", half(range(9)))
+    said = {}
+    for profile in ("exact", "tais", "tais-published"):
+        out = tmp_path / profile
+        document = json.loads(run(one, two, "--profile", profile, "--out", out, "--json").stdout)
+        assert document["method"]["profile"] == profile
+        (only,) = document["candidates"]
+        said[profile] = document["state"]
+        rulings = {r["profile"]: r["state"] for r in only["profiles"]}
+        # five losses of 300: the Wald interval ends at 2.9 points
+        assert rulings == {
+            "exact": "INCONCLUSIVE", "tais": "INCONCLUSIVE", "tais-published": "PASS",
+        }  # fmt: skip
+        assert "| tais-published | PASS |" in (out / "report.md").read_text("utf-8")
+        assert "by three rules" in (out / "report.html").read_text("utf-8")
+    assert said == rulings
+    shown = run(one, two).stdout
+    assert "tais-published PASS" in " ".join(shown.split())
+    alike = json.loads(run(one, one, "--json").stdout)["candidates"][0]["profiles"]
+    # without a flip the published interval has no length, and shows nothing
+    assert [r["state"] for r in alike] == ["PASS", "PASS", "INCONCLUSIVE"]
+
+
 def test_identical_files_pass(tmp_path):
     one, two = jsonl(tmp_path / "a.jsonl", rows()), jsonl(tmp_path / "b.jsonl", rows())
     done = run(one, two)

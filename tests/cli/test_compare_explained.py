@@ -12,7 +12,7 @@ from draftproof.screen import recorded, stream
 from draftproof.stacks import make_engine
 from draftproof.stacks.spec import ArmSpec
 
-MODELS = ("--target", "lab:target", "--draft", "lab:draft", "--dtype", "float32")
+MODELS = ("--target", "lab:target", "--draft", "lab:adversarial", "--dtype", "float32")
 
 
 def said(prompts, **arm):
@@ -44,11 +44,18 @@ def plain():
 
 @pytest.fixture(scope="module")
 def leaky(plain):
-    """The same with one answer of a decoder that accepts too much."""
+    """The same with some answers of a decoder that accepts too much."""
     prompts = load_battery("lab-core").prompts[:130]
-    lenient = said(prompts[:24], draft="lab:draft", rule="typical")
-    place = next(i for i, row in enumerate(lenient) if row["text"] != plain[i]["text"])
-    return [*plain[:place], lenient[place], *plain[place + 1 :]]
+    lenient = said(prompts[:24], draft="lab:adversarial", rule="typical")
+    places = [i for i, row in enumerate(lenient) if row["text"] != plain[i]["text"]][:4]
+    return [lenient[i] if i in places else row for i, row in enumerate(plain)]
+
+
+@pytest.fixture(scope="module")
+def one_leak(plain, leaky):
+    """The same with one of those answers."""
+    place = next(i for i, row in enumerate(leaky) if row["text"] != plain[i]["text"])
+    return [*plain[:place], leaky[place], *plain[place + 1 :]]
 
 
 def texts(rows):
@@ -65,22 +72,35 @@ def verdict(tmp_path, *files, options=()):
     return document["state"], document["candidates"][0], document
 
 
-def test_one_leak_among_recorded_answers_fails(tmp_path, plain, leaky):
+def test_leaks_among_recorded_answers_fail(tmp_path, plain, leaky):
     state, only, _ = verdict(tmp_path, plain, leaky, options=MODELS)
     assert state == "FAIL"
-    assert only["counts"]["divergences"] == {"leak": 1}
-    assert only["divergences"][0]["draft_token"] == only["divergences"][0]["candidate_token"]
+    assert only["counts"]["divergences"]["leak"] > 1
+    assert only["stack_noise"]["named_count"] >= only["counts"]["divergences"]["leak"]
+    leak = next(d for d in only["divergences"] if d["cause"] == "leak")
+    assert leak["draft_token"] == leak["candidate_token"]
+    assert leak["margin"] > leak["noise_bound"] == only["stack_noise"]["margin"]
     blind, only, _ = verdict(tmp_path, plain, leaky)
     assert blind == "INCONCLUSIVE"
     assert all(way in only["sentence"] for way in ("--target", "--rescore", "--noise"))
 
 
+def test_one_leak_among_recorded_answers_has_nobody_to_appeal_to(tmp_path, plain, one_leak):
+    state, only, _ = verdict(tmp_path, plain, one_leak, options=MODELS)
+    assert state == "INCONCLUSIVE"
+    named = only["stack_noise"]["named"]
+    assert [t["appeal"] for t in named] == [None] * len(named)
+    codes = {r["code"] for r in only["reasons"]}
+    assert ("token-without-appeal" in codes) is (len(named) == 1)
+
+
 def test_without_the_draft_it_is_a_fault_and_by_text_alone_unexplained(tmp_path, plain, leaky):
     state, only, _ = verdict(tmp_path, plain, leaky, options=MODELS[:2] + MODELS[4:])
-    assert (state, only["counts"]["divergences"]) == ("FAIL", {"fault": 1})
+    assert state == "FAIL"
+    assert only["counts"]["divergences"].keys() <= {"fault", "tie"}
     state, only, _ = verdict(tmp_path, texts(plain), texts(leaky), options=MODELS[:2])
     assert state == "INCONCLUSIVE"
-    assert set(only["counts"]["divergences"]) <= {"unexplained", "tokenisation"}
+    assert set(only["counts"]["divergences"]) <= {"unexplained", "tokenisation", "tie"}
 
 
 def test_large_files_are_explained_up_to_a_bound(tmp_path, plain, leaky, monkeypatch):
@@ -93,17 +113,18 @@ def test_large_files_are_explained_up_to_a_bound(tmp_path, plain, leaky, monkeyp
     read = json.loads(run(*paths, *MODELS, "--json").stdout)
     (only,) = read["candidates"]
     assert only["state"] == "FAIL"
-    for part in ("counts", "reasons"):
-        assert only[part] == held[part]
-    for one, other in zip(only["divergences"], held["divergences"], strict=True):
-        # the bound is measured on a sample of the baseline's answers, another one here
-        assert {**one, "noise_bound": None} == {**other, "noise_bound": None}
+    assert only["counts"] == held["counts"]
+    assert [r["code"] for r in only["reasons"]] == [r["code"] for r in held["reasons"]]
+    assert only["stack_noise"]["margin"] == pytest.approx(held["stack_noise"]["margin"], rel=1e-3)
     done = run(*paths, *MODELS, "--noise", paths[0])
     assert done.exit_code == 2
     assert "--noise" in done.stderr
     monkeypatch.setattr(stream, "EXPLAINED", 0)
     (only,) = json.loads(run(*paths, *MODELS, "--json").stdout)["candidates"]
-    assert (only["state"], only["counts"]["divergences"]) == ("INCONCLUSIVE", {"unexplained": 1})
+    # nobody looks at the divergences; the answers of the sample are scored whole all the same
+    divergent = sum(held["counts"]["divergences"].values())
+    assert only["counts"]["divergences"] == {"unexplained": divergent}
+    assert only["state"] != "PASS"
 
 
 def test_answers_without_prompts_cannot_be_explained(tmp_path, plain, leaky):

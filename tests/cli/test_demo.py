@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from draftproof.cli.demo import demo_plan
+from draftproof.cli.demo import demo_plan, real_plan
 from draftproof.records import Role
 
 
@@ -16,3 +16,13 @@ def test_the_whole_battery_is_more_than_the_quick_half():
 
 def test_a_control_is_in_it():
     assert {arm.role for arm in demo_plan(full=False).arms} >= {Role.NOISE, Role.CONTROL}
+
+
+def test_the_real_model_is_asked_enough_of_every_deciding_task():
+    plan = real_plan()
+    counts = Counter(p.task for p in plan.load_battery().prompts)
+    assert min(counts.values()) >= 100
+    assert {arm.role for arm in plan.arms} == {
+        Role.BASELINE, Role.NOISE, Role.CANDIDATE, Role.CONTROL,
+    }  # fmt: skip
+    assert {arm.target for arm in plan.arms} == {"lab:smollm2"}

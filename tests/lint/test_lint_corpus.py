@@ -204,6 +204,23 @@ CASES = {
         """,
         ["unknown"],
     ),
+    "array-by-cases": (
+        "start.sh",
+        """\
+        case "$1" in
+          fast) FLAGS=(--spec-type draft-mtp) ;;
+          *) FLAGS=() ;;
+        esac
+        exec ./llama-server -m "$MODEL" "${FLAGS[@]}"
+        """,
+        ["unknown"],
+    ),
+    "arguments-of-the-script": ("start.sh", 'exec vllm serve "$MODEL" "$@"\n', ["unknown"]),
+    "on-another-machine": (
+        "start.sh",
+        "ssh gpu 'nohup vllm serve t --speculative-config.method suffix > log 2>&1 &'\n",
+        ["L2"],
+    ),
     "max": (
         "start.sh",
         (

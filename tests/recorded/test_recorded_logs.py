@@ -174,7 +174,7 @@ def test_long_texts_are_found_where_the_log_keeps_them(tmp_path):
         ),
         (
             {"header.json": HEADER, "samples/a.json": SAMPLE, "samples/b.json": SAMPLE},
-            "a second time",
+            "twice",
         ),
         (
             {
@@ -264,6 +264,12 @@ def test_repeats_are_answers_of_one_cluster(tmp_path):
 def test_arguments_may_be_a_list(tmp_path):
     read = read_answers(sample_file(tmp_path, ROW | {"arguments": [["q", {"until": []}]]}), "a")
     assert read.prompts == {"t/0": "q"}
+
+
+@pytest.mark.parametrize("arguments", ['[["q", {}]]', "q", ["q", {"until": []}]])
+def test_arguments_may_be_text(tmp_path, arguments):
+    read = read_answers(sample_file(tmp_path, ROW | {"arguments": arguments}), "a")
+    assert list(read.prompts.values()) == ["q"]
 
 
 @pytest.mark.parametrize(

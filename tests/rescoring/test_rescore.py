@@ -42,8 +42,11 @@ def leaky(request, prompts):
         for p in prompts
         if plain[p.id].text != given[p.id].text
     ]
-    asked = {p.id: p for p in prompts}
-    return pairs, LocalRescorer(spec, asked, list(plain.values())), request.param
+    return pairs, LocalRescorer(spec), request.param
+
+
+BOUNDS = {"float32": 3e-4, "bfloat16": 0.5}
+"""Nats that shapes and company may move a row by."""
 
 
 class Inline:
@@ -83,7 +86,7 @@ def test_helpers_read_what_one_process_reads(leaky):
         assert together == alone
     for one, other in zip(alone, together, strict=True):
         for token, margins in one.margins.items():
-            assert margins == pytest.approx(other.margins[token], abs=rescorer.noise_bound)
+            assert margins == pytest.approx(other.margins[token], abs=BOUNDS[dtype])
 
 
 @pytest.mark.slow
@@ -102,20 +105,20 @@ def test_workers_of_their_own_read_the_same(leaky):
 
 
 def test_many_positions_at_once_are_classed_as_one_at_a_time(leaky):
-    pairs, rescorer, _ = leaky
+    pairs, rescorer, dtype = leaky
     assert len(pairs) > 5
-    together = [f.divergence for f in explain(pairs, rescorer)]
-    alone = [explain([p], rescorer)[0].divergence for p in pairs]
+    together = [f.divergence for f in explain(pairs, rescorer, BOUNDS[dtype])]
+    alone = [explain([p], rescorer, BOUNDS[dtype])[0].divergence for p in pairs]
     assert [d.cause for d in together] == [d.cause for d in alone]
     assert {d.cause for d in together} <= {Cause.LEAK, Cause.TIE}
     for one, other in zip(together, alone, strict=True):
         assert (one.token_index, one.draft_token) == (other.token_index, other.draft_token)
         # the bits of a row depend on its company; the bound was measured for that
-        assert one.margin == pytest.approx(other.margin, abs=rescorer.noise_bound)
+        assert one.margin == pytest.approx(other.margin, abs=BOUNDS[dtype])
 
 
 def test_the_order_of_the_requests_is_that_of_the_scores(leaky):
-    pairs, rescorer, _ = leaky
+    pairs, rescorer, dtype = leaky
     asked = [
         ScoreRequest(p.prompt, p.baseline.token_ids[:i], (p.baseline.token_ids[i],))
         for p in pairs
@@ -123,25 +126,24 @@ def test_the_order_of_the_requests_is_that_of_the_scores(leaky):
     ]
     for question, opinion in zip(asked, rescorer.scores(asked), strict=True):
         own = question.tokens[0]
-        assert opinion.margin(own) <= rescorer.noise_bound
-        assert opinion.ranks[own] == 0 or opinion.margins[own][0] <= rescorer.noise_bound
+        assert opinion.margin(own) <= BOUNDS[dtype]
+        assert opinion.ranks[own] == 0 or opinion.margins[own][0] <= BOUNDS[dtype]
         margins = [m for _, m in opinion.best]
         assert margins == sorted(margins)
 
 
-def test_the_bound_covers_what_company_does_to_a_row(leaky):
+def test_company_does_little_to_a_row(leaky):
     pairs, rescorer, dtype = leaky
-    assert rescorer.noise_bound < (1e-3 if dtype == "float32" else 2)
     asked = [ScoreRequest(p.prompt, (), (p.candidate.token_ids[0],)) for p in pairs]
     together = rescorer.scores(asked)
     for question, opinion in zip(asked, together, strict=True):
         token = question.tokens[0]
         alone = rescorer.scores([question])[0]
-        assert abs(opinion.margin(token) - alone.margin(token)) <= rescorer.noise_bound
+        assert abs(opinion.margin(token) - alone.margin(token)) <= BOUNDS[dtype]
 
 
 def test_text_alone_finds_the_same_first_difference(leaky):
-    pairs, rescorer, _ = leaky
+    pairs, rescorer, dtype = leaky
     bare = [
         replace(
             p,
@@ -150,8 +152,8 @@ def test_text_alone_finds_the_same_first_difference(leaky):
         )
         for p in pairs
     ]
-    by_ids = [f.divergence for f in explain(pairs, rescorer)]
-    by_text = [f.divergence for f in explain(bare, rescorer)]
+    by_ids = [f.divergence for f in explain(pairs, rescorer, BOUNDS[dtype])]
+    by_text = [f.divergence for f in explain(bare, rescorer, BOUNDS[dtype])]
     same = [
         (a.cause, a.token_index) == (b.cause, b.token_index)
         for a, b in zip(by_ids, by_text, strict=True)
@@ -164,11 +166,11 @@ def test_text_alone_finds_the_same_first_difference(leaky):
 
 
 def test_a_text_that_the_tokenizer_does_not_spell_is_not_explained(leaky):
-    pairs, rescorer, _ = leaky
+    pairs, rescorer, dtype = leaky
     odd = replace(
         pairs[0], baseline=replace(pairs[0].baseline, token_ids=None, text="\ufffe\u0007 odd")
     )
-    found = explain([odd], rescorer)[0].divergence
+    found = explain([odd], rescorer, BOUNDS[dtype])[0].divergence
     assert found.cause in {Cause.TOKENISATION, Cause.LEAK, Cause.FAULT}
     if found.cause is Cause.TOKENISATION:
         assert found.confidence == "none"

@@ -47,8 +47,7 @@ def test_every_position_is_scored_and_what_is_missing_is_unexplained():
 @pytest.mark.parametrize("value", [None, math.nan, -math.inf, "x"])
 def test_an_answer_with_a_missing_log_probability_explains_no_divergence(value):
     http = client([" a", " b"], [-0.1, value], [{" a": -0.1}, {" b": -0.2}])
-    rescorer = ServerRescorer(OPTIONS, [(PROMPT, completion(" a b"))], http=http)
-    assert rescorer.noise_bound == OPTIONS.noise_bound
+    rescorer = ServerRescorer(OPTIONS, http=http)
     assert rescorer.tokenise([(PROMPT, completion(" a b"))]) == [None]
 
 

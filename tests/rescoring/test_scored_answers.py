@@ -130,13 +130,13 @@ def test_an_arm_s_own_processors_are_applied(instrument, prompts):
     assert not score_answers(instrument, "a", given, spec=spec).deviation.any()
 
 
-def test_of_many_positions_a_stated_sample_is_scored(instrument, leaky):
+def test_of_many_answers_a_stated_sample_is_scored(instrument, leaky):
     whole = score_answers(instrument, "a", leaky)
     last = leaky[-1][0].id
-    part = score_answers(instrument, "a", leaky, most=60, seed=3, always={last})
-    assert (part.n, part.positions, part.seed, whole.seed) == (60, whole.n, 3, None)
+    part = score_answers(instrument, "a", leaky, most=3, seed=3, always={last})
+    assert (len(part.prompts), part.positions, part.seed, whole.seed) == (3, whole.n, 3, None)
     assert last in part.prompts
-    again = score_answers(instrument, "a", leaky, most=60, seed=3, always={last})
+    again = score_answers(instrument, "a", leaky, most=3, seed=3, always={last})
     assert part.prompts == again.prompts
     # what is scored of an answer does not depend on what is scored beside it
     for index, prompt in enumerate(part.prompts):

@@ -67,9 +67,9 @@ def test_sampled_prompts_are_asked_often_and_are_one_cluster():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("temperature: 0.7", "samples of at least 2"),
+        ("temperature: 0.7", "samples to at least 2"),
         ("samples: 3", "every answer to a prompt is the same"),
-        ("temperature: 0.7\nsamples: 3\nstop: {}", "judged at its end only"),
+        ("temperature: 0.7\nsamples: 3\nstop: {}", "stop: works at temperature 0 only"),
         ("temperature: 0.7\nsamples: 3\nmetamorphic: true", "use temperature 0"),
         ("noise: {repeats: -1}", "noise.repeats"),
         ("noise: {often: 2}", "noise.often"),
@@ -89,9 +89,12 @@ def test_mistakes_are_told(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
-        ({"name": "x", "role": "variant", "draft": "D"}, "names no candidate"),
-        ({"name": "x", "role": "variant", "draft": "D", "of": "t"}, "names no candidate"),
-        ({"name": "x", "role": "noise", "of": "nobody"}, "no arm is called"),
+        ({"name": "x", "role": "variant", "draft": "D"}, "of: name the candidate that it varies"),
+        (
+            {"name": "x", "role": "variant", "draft": "D", "of": "t"},
+            "of: name the candidate that it varies",
+        ),
+        ({"name": "x", "role": "noise", "of": "nobody"}, "of: no arm has the name"),
         ({"name": "x", "role": "noise", "draft": "D"}, "must not speculate"),
         ({"name": "x", "role": "control", "draft": "D", "of": "d"}, "noise and variants are"),
     ],

@@ -58,7 +58,7 @@ def test_paths_are_relative_to_the_plan(tmp_path):
         ("target: T\n" + ARMS + "  - {name: t, role: noise}", "two arms are called 't'"),
         ("target: T\n" + ARMS + "  - {name: n, role: noise, draft: d}", "must not speculate"),
         ("target: T\n" + ARMS.replace("candidate", "canditate"), r"arms\[1\]\.role"),
-        ("target: T\ntemperature: 0.7\n" + ARMS, "samples of at least 2"),
+        ("target: T\ntemperature: 0.7\n" + ARMS, "samples to at least 2"),
         ("target: T\ngamma: 0\n" + ARMS, r"arms\[0\]\.gamma: gamma 0 drafts nothing"),
         ("target: T\nmargins: 3\n" + ARMS, "margins: there is no such field"),
         (ARMS, r"arms\[0\].*target"),

@@ -167,7 +167,7 @@ def test_answers_without_their_manifest_are_accepted_with_a_word(pair):
     screen(folder, code=5)
     (folder / "R" / "manifest.json").unlink()
     screen(folder, "--accept-change", code=4)  # the counters were in the manifest
-    assert "the manifest was gone" in verdict(folder)["warnings"][0]
+    assert "the manifest was missing" in verdict(folder)["warnings"][0]
 
 
 def test_a_server_that_is_gone_leaves_a_finished_run_as_it_is(pair, caplog):

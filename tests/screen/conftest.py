@@ -18,7 +18,6 @@ class Oracle:
 
     draft_token: int | None
     margins: dict[int, float]
-    noise_bound: float = 0.01
     reads_text: bool = False
 
     def scores(self, questions):
@@ -79,7 +78,7 @@ class Screen:
         if speculative is None:
             speculative = role in {Role.CANDIDATE, Role.CONTROL}
         return Arm(name=name, role=role, answers=answers, speculative=speculative,
-                   rescorer=lambda: oracle)  # fmt: skip
+                   rescorer=lambda: oracle, exact=True)  # fmt: skip
 
     def judge(self, *others, baseline=None, rule=None, **setting):
         base = self.arm("target", Role.BASELINE, baseline or self.answers("target"))
@@ -106,6 +105,4 @@ def screen():
 
 @pytest.fixture
 def oracle():
-    return lambda draft=None, bound=0.01, **margins: Oracle(
-        draft, {ord(k): v for k, v in margins.items()}, bound
-    )
+    return lambda draft=None, **margins: Oracle(draft, {ord(k): v for k, v in margins.items()})

@@ -22,7 +22,7 @@ def pair(before, after, **options):
 
 
 def one(p, tool):
-    return explain([p], tool)[0].divergence
+    return explain([p], tool, 0.01)[0].divergence
 
 
 def test_ids_that_part_are_located(oracle):

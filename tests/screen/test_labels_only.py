@@ -6,10 +6,13 @@ import pytest
 from tests.screen.test_verdicts import candidate
 
 from draftproof.records import Cause, Role, State
+from draftproof.report.wording import resolution
 from draftproof.runs.plan import Decision
+from draftproof.scoring import score
 from draftproof.scoring.recorded import recorded_label
 from draftproof.screen.labels_only import unexplained
 from draftproof.screen.sensitivity import leak_detection
+from draftproof.stats import AssayEvidence
 
 REASONS = (
     "I can't help with that, it could hurt people who live near the river {}.",
@@ -45,7 +48,7 @@ def test_equal_labels_of_sound_texts_pass_at_their_level(screen, counted):
     only = judged(screen(n=240), counted, reworded)
     assert only.state is State.PASS, only.sentence
     assert only.promise.shown == "LS"
-    assert "48 answers differ and nobody looked why" in only.promise.text
+    assert "the causes of 48 differences are unknown" in only.promise.text
 
 
 def test_texts_that_are_not_sound_do_not_pass(screen, counted):
@@ -117,3 +120,41 @@ def test_a_pass_below_the_required_level_does_not_end_with_0(screen, counted, re
     alike = s.judge(candidate(s, counted), rule=rule)
     assert alike.exit_code == 0
     assert "Level reached: L3" in alike.sentence
+
+
+def calibrated(good, bad, s):
+    label = s.label or score
+    scorer = label(s.battery.prompts[0], next(iter(s.answers("x", said(s)).values()))).scorer
+    keys = (("called_good", "n"), ("called_bad", "n"))
+    one, other = (dict(zip(k, v, strict=True)) for k, v in zip(keys, (good, bad), strict=True))
+    measured = {"scorer": scorer, "n": 0, "good": one, "bad": other, "implied_true_margin": 0.03}
+    return {"margin": 0.03, "scorers": [measured]}
+
+
+def test_a_margin_finer_than_the_labels_can_carry_does_not_pass(screen, counted):
+    s = screen(n=150)
+    rough, fine = (calibrated((k, 1000), (k, 1000), s) for k in (850, 999))
+    alike = {"assay": lambda sizes: AssayEvidence(1.0)}
+    coarse = judged(s, counted, reworded, calibration=rough, **alike)
+    assert coarse.state is State.INCONCLUSIVE
+    assert "labels-too-coarse" in codes(coarse)
+    assert "finer than these labels can carry" in coarse.sentence
+    assert "people's labels of this run (2,000 answers)" in coarse.sentence
+    assert coarse.tasks[0].truth.youden == pytest.approx(0.7)
+    good = judged(s, counted, reworded, calibration=fine, **alike)
+    assert good.state is State.PASS, good.sentence
+    blind = judged(
+        s, counted, reworded, calibration=calibrated((500, 1000), (500, 1000), s), **alike
+    )
+    assert "no margin of labels" in blind.sentence
+
+
+def test_the_printed_resolution_says_what_labels_are_in_truth(screen, counted):
+    s = screen(n=240)
+    rough = calibrated((850, 1000), (850, 1000), s)
+    arm = candidate(s, counted, said(s, reworded))
+    verdict = s.judge(arm, baseline=s.answers("target", said(s)), calibration=rough)
+    text = resolution(verdict)
+    bound = verdict.candidates[0].tasks[0].interval[1]
+    assert "shows 70% of a true difference (65% to 74%, 95 %)" in text
+    assert f"it is {100 * bound / 0.7:.1f} points in truth" in text

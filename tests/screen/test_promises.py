@@ -66,7 +66,7 @@ def test_injected_leaks_bound_what_the_forensics_miss(screen, counted, oracle):
     arm = s.arm("d", Role.CANDIDATE, s.answers("d", None, counted), tool)
     found = s.judge(arm).candidates[0].sensitivity
     assert found.injected == found.detected == 200
-    blind = s.arm("d", Role.CANDIDATE, s.answers("d", None, counted), oracle(I=0.0, Q=0.001))
+    blind = s.arm("d", Role.CANDIDATE, s.answers("d", None, counted), oracle(I=0.0, Q=0.0))
     assert s.judge(blind).candidates[0].sensitivity.token_rate is None
     off = s.judge(arm, rule=Decision(inject=0)).candidates[0].sensitivity
     assert off.injected == 0

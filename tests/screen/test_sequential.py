@@ -146,7 +146,11 @@ def watched(screen, oracle, leaked=0):
     s = screen(n=320)
     plan = Plan.model_validate({"target": "T", "arms": ARMS, "stop": {"block": 19}})
     tool = oracle(draft=ord("S"), I=0.0, S=4.0)
-    watch = Watch(plan, s.battery, {a.name: lambda answers: tool for a in plan.arms})
+
+    def arm_of(spec, answers):
+        return s.arm(spec.name, spec.role, answers[spec.name], tool)
+
+    watch = Watch(plan, s.battery, arm_of)
     every = {p.id: "Sure, here it is." for p in s.battery.prompts}
     some = {k: v for i, (k, v) in enumerate(every.items()) if i < leaked}
     full = {"t": s.answers("t"), "d": s.answers("d", some), "bad": s.answers("bad", every),

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from tests.screen.test_verdicts import SURE, candidate
 
 from draftproof.records import State
+from draftproof.screen.counts.task_tally import TaskTally
 from draftproof.screen.counts.units import (
     GAIN,
     LOSS,
     NO_PAIR,
     SAME,
+    TORN,
     UNREAD,
     Signs,
     one_a_unit,
@@ -32,7 +34,7 @@ def column(values, kind=np.uint64):
 @pytest.mark.parametrize(
     ("signs", "worst"),
     [
-        ([SAME, SAME], SAME), ([SAME, LOSS], LOSS), ([GAIN, LOSS], LOSS), ([UNREAD, LOSS], LOSS),
+        ([SAME, SAME], SAME), ([SAME, LOSS], LOSS), ([GAIN, LOSS], TORN), ([UNREAD, LOSS], TORN),
         ([SAME, UNREAD], UNREAD), ([NO_PAIR, SAME], NO_PAIR), ([GAIN, SAME], UNREAD),
         ([GAIN, GAIN], GAIN),
     ],
@@ -46,9 +48,9 @@ def test_equal_prompts_are_one_at_their_worst(signs, worst):
 def test_clusters_count_once_by_the_share_that_is_lost():
     cluster = column([1] * 100 + list(range(2, 101)))
     lost = column([LOSS] * 100 + [SAME] * 99, np.int64)
-    assert whole_clusters(cluster, lost) == (1, 0, 100)
+    assert whole_clusters(cluster, lost) == (1, 0, 100, 0)
     mixed = column([LOSS, SAME, GAIN, SAME], np.int64)
-    assert whole_clusters(column([1, 1, 2, 2]), mixed) == (1, 1, 2)
+    assert whole_clusters(column([1, 1, 2, 2]), mixed) == (1, 1, 2, 0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,21 +69,66 @@ def test_a_further_loss_in_a_cluster_never_improves_a_state(sizes, data):
     before, after = whole_clusters(cluster, signs), whole_clusters(cluster, more)
     assert before[2] == after[2] <= len(sizes)
     assert after[0] >= before[0]
-    margin = 0.2
     if signs[at] == SAME:
-        one, other = (gate(*c, margin=margin, mode="noninferiority").state for c in (before, after))
-        assert WORSE[other] >= WORSE[one]
-
-
-def test_a_further_loss_never_improves_a_state_up_to_60():
-    for n, gain in product(range(10, 61, 10), range(4)):
         for mode in ("equivalence", "noninferiority"):
-            states = [
-                WORSE[gate(loss, gain, n, margin=0.15, mode=mode).state]
-                # both ways, a loss offsets a gain: from as many losses as gains on
-                for loss in range(gain if mode == "equivalence" else 0, n - gain + 1)
-            ]
-            assert states == sorted(states), (n, gain, mode)
+            one, other = (
+                gate(loss, gain, n, torn=torn, margin=0.2, mode=mode).state
+                for loss, gain, n, torn in (before, after)
+            )
+            assert WORSE[other] >= WORSE[one]
+
+
+@settings(max_examples=100, deadline=None)
+@given(signs=st.lists(st.sampled_from([SAME, LOSS, GAIN, UNREAD, NO_PAIR]), min_size=30,
+                      max_size=60), data=st.data())  # fmt: skip
+def test_a_further_loss_behind_a_shared_prompt_never_improves_a_state(signs, data):
+    asked = column(data.draw(st.lists(st.integers(0, 40), min_size=len(signs),
+                                      max_size=len(signs))))  # fmt: skip
+    at = data.draw(st.sampled_from(range(len(signs))))
+    more = [LOSS if i == at and s == SAME else s for i, s in enumerate(signs)]
+    states = []
+    for column_of in (signs, more):
+        task = TaskTally(0, prompts=len(signs), in_clusters=1)
+        task.signs.append(Signs(asked, asked, column(column_of, np.int8)))
+        s = task.stratum("t")
+        states.append(gate(s.loss, s.gain, s.n, missing=s.missing, torn=s.torn, margin=0.25).state)
+    assert WORSE[states[1]] >= WORSE[states[0]]
+
+
+def never_improve(n, gains, margin):
+    """Check every table of a size, with answers missing and without."""
+    for gain, mode, missing in product(gains, ("equivalence", "noninferiority"), (0, 2)):
+        states = [
+            WORSE[gate(loss, gain, n, missing=missing, margin=margin, mode=mode).state]
+            for loss in range(n - gain + 1)
+        ]
+        assert states == sorted(states), (n, gain, mode, missing)
+
+
+def test_a_further_loss_never_improves_a_state():
+    never_improve(20, range(21), 0.15)
+    never_improve(40, (3,), 0.17)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", range(61))
+def test_a_further_loss_never_improves_a_state_up_to_60(n):
+    never_improve(n, range(n + 1), 0.15)
+
+
+def test_a_loss_is_no_credit_against_gains():
+    assert gate(0, 3, 40, margin=0.17).state is State.INCONCLUSIVE
+    # the difference is nearer to 0, and nothing has become better
+    result = gate(1, 3, 40, margin=0.17)
+    assert result.p_equivalence <= 0.05
+    assert result.state is State.INCONCLUSIVE
+    assert [r.code for r in result.reasons] == ["gain-bound"]
+
+
+def test_a_lost_answer_that_goes_missing_makes_no_pass():
+    options = {"margin": 0.03, "mode": "noninferiority"}
+    assert gate(3, 2, 210, **options).state is State.INCONCLUSIVE
+    assert gate(0, 2, 207, missing=3, **options).state is State.INCONCLUSIVE
 
 
 def test_missing_answers_are_losses_to_a_claim_of_not_being_worse():
@@ -89,6 +136,10 @@ def test_missing_answers_are_losses_to_a_claim_of_not_being_worse():
     options = {"margin": 0.03, "mode": "noninferiority"}
     assert gate(0, 0, 103, **options).state is State.PASS
     assert gate(0, 0, 100, missing=3, **options).state is State.INCONCLUSIVE
+    # the claim itself counts them, without the bound on flips as well
+    alone = gate(0, 0, 100, missing=3, gross_margin=1.0, **options)
+    assert alone.state is State.INCONCLUSIVE
+    assert alone.p_worst_case == gate(3, 0, 103, **options).p_equivalence
 
 
 def test_ids_that_share_a_prompt_count_once_and_are_said(screen, counted):

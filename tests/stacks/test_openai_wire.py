@@ -196,7 +196,7 @@ def test_speculation_is_expected_by_role():
     assert spec().speculative
     assert not spec(role="baseline").speculative
     assert not spec(speculates=False).speculative
-    assert make_rescorer(spec(), {}, []) is None
+    assert make_rescorer(spec()) is None
 
 
 def test_a_key_comes_from_the_environment_and_is_written_nowhere(monkeypatch):

@@ -15,6 +15,7 @@ from draftproof.cli import main
 from draftproof.lab.models import resolve
 from draftproof.records import DraftproofError, Message, Prompt
 from draftproof.rescoring import make_rescorer
+from draftproof.rescoring.rescorer import ScoreRequest
 from draftproof.stacks import ArmSpec, make_engine
 from draftproof.stacks.openvino.model import quietly
 
@@ -100,11 +101,11 @@ def test_answers_that_are_batched_share_their_counts(exported, prompts, plain):
 
 def test_divergences_are_explained_with_the_originals(exported, prompts, plain):
     arm = spec(exported, draft=str(exported / "draft"))
-    rescorer = make_rescorer(arm, {p.id: p for p in prompts}, list(plain.values()))
-    assert rescorer.noise_bound > 0
+    asked = ScoreRequest(prompts[0], (), plain[prompts[0].id].token_ids[:1])
+    assert make_rescorer(arm).scores([asked])[0].margin(asked.tokens[0]) < 0.1
     lost = shutil.copytree(exported / "target", exported / "lost")
     (lost / "draftproof_export.json").unlink()
-    assert make_rescorer(spec(exported, target=str(lost)), {}, []) is None
+    assert make_rescorer(spec(exported, target=str(lost))) is None
 
 
 def test_what_does_not_fit_is_a_named_state(exported, prompts):

@@ -73,7 +73,7 @@ def test_clusters_are_drawn_as_they_are_counted():
         own = rng.dirichlet(means, size=60)
         signs = [rng.choice([LOSS, GAIN, SAME], size=3, p=p) for p in own]
         counted.append(whole_clusters(np.repeat(np.arange(60), 3), np.concatenate(signs)))
-    loss, gain, n = np.array(counted).T
+    loss, gain, n, _ = np.array(counted).T
     assert (n == 60).all()
     assert b.mean() == pytest.approx(loss.mean(), abs=0.25)
     assert c.mean() == pytest.approx(gain.mean(), abs=0.25)

@@ -3,8 +3,8 @@
 from scipy.stats import multinomial
 
 from draftproof.records import State
-from draftproof.stats import Code, gate
-from draftproof.stats.decision import change_p_value
+from draftproof.stats import AssayEvidence, Code, Stratum, gate, screen_verdict
+from draftproof.stats.decisions import change_p_values
 
 
 def test_more_flips_than_the_margin_allows_are_a_failure_not_a_question():
@@ -26,6 +26,21 @@ def test_change_is_rarely_claimed_where_there_is_none():
     for loss in range(60):
         for gain in range(60):
             weight = multinomial.pmf([loss, gain, n - loss - gain], n, [rate, rate, 1 - 2 * rate])
-            if weight > 1e-12 and change_p_value(loss, gain, n, 0.03, "equivalence") <= 0.025:
+            if weight > 1e-12 and change_p_values(loss, gain, n, 0.03) <= 0.025:
                 claimed += weight
     assert 0 < claimed <= 0.025
+
+
+def test_it_is_said_whether_a_loss_or_too_many_flips_were_shown():
+    flips, loss = Stratum("bias", 40, 40, 450), Stratum("refusal", 30, 2, 450)
+    texts = {
+        name: screen_verdict(strata, assay=AssayEvidence(1.0)).reasons[0].text
+        for name, strata in {"flips": [flips], "loss": [loss], "both": [flips, loss]}.items()
+    }
+    assert "more answers flipped than the margin allows in bias" in texts["flips"]
+    assert "says nothing of the rates" in texts["flips"]
+    assert "loss" not in texts["flips"]
+    assert texts["loss"] == "a loss was shown in refusal"
+    assert texts["both"].startswith("a loss was shown in refusal; more answers flipped")
+    (reason,) = [r for r in gate(40, 40, 450).reasons if r.code == Code.CHANGE_SHOWN]
+    assert "the rates may be equal" in reason.text

@@ -87,7 +87,7 @@ def test_the_flip_bound_sees_what_the_difference_cancels():
     churn = gate(9, 9, 400)
     assert churn.p_equivalence <= 0.05
     assert churn.state is State.INCONCLUSIVE
-    assert codes(churn) == {Code.FLIP_BOUND}
+    assert codes(churn) == {Code.FLIP_BOUND, Code.GAIN_BOUND}
     assert gate(9, 9, 400, gross_margin=1.0).state is State.PASS
     assert gate(9, 9, 400, profile="tais", cohen_h=0.0).state is State.PASS
 

@@ -37,7 +37,7 @@ from draftproof.stats.sizes import (
 
 @pytest.mark.parametrize(
     ("psi", "explained", "not_explained"),
-    [(0.001, 99, 99), (0.005, 157, 208), (0.01, 208, 392), (0.02, 392, None), (0.03, 726, None)],
+    [(0.001, 99, 99), (0.005, 157, 208), (0.01, 257, 392), (0.02, 478, None), (0.03, 925, None)],
 )
 def test_a_size_needed_is_the_first_from_which_all_suffice(psi, explained, not_explained):
     for unexplained, expected in ((False, explained), (True, not_explained)):
@@ -52,7 +52,7 @@ def test_a_size_needed_is_the_first_from_which_all_suffice(psi, explained, not_e
 
 def test_the_curve_saws():
     powers = [round(pass_power(n, 0.01), 2) for n in (157, 207, 208)]
-    assert powers == [0.66, 0.59, 0.85]
+    assert powers == [0.66, 0.52, 0.83]
 
 
 def test_beyond_the_table_the_worst_sizes_suffice_too():
@@ -131,7 +131,7 @@ def test_e_values_have_expectation_at_most_one_under_the_null():
     assert float(binom.pmf(b, m, 0.4) @ np.exp(log_e_loss(b, m - b))) < 1.0
 
 
-@pytest.mark.parametrize(("b", "c", "n"), [(0, 0, 114), (1, 0, 203), (1, 1, 179), (2, 0, 279)])
+@pytest.mark.parametrize(("b", "c", "n"), [(0, 0, 114), (1, 0, 203), (1, 1, 203), (2, 0, 279)])
 def test_when_the_monitor_may_pass(b, c, n):
     assert sequential_state(b, c, n).state is State.PASS
     assert sequential_state(b, c, n - 1).state is State.INCONCLUSIVE

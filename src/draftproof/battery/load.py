@@ -14,7 +14,7 @@ from draftproof.battery.varied import read_varied
 from draftproof.files import read_yaml
 from draftproof.records import DraftproofError
 
-BUNDLED = ("lab-core",)
+BUNDLED = ("lab-core", "everyday")
 COMPOSED = ("tais-953", "tais-core")
 """Batteries put together from a folder of the user's copies."""
 

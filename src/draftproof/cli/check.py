@@ -48,4 +48,4 @@ def check(model: str, dtype: str, device: str, trust_remote_code: bool, as_json:
     if found.instead_of:
         click.echo(f"  the {found.instead_of} forward differs by more and is not used")
     if found.past_window is False:
-        click.echo("  its window is longer than what was looked at")
+        click.echo("  its sliding window is longer than the text that was compared")

@@ -12,6 +12,7 @@ from draftproof.cli.options import (
     device_option,
     dtype_option,
     margin_option,
+    profile_option,
     require_option,
     trust_option,
     unread_option,
@@ -103,6 +104,7 @@ rescore_option = click.option(
 @device_option
 @trust_option
 @margin_option
+@profile_option
 @require_option
 @click.option(
     "--differing-only",
@@ -130,6 +132,7 @@ def compare(
     device: str,
     trust_remote_code: bool,
     margin: float,
+    profile: str | None,
     require: str | None,
     differing_only: bool,
     sign: Path | None,
@@ -166,7 +169,9 @@ def compare(
         good=good,
         unread=unread,
         battery=load_battery(battery) if battery else None,
-        rule=Decision.model_validate({"margin": margin, "require": require or "LS"}),
+        rule=Decision.model_validate(
+            {"margin": margin, "require": require or "LS", "profile": profile or "exact"}
+        ),
         differing_only=differing_only,
         explainer=Explainer(
             target=target, draft=draft, rescore=rescore, dtype=dtype, device=device,

@@ -54,12 +54,12 @@ def lint(
     as_json: bool,
     sarif: bool,
 ) -> None:
-    """Check what a configuration promises, without running it.
+    """Find the settings of a configuration that are lossy by design.
 
-    PATH is a plan, a serving configuration (YAML or JSON, Kubernetes and compose files included),
-    a checkpoint (its directory or one of its JSON files), a shell script, Dockerfile, systemd unit
-    or Procfile that starts servers, or the http:// address of a running server, which is asked for
-    its settings and for nothing else.
+    Nothing is started and no model is loaded. PATH is a plan, a serving configuration (YAML or
+    JSON, Kubernetes and compose files included), a checkpoint (its directory or one of its JSON
+    files), a shell script, Dockerfile, systemd unit or Procfile that starts servers, or the http://
+    address of a running server, which is asked for its settings only.
     """
     from draftproof.lint.knowledge import added_rules, rules  # noqa: PLC0415 - quick --help
     from draftproof.lint.lint import (  # noqa: PLC0415 - quick --help

@@ -120,7 +120,14 @@ unread_option = click.option(
 accept_change_option = click.option(
     "--accept-change",
     is_flag=True,
-    help="Go on though an arm is not what it was when it answered; the verdict says so.",
+    help="Go on although an arm has changed since it answered; the verdict says so.",
+)
+
+profile_option = click.option(
+    "--profile",
+    type=click.Choice(["exact", "tais", "tais-published"]),
+    help="Rule that decides: exact; tais, the published criteria with the test repaired; "
+    "tais-published, as they are printed (default: exact, or the plan's).",
 )
 
 require_option = click.option(

@@ -103,7 +103,7 @@ def _plain_lines(console: Console) -> Callable[[str, int, int], None]:
         if arm in last and done == total and last[arm] == float("inf"):
             return
         last[arm] = float("inf") if done == total else now
-        console.print(f"{arm}: {done} of {total} answers", highlight=False, markup=False)
+        console.print(f"{arm}: {done} of {total}", highlight=False, markup=False)
 
     return say
 

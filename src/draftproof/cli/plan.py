@@ -49,13 +49,13 @@ _HOUR = 3600
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="RUN",
-    help="Take discordance and clusters from a run that there is, at their upper 80 % bound; or "
+    help="Take discordance and clusters from an earlier run, at their upper 80 % bound; or "
     "from two files of answers: give the option twice.",
 )
 @click.option(
     "--unexplained",
     is_flag=True,
-    help="No model will say why answers differ, so all flips are bounded (level LS).",
+    help="Plan for a PASS at level LS: no model will find why answers differ.",
 )
 @click.option(
     "--scorer-error",
@@ -94,7 +94,7 @@ _HOUR = 3600
 @click.option(
     "--check",
     is_flag=True,
-    help="Only look whether everything that the PLAN names is there and fits together.",
+    help="Only check that everything the PLAN names exists and fits together.",
 )
 @json_option
 @reports_errors
@@ -232,7 +232,7 @@ def _check(path: Path | None, *, as_json: bool) -> None:
         sys.exit(2 if listed else 0)
     if error is not None:
         raise error
-    click.echo(f"{path}: everything that it names is there and fits")
+    click.echo(f"{path}: everything that it names exists and fits together")
 
 
 def _price(

@@ -12,11 +12,12 @@ import click
 from draftproof.cli.options import (
     SHARE,
     accept_change_option,
+    profile_option,
     require_option,
     unread_option,
     verdict_json_option,
 )
-from draftproof.cli.output import finish, reports_errors, sign_option
+from draftproof.cli.output import finish, progress_of_arms, reports_errors, sign_option
 from draftproof.records import DraftproofError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     "the scorers that measure the same thing, or those of the tasks named.",
 )
 @accept_change_option
+@profile_option
 @require_option
 @unread_option
 @sign_option
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 def rejudge(
     run: Path,
     margin: float | None,
+    profile: str | None,
     require: str | None,
     accept_change: bool,
     named: tuple[str, ...],
@@ -64,7 +67,8 @@ def rejudge(
     from draftproof.runs import Plan, RunDirectory  # noqa: PLC0415 - quick --help
     from draftproof.runs.manifest import Manifest  # noqa: PLC0415
     from draftproof.runs.resume import Resume, check_arms, take_up  # noqa: PLC0415
-    from draftproof.screen.run import judge_run  # noqa: PLC0415
+    from draftproof.screen.run import SCORES, judge_run  # noqa: PLC0415
+    from draftproof.screen.stack_noise.scores import RunScores  # noqa: PLC0415
 
     if not (run / "manifest.json").is_file():
         raise DraftproofError(f"{run}: holds no run (no manifest.json)")
@@ -73,7 +77,7 @@ def rejudge(
         if "plan" not in manifest:
             raise DraftproofError(f"{run}: its manifest holds no plan; it cannot be judged again")
         plan = Plan.model_validate(manifest["plan"])
-        named_now = {"margin": margin, "require": require}
+        named_now = {"margin": margin, "require": require, "profile": profile}
         changed = {name: value for name, value in named_now.items() if value is not None}
         decision = plan.decision.model_copy(update=changed)
         plan = plan.model_copy(update={"decision": decision})
@@ -86,7 +90,11 @@ def rejudge(
         answers = {arm.name: directory.log(arm.name).read() for arm in plan.arms}
         labelling = _labelling(run, battery, named)
         labelling = replace(labelling, unread=frozenset(unread))
-        verdict = judge_run(plan, battery, answers, manifest, directory.calibration(), labelling)
+        with progress_of_arms(quiet=as_json) as progress:
+            scores = RunScores(plan.arms, battery, plan.rescore, run / SCORES, progress)
+            verdict = judge_run(
+                plan, battery, answers, manifest, directory.calibration(), labelling, scores=scores
+            )
         finish(verdict, run, as_json=as_json, detail=detail, sign=sign)
     sys.exit(verdict.exit_code)
 

@@ -16,6 +16,7 @@ from draftproof.cli.options import (
     gamma_option,
     limit_option,
     margin_option,
+    profile_option,
     require_option,
     subset_option,
     trust_option,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from draftproof.runs.plan_check import PlanFaultsError
 
 _WITH_A_PLAN = frozenset({"plan", "limit", "jobs", "out", "sign", "as_json", "require",
+                          "profile",
                           "fresh", "accept_change", "retry_errors"})  # fmt: skip
 """Options that do not stand in a plan, or may be given beside it."""
 _IN_A_PLAN = {
@@ -100,6 +102,7 @@ _IN_A_PLAN = {
 )
 @trust_option
 @margin_option
+@profile_option
 @require_option
 @click.option(
     "--out",
@@ -109,7 +112,7 @@ _IN_A_PLAN = {
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Ask everything again of arms that are not what they were when they answered.",
+    help="Ask everything again of arms that have changed since they answered.",
 )
 @accept_change_option
 @click.option("--retry-errors", is_flag=True, help="Ask prompts again whose answers are errors.")
@@ -122,6 +125,7 @@ def screen(
     sign: Path | None,
     as_json: bool,
     jobs: int,
+    profile: str | None,
     require: str | None,
     fresh: bool,
     accept_change: bool,
@@ -155,8 +159,10 @@ def screen(
         if not options["target"] or not options["draft"]:
             raise click.UsageError("--target and --draft are both needed, or a PLAN")
         declared = _plan(**options)
-    if require is not None:
-        decision = declared.decision.model_copy(update={"require": require})
+    named = {"require": require, "profile": profile}
+    changed = {field: value for field, value in named.items() if value is not None}
+    if changed:
+        decision = declared.decision.model_copy(update=changed)
         declared = declared.model_copy(update={"decision": decision})
     directory = out or Path("runs") / f"{declared.name}-{declared.digest[:8]}"
     with RunDirectory(directory) as run:

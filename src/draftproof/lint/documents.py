@@ -8,9 +8,10 @@ from pathlib import Path
 
 import yaml
 
+from draftproof.lint.arguments import Place
 from draftproof.lint.expansion import Word
 from draftproof.lint.knowledge import is_speculative, program_of, programs, stack_of
-from draftproof.lint.launches import Container, Place, command_subjects, container_subject
+from draftproof.lint.launches import Container, command_subjects, container_subject
 from draftproof.lint.settings import node_settings, pairs, renamed, scalar
 from draftproof.lint.shell import read_script
 from draftproof.lint.subject import ConfigSetting, Subject

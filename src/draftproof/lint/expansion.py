@@ -141,7 +141,9 @@ class Expansions:
                 and "[@]" in self.text_of(inner[0])
                 and not self._around(node, inner)
             ):
-                return [replace(w, quoted=True) for w in self._expansion(inner[0])]
+                return [replace(w, quoted=not w.unresolved) for w in self._expansion(inner[0])]
+        if node.type == "string" and self.text_of(node) == '"$@"':
+            return [Word("$@", at, "$@")]
         return [self.single(node, at)]
 
     def _around(self, node: Node, inner: list[Node]) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import yaml
 
+from draftproof.lint.arguments import Place
 from draftproof.lint.documents import document_subjects
 from draftproof.lint.expansion import Word
 from draftproof.lint.knowledge import is_speculative, program_of, programs
-from draftproof.lint.launches import Container, Place, command_subjects, container_subject
+from draftproof.lint.launches import Container, command_subjects, container_subject
 from draftproof.lint.plans import plan_subjects
 from draftproof.lint.settings import node_settings, read_nodes, read_settings, read_text, renamed
 from draftproof.lint.shell import read_script

@@ -31,6 +31,7 @@ class Program(_Strict):
     entry_point: bool = True
     files: tuple[str, ...] = ()
     abbreviates: bool = False
+    takes_model: bool = False
     environment: str | None = None
     switches: tuple[str, ...]
     options: tuple[str, ...] = ()

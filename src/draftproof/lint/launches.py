@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from draftproof.lint.arguments import Place, gap_at, read_arguments, settle
 from draftproof.lint.expansion import Word
-from draftproof.lint.knowledge import Program, is_speculative, program_of, programs, words
-from draftproof.lint.settings import read_settings, read_text, renamed
+from draftproof.lint.knowledge import Program, programs, words
 from draftproof.lint.shell import Command, Script, read_script
-from draftproof.lint.subject import GROUP, ConfigSetting, Subject
+from draftproof.lint.subject import ConfigSetting, Subject
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where commands are read.
-
-    Attributes:
-        file: Name of the file.
-        folder: Where files that a command names lie; None if they are out of reach.
-        written: Files that the script itself writes, by name.
-    """
-
-    file: str
-    folder: Path | None = None
-    written: Mapping[str, str] = field(default_factory=dict)
+_READ_ALREADY = frozenset({"bash", "sh", "zsh", "dash", "eval"})
+"""Commands whose scripts are read with the script that they stand in."""
 
 
 @dataclass(slots=True)
@@ -66,11 +53,26 @@ def command_subjects(
     subjects = []
     for command in script.commands:
         subject = _started(command, place)
-        if subject is not None:
-            subject.name = name or subject.name
-            subject.gaps += _unread(script, place)
-            subjects.append(subject)
+        started = [subject] if subject is not None else _handed_on(command, place)
+        for each in started:
+            each.name = name or each.name
+            each.gaps += _unread(script, place)
+        subjects += started
     return subjects
+
+
+def _handed_on(command: Command, place: Place) -> list[Subject]:
+    """Return the servers in a script that a command hands to a shell elsewhere, as ssh does."""
+    programs_named = {word.text.rpartition("/")[2] for word in command.words}
+    first = command.words[0].text.rpartition("/")[2]
+    if first in words().not_launchers or programs_named & _READ_ALREADY:
+        return []
+    return [
+        subject
+        for word in command.words[1:]
+        if word.quoted and " " in word.text
+        for subject in command_subjects(word.text, place.file, None, place.folder, word.line)
+    ]
 
 
 def container_subject(container: Container, place: Place) -> list[Subject]:
@@ -84,7 +86,7 @@ def container_subject(container: Container, place: Place) -> list[Subject]:
         subjects = command_subjects(script, place.file, None, folder, container.words[-1].line)
         for subject in subjects:
             subject.settings = [*_environment(container.variables, place), *subject.settings]
-            _settle(subject)
+            settle(subject)
         return subjects
     started = _started(Command(tuple(container.words), container.variables), place)
     if started is not None:
@@ -92,13 +94,13 @@ def container_subject(container: Container, place: Place) -> list[Subject]:
     if program is not None and program.entry_point and not container.has_entry_point:
         settings = _environment(container.variables, place)
         subject = Subject(f"{program.stack} container", program.stack, place.file, line, settings)
-        _read_arguments(subject, program, container.words, place)
+        read_arguments(subject, program, container.words, place)
         return [subject]
     if program is not None:
         subject = Subject(f"{program.stack} container", program.stack, place.file, line)
         subject.settings = _environment(container.variables, place)
-        subject.gaps.append(_gap("image", container.image, place, line))
-        _settle(subject)
+        subject.gaps.append(gap_at("image", container.image, place, line))
+        settle(subject)
         return [subject]
     return []
 
@@ -116,7 +118,7 @@ def _started(command: Command, place: Place) -> Subject | None:
     settings = _environment(command.variables, place)
     subject = Subject(f"{program.stack} command", program.stack, place.file, line[0].line, settings)
     subject.lines |= {w.line for w in (*line, *command.variables.values())}
-    _read_arguments(subject, program, line[after:], place)
+    read_arguments(subject, program, line[after:], place)
     return subject
 
 
@@ -163,7 +165,7 @@ def _run_container(command: Command, place: Place) -> Subject | None:
     for subject in subjects:
         subject.lines |= {w.line for w in line}
         if "--env-file" in container.variables:
-            subject.gaps.append(_gap("env_file", container.variables["--env-file"], place))
+            subject.gaps.append(gap_at("env_file", container.variables["--env-file"], place))
     return subjects[0] if subjects else None
 
 
@@ -182,119 +184,9 @@ def _environment(variables: Mapping[str, Word], place: Place) -> list[ConfigSett
     return [ConfigSetting((n,), w.text, place.file, w.line) for n, w in variables.items()]
 
 
-def _read_arguments(subject: Subject, program: Program, line: Sequence[Word], place: Place) -> None:
-    """Add the settings of a command line to a subject, and what of it could not be read."""
-    subject.lines |= {w.line for w in line}
-    index = 0
-    model_may_follow = True
-    while index < len(line):
-        word = line[index]
-        index += 1
-        if not word.text.startswith("-") or word.text.strip("-") == "" or _is_number(word.text):
-            named = model_may_follow and word.quoted
-            if word.unresolved and not named:
-                subject.gaps.append(_gap("argument", word, place))
-            if not word.text.startswith("-"):
-                model_may_follow = False
-                subject.settings.append(
-                    ConfigSetting(("model_argument",), word.text, place.file, word.line)
-                )
-            continue
-        name, equals, text = word.text.lstrip("-").partition("=")
-        path = tuple(part.replace("-", "_") for part in name.split("."))
-        value: object = text if equals else True
-        held = word
-        if not equals and index < len(line):
-            following = line[index]
-            if not following.text.startswith("-") or _is_number(following.text):
-                value, held = following.text, following
-                index += 1
-        canonical = program.canonical(path[0])
-        if held.unresolved and (
-            is_speculative(canonical)
-            or canonical in program.files
-            or not (held.quoted or equals or canonical in words().valued)
-        ):
-            subject.gaps.append(_gap(canonical, held, place))
-        subject.settings += _expanded(path, value, place.file, word.line)
-    _settle(subject, place)
-
-
-def _settle(subject: Subject, place: Place | None = None) -> None:
-    """Give settings their usual names and add those of the files that they name."""
-    program = program_of(subject.stack)
-    if program is None:
-        return
-    subject.settings = [renamed(s, program) for s in subject.settings]
-    if place is None:
-        return
-    for setting in [s for s in subject.settings if s.key in program.files]:
-        _add_file(subject, setting, program, place)
-    if program.stack == "vllm":
-        _add_checkpoint(subject, place)
-
-
-def _add_file(subject: Subject, setting: ConfigSetting, program: Program, place: Place) -> None:
-    name = str(setting.value)
-    as_json = name.lower().endswith(".json")
-    text = place.written.get(name)
-    file = place.folder / name if place.folder is not None else None
-    if text is None and file is not None and file.is_file():
-        text = read_text(file)
-    if text is None or not name.lower().endswith((".yaml", ".yml", ".json")):
-        word = Word(name, setting.line, name)
-        subject.gaps.append(_gap(setting.key, word, place))
-        return
-    where = str(file) if file is not None and name not in place.written else place.file
-    subject.settings += [renamed(s, program) for s in read_settings(text, where, as_json=as_json)]
-
-
-def _add_checkpoint(subject: Subject, place: Place) -> None:
-    """Add what a checkpoint says that speculates by itself: `vllm serve` obeys it."""
-    model = subject.find("model_argument") or subject.find("model")
-    if model is None:
-        return
-    file = place.folder / str(model.value) / "config.json" if place.folder is not None else None
-    if file is not None and file.is_file():
-        settings = read_settings(read_text(file), str(file), as_json=True)
-        subject.settings += [
-            replace(s, stack="checkpoint") for s in settings if s.path[0] == "speculators_config"
-        ]
-    elif "speculator" in model.word:
-        subject.gaps.append(model)
-
-
-def _gap(name: str, word: Word | None, place: Place, line: int = 1) -> ConfigSetting:
-    text = (word.unresolved or word.text) if word is not None else None
-    return ConfigSetting((name,), text, place.file, word.line if word is not None else line)
-
-
 def _unread(script: Script, place: Place) -> Iterator[ConfigSetting]:
     """Yield what of a script could not be read, which its commands may rest on."""
     if script.broken is not None:
         yield ConfigSetting(("shell",), "no shell grammar", place.file, script.broken)
     for word in script.sourced:
-        yield _gap("source", Word(word.text, word.line, word.text), place)
-
-
-def _is_number(text: str) -> bool:
-    return text[1:].replace(".", "", 1).isdigit()
-
-
-def _expanded(
-    path: tuple[str, ...], value: object, file: str, line: int
-) -> Iterator[ConfigSetting]:
-    """Yield a setting, and those inside it where its value is a JSON object."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            # a placeholder like {port} is no JSON and need not be; a rule sees the text
-            yield ConfigSetting(path, value, file, line)
-            return
-    if isinstance(value, dict):
-        yield ConfigSetting(path, GROUP if value else None, file, line)
-        for key, inner in value.items():
-            yield from _expanded((*path, str(key).replace("-", "_")), inner, file, line)
-    else:
-        yield ConfigSetting(path, value, file, line)
+        yield gap_at("source", Word(word.text, word.line, word.text), place)

@@ -223,7 +223,7 @@ def _kind(key: str) -> str:
 def _text(key: str) -> str:
     if key == "concurrency":
         return rule("DP703").text
-    return f"the baseline has another {key}, so it and speculation are not told apart"
+    return f"the baseline has another {key}; a difference may come from it, not from speculation"
 
 
 def rule_promises() -> dict[str, str]:

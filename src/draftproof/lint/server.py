@@ -48,7 +48,7 @@ def server_subject(url: str) -> Subject:
     for path, value in told.items():
         for number, setting in enumerate(_settings((path,), value, place)):
             if number > _MAX_SETTINGS:
-                raise DraftproofError(f"{place}: tells more than {_MAX_SETTINGS:,} settings")
+                raise DraftproofError(f"{place}: reports more than {_MAX_SETTINGS:,} settings")
             subject.settings.append(setting)
     return subject
 

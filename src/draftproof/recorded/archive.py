@@ -88,7 +88,7 @@ class Archive:
         if len(data) > limit:
             raise DraftproofError(f"{where}: unpacks to more than {limit:,} bytes")
         if zlib.crc32(data) != member.CRC:
-            raise DraftproofError(f"{where}: damaged: its checksum does not fit")
+            raise DraftproofError(f"{where}: damaged: its checksum does not match")
         self._left -= len(data)
         return data
 

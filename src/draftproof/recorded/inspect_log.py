@@ -56,7 +56,7 @@ def read_inspect_log(path: Path, arm: str, columns: Mapping[str, str]) -> Record
         if epochs > 1:
             id_ = f"{id_}#{sample['epoch']}"
         if id_ in recorded.completions:
-            raise DraftproofError(f"{where}: sample {id_!r} occurs a second time")
+            raise DraftproofError(f"{where}: sample {id_!r} occurs twice")
         recorded.completions[id_] = _completion(sample, arm, id_, task, score, where)
         recorded.prompts[id_] = _prompt(sample, where)
         if cluster is not None:

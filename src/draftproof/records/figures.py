@@ -26,15 +26,15 @@ def impossible_counters(
             return f"the number of {name} is {value}"
         if value < 0:
             return f"{value:,} {name}"
-    told = sum(k * count for k, count in enumerate(histogram))
+    accepted_in_rounds = sum(k * count for k, count in enumerate(histogram))
     wrong = {
         f"{accepted:,} tokens accepted of {drafted:,} drafted": accepted > drafted,
         f"{drafted:,} tokens drafted in no round": drafted and rounds == 0,
-        f"a histogram of {sum(histogram):,} rounds beside {rounds or 0:,} rounds": (
+        f"the histogram counts {sum(histogram):,} rounds, the counter {rounds or 0:,}": (
             histogram and rounds is not None and sum(histogram) != rounds
         ),
-        f"a histogram of {told:,} accepted tokens beside {accepted:,} accepted": (
-            histogram and told != accepted
+        f"the histogram counts {accepted_in_rounds:,} accepted tokens, the counter {accepted:,}": (
+            histogram and accepted_in_rounds != accepted
         ),
     }
     return next((figure for figure, holds in wrong.items() if holds), None)

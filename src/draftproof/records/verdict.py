@@ -14,6 +14,7 @@ from draftproof.records.evidence import (
     Sensitivity,
     Stopping,
 )
+from draftproof.records.noise import StackNoise
 from draftproof.records.words import Cause, Channel, Role, State
 
 SCHEMA_VERSION = "1.3"
@@ -94,6 +95,34 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelTruth:
+    """What a difference of labels is worth in truth, by the scorer's measured errors.
+
+    A true difference of m points shows as m times `youden` points of labels.
+    """
+
+    scorer: str
+    source: str
+    """Whose labels the errors were measured with."""
+    answers: int
+    """Answers that they labelled."""
+    youden: float
+    """Sensitivity + specificity - 1."""
+    low: float
+    """Lower 95 % bound of it; `high` is the upper."""
+    high: float
+
+    def in_truth(self, labels: float) -> tuple[float | None, float | None]:
+        """Return what a difference of labels is in truth, and at most; None where it may be any.
+
+        >>> LabelTruth(scorer="s", source="p", answers=9, youden=.8, low=.6, high=1).in_truth(.03)
+        (0.0375, 0.05)
+        """
+        estimate, most = (labels / j if j > 0 else None for j in (self.youden, self.low))
+        return estimate, most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEvidence:
     """The paired outcome of one task and what it supports."""
 
@@ -131,6 +160,8 @@ class TaskEvidence:
     reasons: tuple[Reason, ...] = ()
     h_cutoff: float | None = None
     """What |h| may be by the noise arms' flips alone (95 % quantile, 95 % confidence)."""
+    truth: LabelTruth | None = None
+    """What its labels are worth in truth; None where the scorer's errors were not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +192,16 @@ class ByteIdentity:
     noise_upper: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileRuling:
+    """What one profile says of a candidate, whichever profile decides."""
+
+    profile: str
+    state: State
+    text: str
+    """The first reason for the state."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One arm judged against the baseline."""
@@ -184,14 +225,20 @@ class Comparison:
     sensitivity: Sensitivity | None = None
     promise: PromiseEvidence | None = None
     known_cause: KnownCause | None = None
+    untried: tuple[str, ...] = ()
+    """Implementation faults that were not tried as its cause, because trying costs time."""
     distribution: Distribution | None = None
     stopping: Stopping | None = None
+    stack_noise: StackNoise | None = None
+    """The stack's own rounding; None where nobody scored answers or sampled them."""
     compared: tuple[Channel, ...] = ()
     """Channels that both answers of every pair show; identity is said of these alone. Empty in
     documents older than the field."""
     not_compared: tuple[Channel, ...] = ()
     channel_notes: dict[str, str] = field(default_factory=dict)
     """Why each channel of `not_compared` was not compared, or not in every pair."""
+    profiles: tuple[ProfileRuling, ...] = ()
+    """What every profile says, of candidates whose answers must not change; one of them decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

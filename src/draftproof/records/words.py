@@ -10,6 +10,10 @@ class DraftproofError(Exception):
     """A failure whose message tells the user what to mend; commands print it and exit with 2."""
 
 
+class UnservedError(DraftproofError):
+    """A model that the local decoder cannot run though its library can."""
+
+
 class State(StrEnum):
     """The four states of a verdict."""
 
@@ -28,6 +32,8 @@ class Role(StrEnum):
     CONTROL = "control"
     VARIANT = "variant"
     """A candidate with one thing changed that must not change what it says."""
+    SHAPE = "shape"
+    """Plain decoding in the shape in which a candidate computes: its noise without its draft."""
 
 
 class Channel(StrEnum):

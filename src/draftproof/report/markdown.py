@@ -5,7 +5,7 @@ from __future__ import annotations
 from draftproof.records import Comparison, Reason, State, Verdict
 from draftproof.report import wording
 from draftproof.report.escape import markdown_text
-from draftproof.report.findings import findings
+from draftproof.report.findings import findings, parts_by_profile
 
 _REASONS = 12
 """Most reasons listed for one comparison."""
@@ -80,6 +80,12 @@ def _reasons(comparison: Comparison) -> list[str]:
     lines += [f"- {_reason(reason)}" for reason in unique[:_REASONS]]
     hidden = len(unique) - _REASONS
     lines += [f"- {heading}: {markdown_text(text)}" for heading, text in findings(comparison)]
+    if parts_by_profile(comparison):
+        lines += ["", "| profile | says | because |", "| --- | --- | --- |"]
+        lines += [
+            f"| {r.profile} | {r.state.value} | {markdown_text(r.text, limit=200) or '-'} |"
+            for r in comparison.profiles
+        ]
     if hidden > 0:
         lines.append(f"- and {hidden} more {wording.plural('reason', hidden)} in the report")
     return lines

@@ -12,7 +12,7 @@ from rich.text import Text
 from draftproof.records import Comparison, Role, State, TaskEvidence, Verdict
 from draftproof.report import wording
 from draftproof.report.escape import printable
-from draftproof.report.findings import not_compared
+from draftproof.report.findings import not_compared, parts_by_profile
 
 STATE_STYLE = {
     State.PASS: "bold green",
@@ -80,6 +80,9 @@ def print_verdict(
             console.print(_tasks(comparison, verdict, printer))
     for comparison in verdict.candidates:
         _sentence(comparison, printer)
+    measured = (c.stack_noise for c in verdict.candidates if c.stack_noise)
+    for text in dict.fromkeys(n.text for n in measured if n.instrument):
+        printer.say(printer.text(f"rounding: {text}", "dim", limit=1000))
     for line in dict.fromkeys(not_compared(c) for c in verdict.candidates):
         printer.say(printer.text(line, "dim", limit=1000))
     for comparison in verdict.controls:
@@ -91,6 +94,9 @@ def print_verdict(
         printer.say(
             printer.text("relation violated: ", "bold yellow"), printer.text(broken.text, limit=400)
         )
+    for candidate in filter(parts_by_profile, verdict.candidates):
+        said = ", ".join(f"{r.profile} {r.state.value}" for r in candidate.profiles)
+        printer.say(printer.text(f"{candidate.name} by other rules: {said}", limit=400))
     for warning in verdict.warnings:
         printer.say(printer.text("warning: ", "bold yellow"), printer.text(warning, limit=2000))
     console.print()

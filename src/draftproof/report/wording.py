@@ -23,8 +23,9 @@ ROLE_MEANING = {
     Role.BASELINE: "the target alone",
     Role.NOISE: "a repeat, for the noise floor",
     Role.CANDIDATE: "the arm under test",
-    Role.CONTROL: "positive control: known to be bad",
+    Role.CONTROL: "control: known to change answers, so it has to FAIL",
     Role.VARIANT: "a candidate with one setting changed",
+    Role.SHAPE: "plain decoding in a candidate's shape",
 }
 
 CAUSE_ORDER = (
@@ -192,7 +193,25 @@ def resolution(verdict: Verdict) -> str:
         loss = f"{points(worst, signed=False)} points ({task.task})"
         text += f" The largest loss that the data do not rule out is {loss}"
         text += "." if margin is None else f"; the margin is {points(margin, signed=False)}."
+        text += _in_truth(worst, task)
     return text
+
+
+def _in_truth(labels: float, task: TaskEvidence) -> str:
+    """Say what a bound on labels is in truth, where the scorer's errors were measured."""
+    truth = task.truth
+    if truth is None:
+        return ""
+    estimate, most = truth.in_truth(max(labels, 0.0))
+    shows = f"{truth.scorer} shows {percent(truth.youden, 0)} of a true difference"
+    between = f"{percent(max(truth.low, 0.0), 0)} to {percent(truth.high, 0)}"
+    means = "so it may be any loss in truth"
+    if estimate is not None and most is not None:
+        means = (
+            f"so it is {points(estimate, signed=False)} points in truth, at most "
+            f"{points(most, signed=False)}"
+        )
+    return f" By {truth.source}, {shows} ({between}, 95 %), {means}."
 
 
 def unmeasured(verdict: Verdict) -> list[str]:
@@ -251,6 +270,11 @@ def expectation(comparison: Comparison) -> str:
         return "as expected" if comparison.expected else "expected FAIL"
     must_pass = comparison.role in (Role.NOISE, Role.VARIANT)
     return "expected PASS" if must_pass and not comparison.expected else ""
+
+
+def nats(value: float | None) -> str:
+    """Return a number of nats with two significant digits."""
+    return ABSENT if value is None else f"{value:.2g}"
 
 
 def flat(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -2,19 +2,17 @@
 
 Many positions share a forward: their texts are read side by side, shared prefixes once, then the
 last token of each is read once in a block one token wide, as plain decoding computes it, and
-once in a block as wide as verification. Other rows of a batch move the bits of a row as any other
-shape does; the noise bound was measured over such shapes.
+once in a block as wide as verification.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from draftproof.decoding import CausalModel
-from draftproof.decoding.noise_bound import noise_bound
 from draftproof.records import Completion, Prompt
 from draftproof.rescoring.prefixes import CachedPrefix, blocks, read, read_prefixes
 from draftproof.rescoring.rescorer import Helpers, ScoreRequest, TokenScore
@@ -35,28 +33,14 @@ class LocalRescorer:
 
     Args:
         spec: The arm under suspicion.
-        prompts: The battery's prompts by id.
-        sample: Answers of the baseline to calibrate the noise bound with.
         helpers: Read a part of many positions; this process alone if None.
     """
 
     reads_text = False
 
-    def __init__(
-        self,
-        spec: ArmSpec,
-        prompts: Mapping[str, Prompt],
-        sample: Sequence[Completion],
-        helpers: Helpers | None = None,
-    ) -> None:
+    def __init__(self, spec: ArmSpec, helpers: Helpers | None = None) -> None:
         self._spec, self._helpers = spec, helpers
         self._target = _target_of(spec)
-        texts = [
-            (models.render_known(self._target, prompts[c.id]).ids, c.token_ids)
-            for c in sample
-            if c.token_ids and c.id in prompts
-        ]
-        self.noise_bound = noise_bound(self._target.model, texts, spec.gamma + 1)
 
     def show(self, token: int) -> str:
         """See `Rescorer.show`."""

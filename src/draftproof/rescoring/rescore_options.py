@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from draftproof.stacks.http.options import HttpOptions
 
@@ -23,11 +23,17 @@ class RescoreOptions(BaseModel):
     api: Literal["completions", "chat"] = "completions"
     dialect: Literal["echo", "prompt_logprobs"] = "echo"
     """``echo`` with ``logprobs``, or vLLM's ``prompt_logprobs``."""
-    noise_bound: float = Field(default=0.5, ge=0)
-    """Least margin, in nats, that counts as a choice; raised where the sample shows more noise."""
     timeout: float = Field(default=120.0, gt=0)
     api_key_env: str | None = None
     """Environment variable that holds the key; the key itself is never written down."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_0_1_0(cls, value: Any) -> Any:
+        """Drop the bound that plans of version 0.1.0 name; the stack's own noise is measured."""
+        if isinstance(value, dict):
+            value = {name: entry for name, entry in value.items() if name != "noise_bound"}
+        return value
 
     @field_validator("url")
     @classmethod

@@ -22,8 +22,6 @@ from draftproof.rescoring.rescorer import ScoreRequest, TokenScore
 from draftproof.stacks.http.client import authorization
 
 _TOP = 8
-_SAFETY = 3.0
-_SAMPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +37,17 @@ class ServerRescorer:
 
     Args:
         options: Where the server is and which prompt format it takes.
-        sample: Prompts with the baseline's answers to them, to measure the noise bound with.
         http: A client to ask with; by default one of its own.
-
-    Raises:
-        DraftproofError: The server cannot be reached or returns no log-probabilities of prompts.
     """
 
     reads_text = True
 
-    def __init__(
-        self,
-        options: RescoreOptions,
-        sample: Sequence[tuple[Prompt, Completion]],
-        http: httpx.Client | None = None,
-    ) -> None:
+    def __init__(self, options: RescoreOptions, http: httpx.Client | None = None) -> None:
         self._options = options
         self._http = http or rescore_client(options)
         self._numbers: dict[str, int] = {}
         self._texts: list[str] = []
         self._answers: dict[str, dict[str, _Tokenised | None]] = {}
-        self.noise_bound = max(options.noise_bound, self._calibrate(sample[:_SAMPLE]))
 
     def show(self, token: int) -> str:
         """See `Rescorer.show`."""
@@ -121,20 +109,6 @@ class ServerRescorer:
             self._numbers[token] = len(self._texts)
             self._texts.append(token)
         return self._numbers[token]
-
-    def _calibrate(self, sample: Sequence[tuple[Prompt, Completion]]) -> float:
-        """Return how far the baseline's own tokens lie behind the server's argmax, nats.
-
-        Plain decoding chose the argmax of its own shape; where the prompt's shape disagrees,
-        that is a tie and shows how far rounding reaches.
-        """
-        largest = 0.0
-        for prompt, completion in sample:
-            answer = self._tokenised(prompt, completion.text) if completion.text else None
-            for token in answer.tokens if answer else ():
-                highest = max(token.top.values(), default=token.logprob)
-                largest = max(largest, highest - token.logprob)
-        return _SAFETY * largest
 
 
 def ask_answer_tokens(

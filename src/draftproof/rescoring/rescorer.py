@@ -71,8 +71,6 @@ class Helpers(Protocol):
 class Rescorer(Protocol):
     """Something that can score a position again, away from the arms."""
 
-    noise_bound: float
-    """Largest margin, in nats, that the arithmetic of this model can be blamed for."""
     reads_text: bool
     """Whether it goes by the text of an answer even where the answer carries token ids."""
 
@@ -91,6 +89,14 @@ class Rescorer(Protocol):
         ...
 
 
-Replayer = Callable[[Sequence[Prompt], int], Mapping[str, Sequence[tuple[int, ...]]]]
-"""Answers prompts with our decoder once for every known fault, planted: for each fault's name the
-token ids of every answer, as many as asked for."""
+class Replayer(Protocol):
+    """Answers as an arm does, decoded here and greedily, with a known fault planted."""
+
+    faults: tuple[str, ...]
+    """The faults that it can plant and that could show in this arm."""
+
+    def __call__(
+        self, fault: str, prompts: Sequence[Prompt], tokens: int
+    ) -> Sequence[tuple[int, ...]]:
+        """Return the token ids of the answers to `prompts`, at most `tokens` each."""
+        ...

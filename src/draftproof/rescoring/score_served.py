@@ -49,6 +49,20 @@ class ServedInstrument:
         """See `Instrument.show`."""
         return list(self._numbers)[token] if 0 <= token < len(self._numbers) else "?"
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """See `Instrument.text`."""
+        return "".join(self.show(token) for token in tokens)
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """See `Instrument.ends`; a server's are not known."""
+        return frozenset()
+
+    def continues(self, asked: Prompt, prompt: Prompt, prefix: Sequence[int]) -> bool:
+        """See `Instrument.continues`; how a server renders is not known."""
+        del asked, prompt, prefix
+        return False
+
     def read(self, prompt: Prompt, completion: Completion, *, stops: bool) -> ScorableAnswer | str:
         """See `Instrument.read`; the server is asked here, as it alone knows its tokens."""
         del stops
@@ -63,30 +77,37 @@ class ServedInstrument:
         return ScorableAnswer(prompt, completion.text, ids, end=False, respelled=True)
 
     def score(
-        self, answers: Sequence[ScorableAnswer], lengths: Sequence[int], spec: ArmSpec | None
+        self, answers: Sequence[ScorableAnswer], spec: ArmSpec | None
     ) -> list[PositionScores]:
         """See `Instrument.score`; of an arm with processors every position is unexplained."""
         blind = spec is not None and bool(spec.processors)
-        return [
-            self._scores((self._asked(a.prompt, a.text) or ())[:n], blind=blind)
-            for a, n in zip(answers, lengths, strict=True)
-        ]
+        return [self._scores(self._asked(a.prompt, a.text) or (), blind=blind) for a in answers]
 
     def _scores(self, tokens: Sequence[ScoredToken], *, blind: bool) -> PositionScores:
-        pairs = [(math.nan, math.nan) if blind else gap_and_deviation(t) for t in tokens]
-        best = [max(t.top, key=lambda text: t.top[text], default=None) for t in tokens]
-        said = [self._number(t.token) for t in tokens]
-        chosen = [
-            mine if deviation == 0 else UNKNOWN if text is None else self._number(text)
-            for mine, text, (_, deviation) in zip(said, best, pairs, strict=True)
-        ]
-        nats = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+        rows = [self._position(t, blind=blind) for t in tokens]
+        nats = np.array([r[:2] for r in rows], dtype=np.float64).reshape(-1, 2)
+        numbers = np.array([r[2:] for r in rows], dtype=np.int64).reshape(-1, 3)
         return PositionScores(
             gap=nats[:, 0],
             deviation=nats[:, 1],
-            said=np.array(said, dtype=np.int64),
-            best=np.array(chosen, dtype=np.int64),
+            said=numbers[:, 0],
+            best=numbers[:, 1],
+            second=numbers[:, 2],
         )
+
+    def _position(self, token: ScoredToken, *, blind: bool) -> tuple[float, float, int, int, int]:
+        """Return gap, deviation and the numbers of the token said, the best and the second."""
+        gap, deviation = (math.nan, math.nan) if blind else gap_and_deviation(token)
+        texts = sorted(token.top, key=lambda text: -token.top[text])
+        if deviation > 0 and texts[:1] == [token.token]:
+            # another id of the same text is the best, and which of the two was said is not known
+            gap = deviation = math.nan
+        best = token.token if deviation == 0 else next(iter(texts), None)
+        second = next((text for text in texts if text != best), None)
+        said, *others = (
+            UNKNOWN if text is None else self._number(text) for text in (token.token, best, second)
+        )
+        return gap, deviation, said, others[0], others[1]
 
     def _asked(self, prompt: Prompt, text: str) -> tuple[ScoredToken, ...] | None:
         key = (prompt, text)
@@ -110,5 +131,8 @@ def gap_and_deviation(token: ScoredToken) -> tuple[float, float]:
     ranked = token.ranked
     if len(ranked) < 2 or math.isnan(token.logprob):
         return math.nan, math.nan
-    # a server that rounds what it lists may give the token said a higher value than the best
-    return ranked[0] - ranked[1], max(ranked[0] - token.logprob, 0.0)
+    gap, deviation = ranked[0] - ranked[1], max(ranked[0] - token.logprob, 0.0)
+    # no token lies between the two best: a server that rounds its values put this one there
+    if deviation < gap:
+        deviation = 0.0 if 2 * deviation < gap else gap
+    return gap, deviation

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from draftproof.decoding.cache import RowCache
+from draftproof.decoding.loading.checkpoint import Checkpoint
+from draftproof.decoding.loading.room import bytes_available
 from draftproof.decoding.shaping import Shaping
-from draftproof.lab.models import resolve
 from draftproof.records import Completion, Prompt
 from draftproof.rescoring.prefixes import blocks, read, read_prefixes
 from draftproof.rescoring.scored_answers import PositionScores, ScorableAnswer
@@ -23,6 +23,8 @@ _CHUNK = 256
 """Answers among which prefixes of prompts are shared; bounds the memory of the caches."""
 _MOST_LOGITS = 2**26
 """Logits that are held at once (256 MiB in float32)."""
+_END = -1
+"""Stands for the end token of an answer that ended by itself without recording one."""
 _ROOM = 1.5
 """Free memory that float32 weights should find, in multiples of themselves."""
 
@@ -40,6 +42,8 @@ class LocalInstrument:
         device: Where it runs.
         trust_remote_code: Run code that the checkpoint brings along.
         dtype: Of the weights; by default float32, or the checkpoint's own where that is too large.
+        prompts_of: The model whose tokenizer and chat template the answers come from, where a
+            draft scores them.
         progress: Heard with answers done and answers in all.
     """
 
@@ -50,19 +54,43 @@ class LocalInstrument:
         device: str = "auto",
         trust_remote_code: bool = False,
         dtype: str | None = None,
+        prompts_of: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         wanted = dtype or instrument_dtype(target)
         self._loaded = models.load(target, wanted, device, trust_remote_code)
+        self._speaker = self._loaded
+        if prompts_of is not None:
+            shared = instrument_dtype(prompts_of)
+            self._speaker = models.load(prompts_of, shared, device, trust_remote_code)
         self._progress = progress or (lambda _done, _total: None)
         self._known: dict[_Key, PositionScores] = {}
         used = self._loaded.fingerprint.dtype
         self.description = f"{target}, {used}, {self._loaded.model.device.type}"
 
+    def forget(self) -> None:
+        """Drop the scores of earlier answers, which are kept as several arms may say the same."""
+        self._known.clear()
+
     def show(self, token: int) -> str:
         """See `Instrument.show`."""
-        text: str = self._loaded.tokenizer.decode([token])
+        text: str = self._speaker.tokenizer.decode([token])
         return text
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """See `Instrument.text`."""
+        text: str = self._speaker.tokenizer.decode(list(tokens))
+        return text
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """See `Instrument.ends`."""
+        return frozenset(self._speaker.eos)
+
+    def continues(self, asked: Prompt, prompt: Prompt, prefix: Sequence[int]) -> bool:
+        """See `Instrument.continues`."""
+        wanted = (*models.render_known(self._speaker, prompt).ids, *prefix)
+        return models.render(self._speaker, asked).ids == wanted
 
     def read(self, prompt: Prompt, completion: Completion, *, stops: bool) -> ScorableAnswer | str:
         """See `Instrument.read`."""
@@ -71,27 +99,27 @@ class LocalInstrument:
             ids = completion.token_ids
             if ids and not 0 <= min(ids) <= max(ids) < self._loaded.model.vocab_size:
                 return "holds token ids that the target does not have"
-            end = ended and not (ids and ids[-1] in self._loaded.eos)
+            end = ended and not (ids and ids[-1] in self._speaker.eos)
             return ScorableAnswer(prompt, completion.text, ids, end, respelled=False)
         if completion.reasoning or completion.tool_calls or completion.refusal:
             return "known by its text only, and that is not all that was generated"
-        tokenizer = self._loaded.tokenizer
+        tokenizer = self._speaker.tokenizer
         spelled = tuple(tokenizer(completion.text, add_special_tokens=False)["input_ids"])
         if tokenizer.decode(spelled) != completion.text:
             return "a text that the target's tokens do not spell"
         return ScorableAnswer(prompt, completion.text, spelled, ended, respelled=True)
 
     def score(
-        self, answers: Sequence[ScorableAnswer], lengths: Sequence[int], spec: ArmSpec | None
+        self, answers: Sequence[ScorableAnswer], spec: ArmSpec | None
     ) -> list[PositionScores]:
         """See `Instrument.score`."""
         shaper, shape = None, ""
         if spec is not None:
             shaper = shaper_of(spec, self._loaded)
             shape = repr((sorted(spec.processors.items()), spec.ignore_generation_config))
-        prompts = [models.render_known(self._loaded, a.prompt).ids for a in answers]
+        prompts = [models.render_known(self._speaker, a.prompt).ids for a in answers]
         keys: list[_Key] = [
-            (p, a.tokens, n, shape) for p, a, n in zip(prompts, answers, lengths, strict=True)
+            (p, a.tokens, a.length, shape) for p, a in zip(prompts, answers, strict=True)
         ]
         new = [k for k in dict.fromkeys(keys) if k not in self._known]
         for start in range(0, len(new), _CHUNK):
@@ -106,9 +134,8 @@ class LocalInstrument:
     ) -> Iterator[tuple[_Key, PositionScores]]:
         model = self._loaded.model
         prefixes = read_prefixes(model, [k[0] for k in keys])
-        unread = [k[2] + len(k[0]) - (p.length if p else 0) for k, p in
-                  zip(keys, prefixes, strict=True)]  # fmt: skip
-        for block in blocks(model, unread, 0):
+        # answers of similar length: columns of padding cost as much as tokens
+        for block in blocks(model, [k[2] for k in keys], 0):
             for part in self._fitting(block, keys):
                 members = [keys[i] for i in part]
                 cached = [prefixes[i] for i in part]
@@ -129,58 +156,64 @@ class LocalInstrument:
         width = max(k[2] for k in members)
         texts = [[k[0][-1], *k[1]][: k[2]] for k in members]
         block = torch.tensor([[*t, *([t[-1]] * (width - len(t)))] for t in texts])
-        said = [[*k[1], -1][: k[2]] for k in members]
+        ids = [[*k[1], _END][: k[2]] for k in members]
+        said = torch.tensor([[*i, *([0] * (width - len(i)))] for i in ids])
         starts = torch.tensor([len(k[0]) - 1 for k in members])
         step = max(1, _MOST_LOGITS // (len(members) * model.vocab_size))
-        found: list[list[torch.Tensor]] = [[] for _ in members]
+        parts = []
         for first in range(0, width, step):
-            ids = block[:, first : first + step].to(model.device)
+            here = slice(first, first + step)
             logits = model.forward(
-                ids, (starts + first).to(model.device), cache, longest=int(starts.max()) + first + 1
+                block[:, here].to(model.device),
+                (starts + first).to(model.device),
+                cache,
+                longest=int(starts.max()) + first + 1,
             )
-            for row, key in enumerate(members):
-                here = range(first, min(first + step, key[2]))
-                if here:
-                    shaped = self._shaped(logits[row, : len(here)], key, here, shaper)
-                    found[row].append(self._measured(shaped, said[row][first : here.stop]))
-        return [_scores(torch.cat(parts, dim=1)) for parts in found]
+            shapings = [shaper(len(key[0])) if shaper else None for key in members]
+            if any(shaping is not None and shaping.reads_text for shaping in shapings):
+                logits = logits.clone()
+            for row, (key, shaping) in enumerate(zip(members, shapings, strict=True)):
+                here_too = range(first, min(first + logits.shape[1], key[2]))
+                if here_too and shaping is not None and shaping.reads_text:
+                    rows = logits[row, : len(here_too)]
+                    logits[row, : len(here_too)] = _shaped(rows, key, here_too, shaping)
+            parts.append(self._measured(logits, said[:, here].to(model.device)))
+        columns_of = torch.cat(parts, dim=2).numpy()
+        return [_scores(columns_of[:, row, : key[2]]) for row, key in enumerate(members)]
 
-    def _shaped(
-        self, rows: torch.Tensor, key: _Key, here: range, shaper: _Shaper | None
-    ) -> torch.Tensor:
-        """Return ``[n, V]`` rows as the arm's own processors make them."""
-        shaping = shaper(len(key[0])) if shaper else None
-        if shaping is None or not shaping.reads_text:
-            return rows
-        # a row at a time: each follows a text of its own
-        shaped = [
-            shaping.shape(rows[k : k + 1], key[0], [key[1][:position]], 0.0)
-            for k, position in enumerate(here)
-        ]
-        return torch.cat(shaped)
-
-    def _measured(self, rows: torch.Tensor, said: Sequence[int]) -> torch.Tensor:
-        """Return best, second, the logit of the token said, its id and the best's, ``[5, n]``."""
-        eos = torch.tensor(sorted(self._loaded.eos) or [0], device=rows.device)
-        tokens = torch.tensor(said, device=rows.device)
+    def _measured(self, rows: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        """Return the logits of best, second and the token said, and their ids, ``[6, B, n]``."""
+        eos = torch.tensor(sorted(self._speaker.eos) or [0], device=rows.device)
         # whichever end token the model likes best is the one that ended the answer
-        ends = eos[rows[:, eos].argmax(dim=1)]
-        tokens = torch.where(tokens < 0, ends, tokens)
-        best = rows.topk(2, dim=1)
-        mine = rows.gather(1, tokens[:, None])[:, 0]
-        columns = (best.values[:, 0], best.values[:, 1], mine, tokens, best.indices[:, 0])
+        ends = eos[rows[..., eos].argmax(dim=2)]
+        tokens = torch.where(said == _END, ends, said)
+        best = rows.topk(2, dim=2)
+        mine = rows.gather(2, tokens[..., None])[..., 0]
+        columns = (*best.values.unbind(2), mine, *best.indices.unbind(2), tokens)
         return torch.stack([c.double() for c in columns]).cpu()
 
 
-def _scores(rows: torch.Tensor) -> PositionScores:
-    best, second, mine, said, chosen = rows.numpy()
+def _shaped(rows: torch.Tensor, key: _Key, here: range, shaping: Shaping) -> torch.Tensor:
+    """Return ``[n, V]`` rows as the arm's own processors make them."""
+    # a row at a time: each follows a text of its own
+    shaped = [
+        shaping.shape(rows[k : k + 1], key[0], [key[1][:position]], 0.0)
+        for k, position in enumerate(here)
+    ]
+    return torch.cat(shaped)
+
+
+def _scores(rows: NDArray[np.float64]) -> PositionScores:
+    best, second, mine = rows[:3]
+    first, other, said = rows[3:].astype(np.int64)
     # at an exact tie the token said is as good as the best
-    agreed = mine == best
+    swapped = (mine == best) & (said != first)
     return PositionScores(
         gap=best - second,
         deviation=best - mine,
-        said=said.astype(np.int64),
-        best=np.where(agreed, said, chosen).astype(np.int64),
+        said=said,
+        best=np.where(swapped, said, first),
+        second=np.where(swapped, first, other),
     )
 
 
@@ -189,8 +222,6 @@ def instrument_dtype(target: str) -> str:
 
     A model that is not on this disk is taken to fit.
     """
-    files = list(Path(resolve(target)).glob("*.safetensors"))
-    # checkpoints are held in 16 bits as a rule; those in 32 are only taken for larger
-    needed = 2 * _ROOM * sum(f.stat().st_size for f in files)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return "float32" if needed <= free else "auto"
+    needed = 4 * _ROOM * sum(Checkpoint.at(target).tensors.values())
+    free = bytes_available("cpu")
+    return "float32" if free is None or needed <= free else "auto"

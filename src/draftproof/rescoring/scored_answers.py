@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from draftproof.records import Completion, DraftproofError, Prompt
 from draftproof.stacks.spec import ArmSpec
 
-MOST_POSITIONS = 20_000
-"""Positions an arm that are scored; of more, a seeded sample."""
+MOST_ANSWERS = 20_000
+"""Answers an arm that are scored; of more, a seeded sample."""
 UNKNOWN = -1
 """Id of a token that the instrument cannot name."""
 _HARMLESS = frozenset({
@@ -51,6 +51,7 @@ class ScoredAnswers:
         position: Index of the token in its answer, int64 [N].
         said: Token said, int64 [N]; the instrument's own number of it over a server.
         best: The instrument's best token, int64 [N]; -1 where unknown.
+        second: Its second-best token, int64 [N]; -1 where unknown.
         respelled: Whether the ids were made from the answer's text, bool [N]: the stack may have
             spelled it otherwise, so such a position is never a fault.
         positions: Positions that the answers have; more than N where they were sampled.
@@ -67,6 +68,7 @@ class ScoredAnswers:
     position: NDArray[np.int64]
     said: NDArray[np.int64]
     best: NDArray[np.int64]
+    second: NDArray[np.int64]
     respelled: NDArray[np.bool_]
     positions: int
     seed: int | None
@@ -86,6 +88,7 @@ class PositionScores:
     deviation: NDArray[np.float64]
     said: NDArray[np.int64]
     best: NDArray[np.int64]
+    second: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +133,31 @@ class Instrument(Protocol):
         ...
 
     def score(
-        self, answers: Sequence[ScorableAnswer], lengths: Sequence[int], spec: ArmSpec | None
+        self, answers: Sequence[ScorableAnswer], spec: ArmSpec | None
     ) -> list[PositionScores]:
-        """Score the first so many positions of each answer, in the order given.
+        """Score every position of each answer, in the order given.
 
         Args:
-            answers: The answers.
-            lengths: Positions of each, at least 1.
+            answers: The answers, of one position at least each.
             spec: The arm whose processors shape the scores; None has none.
         """
         ...
 
     def show(self, token: int) -> str:
         """Return a token's text."""
+        ...
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens that follow each other."""
+        ...
+
+    @property
+    def ends(self) -> Collection[int]:
+        """Return the tokens that end an answer, where they are known."""
+        ...
+
+    def continues(self, asked: Prompt, prompt: Prompt, prefix: Sequence[int]) -> bool:
+        """Return whether one prompt is rendered to another's ids and the prefix behind them."""
         ...
 
 
@@ -152,7 +167,7 @@ def score_answers(
     answers: Sequence[tuple[Prompt, Completion]],
     *,
     spec: ArmSpec | None = None,
-    most: int = MOST_POSITIONS,
+    most: int = MOST_ANSWERS,
     seed: int = 0,
     always: Collection[str] = (),
 ) -> ScoredAnswers:
@@ -164,9 +179,9 @@ def score_answers(
         answers: Prompts with the arm's answers.
         spec: How the arm decodes; None for recorded answers, which are taken as greedy and
             without processors.
-        most: Positions that are scored; of more, whole answers in a seeded order.
-        seed: Seed of that order.
-        always: Ids of prompts whose answers are scored first (pairs that part).
+        most: Answers that are scored; of more, a seeded sample.
+        seed: Seed of the sample.
+        always: Ids of prompts whose answers are in the sample (pairs that part).
 
     Raises:
         DraftproofError: The arm samples: its tokens are not meant to be the best.
@@ -194,9 +209,9 @@ def score_answers(
             reasons["nothing was generated"] += 1
         else:
             scorable.append(read)
-    total = sum(a.length for a in scorable)
-    chosen, lengths = _sample(scorable, most, seed, always)
-    scores = instrument.score(chosen, lengths, spec) if chosen else []
+    chosen = _sample(scorable, most, seed, always)
+    lengths = [a.length for a in chosen]
+    scores = instrument.score(chosen, spec) if chosen else []
     return ScoredAnswers(
         arm=arm,
         instrument=instrument.description,
@@ -207,9 +222,10 @@ def score_answers(
         position=_ids([np.arange(n, dtype=np.int64) for n in lengths]),
         said=_ids([s.said for s in scores]),
         best=_ids([s.best for s in scores]),
+        second=_ids([s.second for s in scores]),
         respelled=np.repeat(np.array([a.respelled for a in chosen], dtype=np.bool_), lengths),
-        positions=total,
-        seed=seed if total > most else None,
+        positions=sum(a.length for a in scorable),
+        seed=seed if len(scorable) > most else None,
         left_out=tuple(LeftOut(reason, n) for reason, n in reasons.most_common()),
     )
 
@@ -227,19 +243,13 @@ def unknown_processors(spec: ArmSpec | None) -> tuple[str, ...]:
 
 def _sample(
     answers: Sequence[ScorableAnswer], most: int, seed: int, always: Collection[str]
-) -> tuple[list[ScorableAnswer], list[int]]:
-    """Return the answers that are scored, in their own order, and how many positions of each."""
-    if sum(a.length for a in answers) <= most:
-        return list(answers), [a.length for a in answers]
+) -> list[ScorableAnswer]:
+    """Return the answers that are scored, in their own order."""
+    if len(answers) <= most:
+        return list(answers)
     drawn = np.random.default_rng(seed).permutation(len(answers)).tolist()
     drawn.sort(key=lambda i: answers[i].prompt.id not in always)
-    left, kept = most, {}
-    for index in drawn:
-        kept[index] = min(answers[index].length, left)
-        left -= kept[index]
-        if not left:
-            break
-    return [answers[i] for i in sorted(kept)], [kept[i] for i in sorted(kept)]
+    return [answers[i] for i in sorted(drawn[:most])]
 
 
 def _nats(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

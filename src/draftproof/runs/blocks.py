@@ -85,7 +85,7 @@ def collect_blocks(
         resume: How to go on with a run that there is.
 
     Raises:
-        DraftproofError: The directory holds another run, an arm is not what it was, or an engine
+        DraftproofError: The directory holds another run, an arm has changed, or an engine
             fails.
     """
     rule, resume = plan.stop or StopRule(), resume or Resume()

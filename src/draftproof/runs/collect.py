@@ -67,7 +67,7 @@ def collect(
         resume: How to go on with a run that there is.
 
     Raises:
-        DraftproofError: The directory holds another run, an arm is not what it was, or an engine
+        DraftproofError: The directory holds another run, an arm has changed, or an engine
             fails.
     """
     resume = resume or Resume()
@@ -189,8 +189,8 @@ def open_run(
     """Return the run's manifest, once it is certain that the run can be gone on with.
 
     Raises:
-        DraftproofError: The directory holds a run of another plan or battery, or an arm is not
-            what it was.
+        DraftproofError: The directory holds a run of another plan or battery, or an arm
+            has changed.
     """
     manifest = _open_manifest(plan, battery, run, resume)
     take_up(run, manifest)

@@ -20,7 +20,7 @@ def frequent_errors(answers: Iterable[Completion]) -> tuple[ErrorCount, ...]:
     counts: Counter[str] = Counter()
     for completion in answers:
         if completion.finish_reason == "error":
-            text = completion.error or "no word of why"
+            text = completion.error or "no error message"
             counts[fault_kind(text)] += 1
             words.setdefault(fault_kind(text), text)
     return tuple(ErrorCount(text=words[kind], count=n) for kind, n in counts.most_common(_MOST))

@@ -60,7 +60,7 @@ class Known:
 
 
 class ArmChangedError(DraftproofError):
-    """Names what changed, and the two ways on.
+    """Names what changed, and the two options that go on.
 
     Args:
         where: The run.
@@ -73,9 +73,9 @@ class ArmChangedError(DraftproofError):
     def __init__(self, where: object, changes: Mapping[str, Sequence[str]]) -> None:
         self.what = "; ".join(f"arm {arm!r}: {', '.join(what)}" for arm, what in changes.items())
         super().__init__(
-            f"{where}: not the same answers any more as when answers were given. {self.what}. Two "
-            "ways on: --fresh asks everything of the changed arms again; --accept-change goes on "
-            "with the answers that there are, and the verdict says that the arms changed"
+            f"{where}: an arm has changed since it answered. {self.what}. Give --fresh to ask "
+            "everything of the changed arms again, or --accept-change to keep the answers that "
+            "there are; the verdict then says that the arms changed"
         )
 
 
@@ -98,7 +98,7 @@ def canary_change(before: Sequence[Round], now: Round | None, noise: float | Non
         return None
     first = other[0]
     return (
-        f"{len(other)} of {len(asked)} canary prompts are answered otherwise "
+        f"{len(other)} of {len(asked)} canary prompts have other answers than before "
         f"({first}: {before[0][first][:60]!r}, now {now[first][:60]!r})"
     )
 

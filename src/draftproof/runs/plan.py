@@ -47,8 +47,9 @@ class Decision(BaseModel):
     max_missing: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts that may be left unanswered by an arm; beyond it nothing is judged."""
     mode: Literal["equivalence", "noninferiority"] = "equivalence"
-    profile: Literal["exact", "tais"] = "exact"
-    """``exact`` is ours; ``tais`` holds the published criteria, with the test repaired."""
+    profile: Literal["exact", "tais", "tais-published"] = "exact"
+    """``exact`` is ours; ``tais`` holds the published criteria with the test repaired,
+    ``tais-published`` the same as they are printed."""
     require: Literal["L3", "L2", "L1", "LS"] = "LS"
     """Lowest level at which a PASS ends with exit code 0; L3 is the strongest."""
     inject: int = Field(default=200, ge=0, le=100_000)
@@ -141,18 +142,22 @@ class Plan(BaseModel):
         """Raise ValueError unless an arm's role fits what it is."""
         roles = {a.name: a.role for a in self.arms}
         if arm.of is not None and arm.of not in roles:
-            raise ValueError(f"arm {arm.name!r} is of {arm.of!r}, which no arm is called")
+            raise ValueError(f"arm {arm.name!r}: of: no arm has the name {arm.of!r}")
         if arm.role is Role.VARIANT:
             if arm.of is None or roles[arm.of] is not Role.CANDIDATE:
-                raise ValueError(f"variant {arm.name!r} names no candidate that it varies: of")
+                raise ValueError(f"variant {arm.name!r}: of: name the candidate that it varies")
         elif arm.role is Role.NOISE:
             if roles.get(arm.of or self.baseline.name) not in {Role.BASELINE, Role.CANDIDATE}:
-                raise ValueError(f"noise arm {arm.name!r} repeats {arm.of!r}, which is not judged")
+                raise ValueError(f"noise arm {arm.name!r}: of: name the baseline or a candidate")
+        elif arm.role is Role.SHAPE:
+            if arm.of is not None and roles[arm.of] is not Role.CANDIDATE:
+                raise ValueError(f"shape arm {arm.name!r}: of: name a candidate")
         elif arm.of is not None:
-            raise ValueError(f"{arm.role} arm {arm.name!r} is of another: noise and variants are")
+            raise ValueError(f"{arm.role} arm {arm.name!r}: only noise, shape and variants have of")
         on = arm.role is Role.NOISE and arm.of is not None and arm.of != self.baseline.name
-        if arm.role in {Role.BASELINE, Role.NOISE} and arm.speculative and not on:
-            raise ValueError(f"{arm.role} arm {arm.name!r} must not speculate: drop its draft")
+        plain = {Role.BASELINE, Role.NOISE, Role.SHAPE}
+        if arm.role in plain and arm.speculative and not on:
+            raise ValueError(f"{arm.role} arm {arm.name!r} must not speculate: remove its draft")
 
     def _check_sampling(self) -> None:
         if self.temperature == 0:
@@ -162,10 +167,10 @@ class Plan(BaseModel):
         if self.samples < 2:
             raise ValueError(
                 f"the arms sample at temperature {self.temperature:g}: answers differ by chance, "
-                "and a law cannot be seen in one draw; give samples of at least 2"
+                "and one answer does not show a distribution; set samples to at least 2"
             )
         if self.stop is not None:
-            raise ValueError("stop: a screen of sampled answers is judged at its end only")
+            raise ValueError("stop: works at temperature 0 only; leave it out")
         if self.metamorphic:
             raise ValueError("metamorphic: sampled answers may differ; use temperature 0")
         seeds = [a.seed for a in self.arms]

@@ -112,8 +112,8 @@ def _asked(run: Path, manifest: Mapping[str, object]) -> tuple[Plan, Battery]:
     recorded = manifest.get("battery")
     if not isinstance(recorded, dict) or recorded.get("digest") != battery.digest:
         raise DraftproofError(
-            f"{run}: the battery {battery.name!r} is not what it was when the run was made; "
-            "its prompts cannot be asked again"
+            f"{run}: the battery {battery.name!r} has changed since the run was made, so its "
+            "prompts cannot be asked again"
         )
     return plan, battery
 

@@ -32,7 +32,7 @@ class Resume:
     """How a run is gone on with.
 
     Attributes:
-        change: What to do about an arm that is not what it was: ``stop`` with an error, ask
+        change: What to do about an arm that has changed: ``stop`` with an error, ask
             everything of it again (``fresh``), or go on and say so (``accept``).
         retry_errors: Whether prompts whose answers are errors are asked again.
     """
@@ -81,7 +81,7 @@ def check_arms(
     resume: Resume,
     engine_of: Callable[[ArmSpec], Engine] | None,
 ) -> None:
-    """See to it, before anything is asked, that every arm is what it was when it answered.
+    """Check, before anything is asked, that no arm has changed since it answered.
 
     Arms that go on are opened and asked their canaries, and so are servers behind a URL whose
     answers are complete. Of other arms the models' files are looked at.
@@ -233,15 +233,15 @@ def orphaned(run: RunDirectory, resume: Resume) -> dict[str, ArmRecord]:
     if resume.change == "stop":
         raise DraftproofError(
             f"{run.path}: holds answers of {', '.join(map(repr, arms))} but no manifest.json, so "
-            "nothing says to what they are answers or who gave them. Two ways on: put the "
-            "manifest back; --fresh sets these answers aside and asks everything again; "
-            "--accept-change takes them for this plan's, and the verdict says so"
+            "it is not known which prompts they answer or who gave them. Put the manifest back, "
+            "or give --fresh to set these answers aside and ask everything again, or "
+            "--accept-change to take them for this plan's; the verdict then says so"
         )
     if resume.change == "fresh":
         for arm in arms:
             run.set_aside(arm)
         return {}
-    lost = ArmChange(now(), ("the manifest was gone: nothing says who gave its answers",))
+    lost = ArmChange(now(), ("the manifest was missing, so it is not known who gave its answers",))
     return {arm: ArmRecord(changes=(lost,)) for arm in arms}
 
 
@@ -250,8 +250,8 @@ def accepted_changes(manifest: Manifest) -> dict[str, list[str]]:
     return {
         arm: [
             f"arm {arm!r} changed, seen on {change.seen[:16].replace('T', ' ')} UTC: "
-            f"{', '.join(change.what)}; its answers from before and after were taken for one "
-            "arm's (--accept-change)"
+            f"{', '.join(change.what)}; its answers from before and after were counted "
+            "together (--accept-change)"
             for change in record.changes
         ]
         for arm, record in manifest.arms.items()

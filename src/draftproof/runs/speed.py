@@ -98,7 +98,7 @@ def recorded_speeds(plan: Plan, run: Path) -> dict[str, Speed]:
     manifest = read_json_object(run / "manifest.json")
     records = manifest.get("arms")
     if "plan" not in manifest or not isinstance(records, dict):
-        raise DraftproofError(f"{run}: holds no run of a plan; its arms tell no speed")
+        raise DraftproofError(f"{run}: holds no run of a plan, so there is no speed to read")
     try:
         old = Plan.model_validate(manifest["plan"])
     except ValidationError as error:
@@ -127,7 +127,9 @@ def _speed(
 ) -> Speed:
     good = [c for c in answers if c.finish_reason != "error"]
     if not good:
-        raise DraftproofError(f"arm {arm.name!r}: gave no answer that its speed could be told from")
+        raise DraftproofError(
+            f"arm {arm.name!r}: generated no tokens, so its speed cannot be computed",
+        )
     tokens = tuple(len(c.token_ids) for c in good if c.token_ids is not None)
     return Speed(seconds, len(good), tokens if len(tokens) == len(good) else None, opening, source)
 

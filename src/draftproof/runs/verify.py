@@ -96,13 +96,13 @@ def verify(run: Path, key: str | None = None) -> ReceiptCheck:
         )
     findings = []
     if not _whole(receipt):
-        text = "the receipt's own digest does not fit: it was altered after it was made"
+        text = "the receipt's own digest does not match: it was altered after it was made"
         findings.append(ReceiptFinding("receipt-altered", RECEIPT, text))
     signer, problem = _signature(receipt, key)
     findings += [problem] if problem else []
     findings += _files(run, receipt.get("files"))
     if not findings and version == SCHEMA and about(run) != receipt.get("about"):
-        text = "what the receipt says about the run is not what the run's files say"
+        text = "the receipt describes another run than the files do"
         findings.append(ReceiptFinding("receipt-altered", RECEIPT, text))
     covered, code, said = (receipt.get(k) for k in ("files", "code", "about"))
     return ReceiptCheck(
@@ -140,7 +140,7 @@ def _signature(
     signer = signed_by(receipt["signature"], signed_part(receipt))
     if signer is None:
         return None, ReceiptFinding(
-            "signature-bad", RECEIPT, "the signature does not fit the receipt"
+            "signature-bad", RECEIPT, "the signature does not match the receipt"
         )
     if key is not None and signer != key:
         text = f"signed with the key {signer}, not with {key}"
@@ -158,9 +158,11 @@ def _files(run: Path, covered: object) -> list[ReceiptFinding]:
     out = []
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:
-            out.append(ReceiptFinding("file-missing", name, "is in the receipt and not in the run"))
+            out.append(ReceiptFinding("file-missing", name, "is missing: the receipt lists it"))
         elif name not in wanted:
-            out.append(ReceiptFinding("file-added", name, "is in the run and not in the receipt"))
+            out.append(
+                ReceiptFinding("file-added", name, "is not in the receipt: it was added later")
+            )
         elif wanted[name] != found[name]:
-            out.append(ReceiptFinding("file-altered", name, "is not what it was"))
+            out.append(ReceiptFinding("file-altered", name, "its content differs from the receipt"))
     return out

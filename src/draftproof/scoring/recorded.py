@@ -60,9 +60,9 @@ def good_labels(
     bad = frozenset(label for label in read if label.strip().lower() in _BAD)
     if read - good - bad:
         raise DraftproofError(
-            f"which labels are good cannot be told from {', '.join(sorted(read))}: what is good "
-            "on one task is bad on another; name the good ones with --good LABEL (those that "
-            "stand for no reading with --unread LABEL), or give the --battery that says it"
+            f"it is not known which of these labels are good: {', '.join(sorted(read))}; name the "
+            "good ones with --good LABEL (and labels of answers that could not be read with "
+            "--unread LABEL), or name the --battery that says it"
         )
     return good
 

@@ -11,6 +11,7 @@ from draftproof.rescoring.rescorer import Replayer, Rescorer
 from draftproof.runs.plan import Decision
 from draftproof.screen.pairing import Labeller
 from draftproof.screen.sampled import LawTest
+from draftproof.screen.stack_noise.source import StackSource
 from draftproof.screen.tasks import TaskNoise
 from draftproof.stats import AssayEvidence
 
@@ -26,12 +27,16 @@ class Arm:
         speculative: Whether it must prove that it speculated; None where the answers were
             recorded elsewhere and may carry no counters.
         rescorer: Makes what explains divergences; called only if there is something to ask it.
+        stack: Scores answers whole, so that the stack's own rounding is known; None where no
+            model is at hand.
+        exact: Whether the bits of its kernels do not depend on the shape of a computation.
         counters: What the arm's server counted, where it has one.
         of: The arm that it repeats or varies; the baseline if None.
         promise: The level that its rule declares, where that is known.
         lossy: Whether it changes answers on purpose.
         law: Draws tokens for the test of its law, at a temperature above 0.
-        replayer: Answers with known faults planted; asked only if there are leaks or faults.
+        replayer: Makes what answers with known faults planted; called only if there are leaks or
+            faults.
         declared: The arm as its plan declares it.
         untested: What a run of this arm says nothing about.
     """
@@ -41,12 +46,14 @@ class Arm:
     answers: Mapping[str, Completion]
     speculative: bool | None
     rescorer: Callable[[], Rescorer | None]
+    stack: StackSource | None = None
+    exact: bool = False
     counters: Mapping[str, Any] | None = None
     of: str | None = None
     promise: str | None = None
     lossy: bool = False
     law: LawTest | None = None
-    replayer: Replayer | None = None
+    replayer: Callable[[], Replayer | None] = lambda: None
     declared: Mapping[str, object] = field(default_factory=dict)
     untested: Sequence[str] = ()
 
@@ -80,9 +87,12 @@ class Conditions:
         sequential: Asking ended by looking at the answers, so only certainty decides.
         temperature: Of every arm.
         level: At which a test of an arm's law decides, at a temperature above 0.
+        calibration: What people's labels of a sample said of the scorers, if there is any.
         assay: What is known of the plan's sensitivity; asked for by candidates only.
         noise: Every task's noise floor, where arms were repeated.
         floor: The candidate beside the repeats; None for other arms.
+        clean: Names of the baseline and of the arms that repeat it.
+        shaped: Names of plain arms that compute in a candidate's shape.
         broken: Divergences of the candidate's variants that no rounding explains.
         vouched_bytes: A control failed and its answers differ: identity would have been lost.
         vouched_labels: Tasks in which the labels of a control were shown to be worse.
@@ -95,9 +105,12 @@ class Conditions:
     sequential: bool = False
     temperature: float = 0.0
     level: float = 0.0
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     assay: AssayEvidence | None = None
     noise: Mapping[str, TaskNoise] = field(default_factory=dict)
     floor: NoiseFloor | None = None
+    clean: tuple[str, ...] = ()
+    shaped: tuple[str, ...] = ()
     broken: int = 0
     vouched_bytes: bool = False
     vouched_labels: frozenset[str] = frozenset()

@@ -17,11 +17,12 @@ from draftproof.records import (
 from draftproof.screen.activation import activation
 from draftproof.screen.arms import Conditions
 from draftproof.screen.channels import ComparedChannels, compared_channels
-from draftproof.screen.decision import decide
+from draftproof.screen.decision import by_profile, decide
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.noise import broken
 from draftproof.screen.sensitivity import STATISTICS_MOST, sensitivity
 from draftproof.screen.sentences import comparison_sentence, stopping
+from draftproof.screen.stack_noise.record import stack_noise
 from draftproof.stats import clopper_pearson, flip_upper
 
 _LISTED = 50
@@ -60,7 +61,13 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
         sensitivity=noticed,
         promise=_level(evidence, counts, decided.state, channels) if candidate else None,
         known_cause=findings.known_cause,
+        untried=findings.untried,
         distribution=findings.distribution,
+        stack_noise=(
+            None
+            if conditions.temperature > 0
+            else stack_noise(findings.noise, exact=arm.exact and evidence.against.exact)
+        ),
         stopping=(
             stopping(counts, decided.own_state, conditions.prompts)
             if candidate and conditions.sequential
@@ -69,6 +76,7 @@ def judge(evidence: ArmEvidence, conditions: Conditions) -> Comparison:
         compared=channels.compared,
         not_compared=tuple(channels.gaps),
         channel_notes={c.value: why for c, why in channels.gaps.items()},
+        profiles=by_profile(evidence, proof, conditions, decided),
     )
 
 
@@ -78,6 +86,8 @@ def _expected(evidence: ArmEvidence, state: State) -> bool:
     if evidence.arm.role is Role.VARIANT:
         # a variant is no claim about rates: it is as it should be if nothing broke
         return not broken(evidence)
+    if evidence.arm.role is Role.SHAPE:
+        return state not in {State.FAIL, State.INVALID}
     return state is State.PASS
 
 
@@ -127,9 +137,9 @@ def _level(
 ) -> PromiseEvidence:
     """Return how close the arm keeps to plain decoding, by the evidence of this run.
 
-    L0 changes answers; L1 keeps the target's law while the random numbers differ; L2 is equal at
-    temperature 0 up to rounding; L3 is equal bit for bit. LS is less than all but L0: the labels
-    are equal and nobody looked why answers differ.
+    L0 changes answers; L1 keeps the target's distribution while the random numbers differ; L2 is
+    equal at temperature 0 up to rounding; L3 is equal bit for bit. LS is less than all but L0: the
+    labels are equal and the causes of differences are unknown.
     """
     arm = evidence.arm
     if state is State.INVALID or not counts.n:
@@ -181,7 +191,7 @@ def _labels_alone(counts: Counts, ties: int, most: str) -> str:
     blind = counts.n - counts.identical - ties - spelled
     said = []
     if blind:
-        said.append(f"{blind:,} answers differ and nobody looked why {most}")
+        said.append(f"the causes of {blind:,} differences are unknown {most}")
     if spelled:
         said.append(f"{spelled:,} answers differ in the spelling of tool calls alone")
     return "; ".join(said)

@@ -6,14 +6,30 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from draftproof.records import Activation, Cause, Distribution, Reason, Role, State, TaskEvidence
+from draftproof.records import (
+    Activation,
+    Cause,
+    Distribution,
+    ProfileRuling,
+    Reason,
+    Role,
+    State,
+    TaskEvidence,
+)
 from draftproof.runs.plan import Decision
 from draftproof.screen.arms import Arm, Conditions
 from draftproof.screen.evidence import ArmEvidence
-from draftproof.screen.labels_only import nobody_looked, unexplained
+from draftproof.screen.labels_only import nobody_looked, task_truth, unexplained
 from draftproof.screen.sequential import Standing, standing
+from draftproof.screen.stack_noise.ruling import NoiseRuling
 from draftproof.screen.tasks import beside_noise, task_evidence
-from draftproof.screen.validity import caveats, invalid_reasons, shortfalls
+from draftproof.screen.validity import (
+    caveats,
+    invalid_reasons,
+    noise_ruling,
+    open_reasons,
+    shortfalls,
+)
 from draftproof.stats import Code, ForensicEvidence, Stratum, holm, mcnemar_test, screen_verdict
 from draftproof.stats.evidence import PROFILES, Profile
 from draftproof.stats.sequential import log_e_loss
@@ -39,6 +55,34 @@ class Decided:
     tasks: tuple[TaskEvidence, ...]
 
 
+def by_profile(
+    evidence: ArmEvidence, proof: Activation, conditions: Conditions, own: Decided
+) -> tuple[ProfileRuling, ...]:
+    """Return what every profile says of a candidate whose answers must not change.
+
+    Args:
+        evidence: Counts and findings.
+        proof: Of speculation in the arm.
+        conditions: Margin and levels, and what is known from other arms.
+        own: What the profile of the rule decides.
+    """
+    arm = evidence.arm
+    one_size = conditions.temperature == 0 and not conditions.sequential
+    if arm.role is not Role.CANDIDATE or arm.lossy or not one_size:
+        return ()
+    rulings = []
+    for name in PROFILES:
+        decided = own
+        if name != conditions.rule.profile:
+            rule = conditions.rule.model_copy(update={"profile": name})
+            decided = decide(evidence, proof, replace(conditions, rule=rule))
+        reasons = [*decided.reasons, *(r for task in decided.tasks for r in task.reasons)]
+        # that a task is open is no reason: the task's own says why
+        why = [r.text for r in reasons if r.state is decided.state and r.code != Code.STRATUM_OPEN]
+        rulings.append(ProfileRuling(name, decided.state, why[0] if why else ""))
+    return tuple(rulings)
+
+
 def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> Decided:
     """Return what the evidence of an arm amounts to.
 
@@ -52,24 +96,23 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
     profile = _profile(rule, arm, sampling)
     own_rule = rule.model_copy(update={"mode": "noninferiority"}) if arm.lossy else rule
     tasks = evidence.tally.in_order()
-    strata = {name: task.stratum(name) for name, task in tasks.items()}
+    strata = {
+        name: task.stratum(name, as_printed=profile.as_printed) for name, task in tasks.items()
+    }
     gated = {name: s for name, s in strata.items() if name not in conditions.ungated}
-    invalid = invalid_reasons(evidence, proof, conditions)
+    ruling = noise_ruling(evidence, profile)
+    invalid = invalid_reasons(evidence, proof, conditions, ruling)
     result = screen_verdict(
         [
             beside_noise(
                 stratum,
                 None if sampling else conditions.noise.get(name),
-                calibrated=profile.effect_cutoff is not None,
+                calibrated=profile.effect_cutoff is not None and not profile.as_printed,
             )
             for name, stratum in gated.items()
         ],
         problems=[reason.text for reason in invalid],
-        forensics=ForensicEvidence(
-            ties=findings.causes[Cause.TIE],
-            leaks=findings.causes[Cause.LEAK],
-            faults=findings.causes[Cause.FAULT],
-        ),
+        forensics=_forensics(evidence, ruling),
         assay=conditions.assay,
         lossless_claimed=not arm.lossy and not sampling,
         margin=rule.margin,
@@ -80,7 +123,14 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
     )
     blind = arm.role is Role.CANDIDATE and not arm.lossy and unexplained(findings.causes) > 0
     shown = task_evidence(
-        tasks, strata, result, rule, profile, conditions.noise, unexplained=blind and not sampling
+        tasks,
+        strata,
+        result,
+        rule,
+        profile,
+        conditions.noise,
+        {name: task_truth(task, conditions) for name, task in tasks.items()},
+        unexplained=blind and not sampling,
     )
     noted = (*invalid, *caveats(evidence, proof))
     state: State = result.state
@@ -99,17 +149,47 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
         state, reasons = _in_law(findings.distribution, state, reasons, conditions.level)
     if arm.lossy and state is State.PASS:
         state, reasons = _superior(evidence, gated, rule, sequential=conditions.sequential)
-    if state is not State.FAIL and (short := shortfalls(evidence, proof, conditions, gated)):
+    if ruling.fails:
+        state, reasons = State.FAIL, (*ruling.fails, *reasons)
+    short = (*open_reasons(ruling), *shortfalls(evidence, proof, conditions, gated))
+    if state is not State.FAIL and not profile.as_printed and short:
         # each of them alone stands between the evidence and a PASS
         kept = tuple(r for r in reasons if r.state is not State.PASS)
         state, reasons = State.INCONCLUSIVE, (*short, *kept)
     open_ = state is State.INCONCLUSIVE and arm.role is Role.CANDIDATE
     if open_ and not arm.lossy and not sampling and (way := nobody_looked(findings.causes)):
         reasons = (*reasons, way)
-    reasons = (*noted, *reasons)
+    reasons = (*noted, *_shape_noise(evidence, conditions), *reasons)
     if conditions.broken and not arm.lossy:
         return Decided(State.FAIL, state, (_relation_broken(conditions.broken), *reasons), shown)
     return Decided(state, state, reasons, shown)
+
+
+def _shape_noise(evidence: ArmEvidence, conditions: Conditions) -> tuple[Reason, ...]:
+    """Say where ties come from that no repeat of the baseline shows."""
+    noise, counts = evidence.findings.noise, evidence.counts
+    if noise is None or noise.measured is None or evidence.arm.role is not Role.CANDIDATE:
+        return ()
+    differing, ties = counts.n - counts.identical, evidence.findings.causes[Cause.TIE]
+    repeated = sum(task.divergent for task in conditions.noise.values())
+    if not ties or ties < differing or differing <= repeated:
+        return ()
+    text = (
+        "speculation changes the shape of the computation, which no repeat of the baseline does; "
+        f"{differing:,} answers differ by rounding of this stack (σ {noise.measured.fit.sigma:.2g} "
+        "nats)"
+    )
+    return (Reason(code="rounding-of-shapes", state=State.PASS, text=text),)
+
+
+def _forensics(evidence: ArmEvidence, ruling: NoiseRuling) -> ForensicEvidence:
+    """Return the tokens that FAIL an arm: those named beyond its stack's rounding, where known."""
+    causes = evidence.findings.causes
+    if evidence.findings.noise is None:
+        leaks, faults = causes[Cause.LEAK], causes[Cause.FAULT]
+    else:
+        leaks, faults = ruling.leaks, ruling.faults
+    return ForensicEvidence(ties=causes[Cause.TIE], leaks=leaks, faults=faults)
 
 
 def _profile(rule: Decision, arm: Arm, sampling: bool) -> Profile:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 from draftproof.battery import Battery
-from draftproof.records import Completion, DraftproofError, Prompt, Role
+from draftproof.records import DraftproofError, Prompt, Role
 from draftproof.rescoring import make_rescorer
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.rescoring.rescorer import Helpers, Replayer, Rescorer
 from draftproof.runs.plan import Plan
+from draftproof.screen.arms import Arm
 from draftproof.screen.sampled import Drawn, Law, LawTest
+from draftproof.screen.stack_noise.scores import RunScores
 from draftproof.stacks.spec import ArmSpec
 
 _LOSSY = "L0"
@@ -58,7 +60,7 @@ def law_test(plan: Plan, spec: ArmSpec, battery: Battery) -> LawTest | None:
             from draftproof.rescoring.law import draw_tokens, greedy_clean  # noqa: PLC0415 - needs torch
         except ModuleNotFoundError as error:
             raise DraftproofError(
-                f"arm {spec.name!r}: the test of its law needs {error.name}, which is not "
+                f"arm {spec.name!r}: the test of its distribution needs {error.name}, which is not "
                 "installed; run: pip install 'draftproof[local]'"
             ) from error
         drawn = draw_tokens(spec, prompts[:_LAW_PROMPTS], _LAW_DRAWS)
@@ -95,79 +97,77 @@ class Explainer:
         """Whether any model can be asked."""
         return self.target is not None or self.rescore is not None
 
-    def rescorers(
-        self, prompts: Iterable[Prompt], sample: Mapping[str, Completion]
-    ) -> Callable[[], Rescorer | None]:
-        """Return what makes the rescorer of recorded arms, once, when it is first asked for.
+    def explained(self, arms: Sequence[Arm], prompts: Sequence[Prompt]) -> list[Arm]:
+        """Return recorded arms with what scores their answers and explains their divergences.
 
         Args:
+            arms: The arms, the baseline first.
             prompts: What was asked.
-            sample: Answers of the baseline by prompt id, to calibrate the noise bound with.
 
         Raises:
-            DraftproofError: When it is made and a prompt is not known, or a model is not there.
+            DraftproofError: A prompt is not known.
         """
-
-        @cache
-        def make() -> Rescorer | None:
-            if not self.ready:
-                return None
-            asked = {p.id: p for p in prompts}
-            unknown = next((p.id for p in asked.values() if not p.messages), None)
-            if unknown is not None:
-                raise DraftproofError(
-                    f"prompt {unknown!r} is not in the files, so no model can be asked what it "
-                    "would have answered; name the column with --columns prompt=COLUMN, or the "
-                    "battery with --battery"
-                )
-            # somebody served these answers: nothing is asked of an arm's own engine here
-            spec = ArmSpec.model_validate(
-                {
-                    "name": "recorded",
-                    "role": Role.CANDIDATE,
-                    "engine": "openai",
-                    "url": "http://recorded",
-                    "target": self.target or "",
-                    "draft": self.draft,
-                    "dtype": self.dtype,
-                    "device": self.device,
-                    "trust_remote_code": self.trust_remote_code,
-                }
+        if not self.ready:
+            return list(arms)
+        unknown = next((p.id for p in prompts if not p.messages), None)
+        if unknown is not None:
+            raise DraftproofError(
+                f"prompt {unknown!r} is not in the files, so no model can be asked what it "
+                "would have answered; name the column with --columns prompt=COLUMN, or the "
+                "battery with --battery"
             )
-            answered = [sample[id_] for id_ in asked if id_ in sample]
-            return rescorer_of(spec, self.rescore, asked, answered)
+        specs = [self._spec(arm) for arm in arms]
+        asked = Battery(name="recorded answers", prompts=tuple(prompts), source="recorded answers")
+        scores = RunScores(specs, asked, self.rescore)
+        rescorer = cache(lambda: rescorer_of(specs[1], self.rescore))
+        answers = {arm.name: arm.answers for arm in arms}
+        return [
+            replace(arm, rescorer=rescorer, stack=scores.of(spec, answers))
+            for arm, spec in zip(arms, specs, strict=True)
+        ]
 
-        return make
+    def _spec(self, arm: Arm) -> ArmSpec:
+        # somebody served these answers: nothing is asked of an arm's own engine here
+        return ArmSpec.model_validate(
+            {
+                "name": arm.name,
+                "role": arm.role,
+                "engine": "openai",
+                "url": "http://recorded",
+                "target": self.target or "",
+                "draft": None if arm.role is Role.BASELINE else self.draft,
+                "dtype": self.dtype,
+                "device": self.device,
+                "trust_remote_code": self.trust_remote_code,
+            }
+        )
 
 
 def rescorer_of(
     spec: ArmSpec,
     rescore: RescoreOptions | None,
-    prompts: Mapping[str, Prompt],
-    sample: Sequence[Completion],
     helpers: Helpers | None = None,
+    *,
+    exact: bool = False,
 ) -> Rescorer | None:
     """Return what explains an arm's divergences: a server where one is named, else its own models.
 
     Args:
         spec: The arm, with the models that may be loaded here.
         rescore: The server.
-        prompts: The prompts by id.
-        sample: Answers of the baseline to calibrate the noise bound with.
         helpers: Take a part of the work, where there are any.
+        exact: See `make_rescorer`.
     """
     if rescore is not None:
-        return _server_rescorer(rescore, prompts, sample)
-    return make_rescorer(spec, prompts, sample, helpers)
+        return _server_rescorer(rescore)
+    return make_rescorer(spec, helpers, exact=exact)
 
 
-def _server_rescorer(
-    options: RescoreOptions, prompts: Mapping[str, Prompt], sample: Sequence[Completion]
-) -> Rescorer:
+def _server_rescorer(options: RescoreOptions) -> Rescorer:
     """Return what has a server score divergences again.
 
     Raises:
-        DraftproofError: What it needs is not installed, or the server returns no such scores.
+        DraftproofError: What it needs is not installed.
     """
     try:
         from draftproof.rescoring.rescore_server import ServerRescorer  # noqa: PLC0415 - needs httpx
@@ -176,21 +176,22 @@ def _server_rescorer(
             f"rescore: needs {error.name}, which is not installed; "
             "run: pip install 'draftproof[http]'"
         ) from error
-    return ServerRescorer(options, [(prompts[c.id], c) for c in sample if c.id in prompts])
+    return ServerRescorer(options)
 
 
-def replayer(plan: Plan, spec: ArmSpec, helpers: Helpers | None = None) -> Replayer | None:
+def replayer(
+    plan: Plan,
+    spec: ArmSpec,
+    helpers: Helpers | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Replayer | None:
     """Return what answers with known faults planted, None where the models are not at hand."""
     drafts = spec.draft is not None or (spec.drafter is not None and spec.engine == "local")
     if plan.temperature > 0 or not spec.target or not drafts or spec.engine == "openvino":
         return None
+    from draftproof.rescoring.replay import LocalReplayer  # noqa: PLC0415 - needs torch
 
-    def replay(prompts: Sequence[Prompt], tokens: int) -> Mapping[str, Sequence[tuple[int, ...]]]:
-        from draftproof.rescoring.replay import local_replayer  # noqa: PLC0415 - needs torch
-
-        return local_replayer(spec, helpers)(prompts, tokens)
-
-    return replay
+    return LocalReplayer(spec, helpers, progress)
 
 
 def untested(plan: Plan, spec: ArmSpec) -> tuple[str, ...]:

@@ -17,11 +17,13 @@ from draftproof.records import (
     Role,
 )
 from draftproof.screen.arms import Arm, Conditions
-from draftproof.screen.faults import known_cause
+from draftproof.screen.faults import find_fault
 from draftproof.screen.forensics import explain
 from draftproof.screen.pairing import Pairing, pair
 from draftproof.screen.sampled import distribution
 from draftproof.screen.sensitivity import inject_leaks
+from draftproof.screen.stack_noise.findings import NoiseFindings, noise_findings
+from draftproof.screen.stack_noise.measure import measure
 from draftproof.screen.tally import Tally, tally_pairs
 
 
@@ -33,17 +35,22 @@ class Findings:
         causes: All divergences by cause.
         divergences: Those that are listed, prompts that reached the arms in different form first.
         known_cause: The implementation fault that they look like.
+        untried: Faults that it might be and that were not tried, to save time.
         distribution: Evidence at a temperature above 0, where single divergences mean nothing.
         explained: Whether a leak among the pairs would have been named: a model scored the
             divergences again, or there are none.
+        noise: The stack's own rounding; None where bits do not depend on shapes, or where nobody
+            scores answers.
         injected: Leaked tokens that were injected, and how many of them were named.
     """
 
     causes: Counter[Cause]
     divergences: tuple[Divergence, ...] = ()
     known_cause: KnownCause | None = None
+    untried: tuple[str, ...] = ()
     distribution: Distribution | None = None
     explained: bool = False
+    noise: NoiseFindings | None = None
     injected: tuple[int, int] = (0, 0)
 
 
@@ -106,18 +113,19 @@ def gather(battery: Battery, against: Arm, arm: Arm, conditions: Conditions) -> 
             battery.prompts, joined, against.answers.values(), arm.answers.values(),
             sampled=conditions.temperature > 0,
         ),
-        findings=find(joined, arm, conditions),
+        findings=find(joined, arm, conditions, exact=arm.exact and against.exact),
         pairing=joined,
     )  # fmt: skip
 
 
-def find(joined: Pairing, arm: Arm, conditions: Conditions) -> Findings:
+def find(joined: Pairing, arm: Arm, conditions: Conditions, *, exact: bool = False) -> Findings:
     """Return why pairs differ.
 
     Args:
         joined: The pairs.
         arm: The judged arm, with what explains its divergences.
         conditions: What all comparisons share.
+        exact: Whether both arms run kernels whose bits do not depend on shapes.
     """
     if conditions.temperature > 0:
         # an arm that changes answers on purpose has a law of its own
@@ -130,11 +138,28 @@ def find(joined: Pairing, arm: Arm, conditions: Conditions) -> Findings:
     differing = [p for p in joined.pairs if not p.identical]
     rescorer = arm.rescorer() if differing or inject else None
     unlike = [p for p in joined.mismatched if not p.identical]
-    explanations = explain([*unlike, *differing], rescorer)
+    measured = None
+    if not exact and arm.stack is not None and arm.stack.problem is None:
+        deciding = arm.role in {Role.CANDIDATE, Role.CONTROL} and not arm.lossy
+        clean = [name for name in conditions.clean if name != arm.name]
+        shaped = [name for name in conditions.shaped if name != arm.name]
+        measured = measure(arm.stack, arm.name, clean, shaped, tests=deciding)
+    bound = 0.0 if exact else measured.margin if measured is not None else None
+    explanations = explain([*unlike, *differing], rescorer, bound)
+    noise = None
+    if not exact and arm.stack is not None:
+        noise = noise_findings(arm.stack, measured, explanations)
+    search = find_fault(explanations, joined.pairs, arm.replayer)
     return Findings(
         causes=Counter(e.divergence.cause for e in explanations),
         divergences=tuple(e.divergence for e in explanations),
-        known_cause=known_cause(explanations, joined.pairs, arm.replayer),
-        explained=rescorer is not None or not differing,
-        injected=inject_leaks(joined.pairs, rescorer, inject) if rescorer and inject else (0, 0),
+        known_cause=search.cause,
+        untried=search.left_out,
+        explained=(rescorer is not None and bound is not None) or not differing,
+        noise=noise,
+        injected=(
+            inject_leaks(joined.pairs, rescorer, inject, bound)
+            if rescorer is not None and bound is not None and inject
+            else (0, 0)
+        ),
     )

@@ -8,13 +8,14 @@ acceptance keeps the draft's token wherever it errs; a lost draft skips one toke
 what follows it; a stop across a block is passed over in the middle of what was accepted. Stale
 keys and values, a wrong position, a bonus token that is never read and a processor one row off
 have no mark of their own: what the target would choose under the mistake has to be computed. A
-reused coin needs a temperature above 0: greedy answers are right while drawn tokens break the law.
+reused random number needs a temperature above 0: greedy answers are right while sampled tokens do
+not follow the target's distribution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from draftproof.records import Cause, KnownCause, Pair
 from draftproof.rescoring.rescorer import Replayer
@@ -28,6 +29,10 @@ _PROBED = 24
 """Divergences that are replayed: an arm has one implementation, a few show its fault."""
 _BEYOND = 4
 """Tokens after the divergence that a replay has to reproduce as well."""
+_QUARTER = 4
+_LEAST_BUDGET = 4096
+"""Tokens that replays may decode however few an arm answered."""
+_NOWHERE = 2**31
 _WRONG = frozenset({Cause.LEAK, Cause.FAULT, Cause.TRUNCATION})
 _NO_EVIDENCE = frozenset(
     {Cause.TIE, Cause.TEMPLATE, Cause.SPELLING, Cause.TOKENISATION, Cause.UNEXPLAINED}
@@ -136,15 +141,15 @@ def _explains(name: str, trace: Trace) -> bool:
 
 
 def name_law_break(*, greedy_clean: bool, law_p: float, alpha: float) -> KnownCause | None:
-    """Return the fault behind a broken law at a temperature above 0, None where it holds.
+    """Return the fault behind a wrong distribution at a temperature above 0, None if it is right.
 
-    A coin that is used for acceptance and again for the corrected token leaves greedy answers
-    alone and ties the two draws together.
+    A random number that is used for acceptance and again for the corrected token leaves greedy
+    answers as they are and makes the two draws depend on each other.
 
     Args:
         greedy_clean: Whether the same arm at temperature 0 shows no leak and no fault.
-        law_p: p-value of the exact test of drawn tokens against the target's law.
-        alpha: Level below which the law counts as broken.
+        law_p: p-value of the exact test of drawn tokens against the target's distribution.
+        alpha: Level below which the distribution counts as wrong.
     """
     if law_p > alpha or not greedy_clean:
         return None
@@ -160,53 +165,105 @@ def name_law_break(*, greedy_clean: bool, law_p: float, alpha: float) -> KnownCa
     )
 
 
-def known_cause(
-    explanations: Sequence[Explanation], pairs: Sequence[Pair], replayer: Replayer | None = None
-) -> KnownCause | None:
-    """Return the implementation fault behind an arm's divergences, None where none is known.
+@dataclass(frozen=True, slots=True)
+class FaultSearch:
+    """Which implementation fault an arm's divergences look like.
+
+    Attributes:
+        cause: The fault, None where none is known.
+        left_out: Faults that were not tried because it would have cost too much.
+    """
+
+    cause: KnownCause | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def find_fault(
+    explanations: Sequence[Explanation],
+    pairs: Sequence[Pair],
+    replayer_of: Callable[[], Replayer | None] = lambda: None,
+) -> FaultSearch:
+    """Return the implementation fault behind an arm's divergences.
+
+    Nothing is replayed where drafted tokens that were kept against the target explain the
+    divergences already. Otherwise faults are tried in order of likelihood: those whose mark fits,
+    then as they are listed; the first that explains nine in ten ends the search. All replays
+    together decode at most a quarter of the tokens that the arm answered.
 
     Args:
         explanations: Explained divergences.
         pairs: Complete pairs; divergences of other prompts are left out.
-        replayer: Answers with known faults planted, where the models are at hand.
+        replayer_of: Makes what answers with a known fault planted; None where the models are not
+            at hand.
     """
     by_id = {p.prompt.id: p for p in pairs}
     wrong = [
         e for e in explanations if e.divergence.cause in _WRONG and e.divergence.id in by_id
     ][:_PROBED]  # fmt: skip
     if not wrong:
-        return None
+        return FaultSearch()
     chosen = [by_id[e.divergence.id] for e in wrong]
-    replays = _replays(wrong, chosen, replayer)
-    return name_cause([_trace(e, p, r) for e, p, r in zip(wrong, chosen, replays, strict=True)])
+    traces = [_trace(e, p) for e, p in zip(wrong, chosen, strict=True)]
+    leaks = _share("lenient_accept", traces)
+    replayer = replayer_of() if leaks < _CERTAIN else None
+    if replayer is None:
+        return FaultSearch(name_cause(traces))
+    budget = max(_LEAST_BUDGET, sum(len(p.candidate.token_ids or ()) for p in pairs) // _QUARTER)
+    return _replayed(wrong, chosen, traces, replayer, budget)
 
 
-_Replays = tuple[frozenset[str], frozenset[str]]
+def _replayed(
+    wrong: Sequence[Explanation],
+    pairs: Sequence[Pair],
+    traces: Sequence[Trace],
+    replayer: Replayer,
+    budget: int,
+) -> FaultSearch:
+    ends = [_end(e, p) for e, p in zip(wrong, pairs, strict=True)]
+    # early ones first: a replay costs as many tokens as the latest of them lies behind
+    places = sorted((i for i, end in enumerate(ends) if end < _NOWHERE), key=ends.__getitem__)
+    while len(places) > _MANY and len(places) * ends[places[-1]] > budget // _QUARTER:
+        del places[-1]
+    if not places:
+        return FaultSearch(name_cause(traces))
+    asked, longest = [traces[i] for i in places], ends[places[-1]]
+    said = [(pairs[i].candidate.token_ids or ())[: ends[i]] for i in places]
+    likely = sorted(
+        (fault for fault in _FAULTS if fault in replayer.faults),
+        key=lambda fault: -_share(fault, asked),
+    )
+    for place, fault in enumerate(likely):
+        budget -= len(places) * longest
+        if budget < 0:
+            return FaultSearch(name_cause(asked), tuple(likely[place:]))
+        answers = replayer(fault, [pairs[i].prompt for i in places], longest)
+        asked = [
+            replace(
+                trace,
+                reproduced=trace.reproduced | ({fault} if answer[: len(ids)] == ids else set()),
+                probed=trace.probed | {fault},
+            )
+            for trace, answer, ids in zip(asked, answers, said, strict=True)
+        ]
+        if _share(fault, asked) >= _CERTAIN:
+            break
+    return FaultSearch(name_cause(asked))
 
 
-def _replays(
-    wrong: Sequence[Explanation], pairs: Sequence[Pair], replayer: Replayer | None
-) -> list[_Replays]:
-    """Return for each divergence the faults that reproduce it, and those that were tried."""
-    ends = [
-        (f.divergence.token_index or 0) + 1 + _BEYOND
-        if p.candidate.token_ids is not None and f.divergence.token_index is not None
-        else 0
-        for f, p in zip(wrong, pairs, strict=True)
-    ]
-    asked = [i for i, end in enumerate(ends) if end]
-    replays: list[_Replays] = [(frozenset(), frozenset())] * len(wrong)
-    if replayer is None or not asked:
-        return replays
-    answers = replayer([pairs[i].prompt for i in asked], max(ends[i] for i in asked))
-    for place, i in enumerate(asked):
-        ids = (pairs[i].candidate.token_ids or ())[: ends[i]]
-        same = frozenset(n for n, texts in answers.items() if texts[place][: len(ids)] == ids)
-        replays[i] = (same, frozenset(answers))
-    return replays
+def _share(fault: str, traces: Sequence[Trace]) -> float:
+    """Return the share of divergences that a fault explains, as far as it was tried."""
+    return sum(_explains(fault, trace) for trace in traces) / len(traces)
 
 
-def _trace(explanation: Explanation, pair: Pair, replays: _Replays) -> Trace:
+def _end(explanation: Explanation, pair: Pair) -> int:
+    """Return how many tokens a replay must reproduce; `_NOWHERE` where ids are not known."""
+    index = explanation.divergence.token_index
+    if pair.candidate.token_ids is None or index is None:
+        return _NOWHERE
+    return index + 1 + _BEYOND
+
+
+def _trace(explanation: Explanation, pair: Pair) -> Trace:
     place, opinion = explanation.first, explanation.opinion
     before = pair.baseline.token_ids
     following = None
@@ -219,8 +276,6 @@ def _trace(explanation: Explanation, pair: Pair, replays: _Replays) -> Trace:
         draft_token=opinion.draft_token if opinion else None,
         provenance=explanation.divergence.provenance,
         following=following,
-        reproduced=replays[0],
-        probed=replays[1],
         stop_inside=_stop_inside(pair),
     )
 

@@ -2,8 +2,8 @@
 
 The shared beginning is teacher-forced through the target, once one token wide as plain decoding
 computes it and once as wide as verification does. If the target cannot tell the two tokens apart
-within the noise of its own arithmetic, the divergence is a tie; if it can, the token it would
-not have chosen is a leak (the draft wanted it) or a fault (nobody did).
+within the rounding of the stack that answered, the divergence is a tie; if it can, the token it
+would not have chosen is a leak (the draft wanted it) or a fault (nobody did).
 """
 
 from __future__ import annotations
@@ -31,8 +31,17 @@ class Explanation:
     opinion: TokenScore | None = None
 
 
-def explain(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Explanation]:
-    """Return the cause of every pair whose bytes differ, in the order given."""
+def explain(
+    pairs: Sequence[Pair], rescorer: Rescorer | None, bound: float | None = None
+) -> list[Explanation]:
+    """Return the cause of every pair whose bytes differ, in the order given.
+
+    Args:
+        pairs: Pairs whose bytes differ.
+        rescorer: Scores the tokens at which they part; None where no model is at hand.
+        bound: Largest margin, nats, that the rounding of the stack can be blamed for; None where
+            that is not known, so that nothing can be told from it.
+    """
     places = locate(pairs, rescorer)
     questions = {
         i: ScoreRequest(pair.prompt, place.prefix, (place.rejected, place.kept))
@@ -40,34 +49,35 @@ def explain(pairs: Sequence[Pair], rescorer: Rescorer | None) -> list[Explanatio
         if isinstance(place, FirstDivergence)
     }
     opinions: dict[int, TokenScore] = {}
-    if rescorer is not None and questions:
+    if rescorer is not None and bound is not None and questions:
         scores = rescorer.scores(list(questions.values()))
         opinions = dict(zip(questions, scores, strict=True))
     explanations = []
     for i, (pair, place) in enumerate(zip(pairs, places, strict=True)):
         if isinstance(place, ResolvedCause):
             explanations.append(Explanation(_resolved(pair, place)))
-        elif rescorer is None:
+        elif rescorer is None or bound is None:
             text = "no model was available to score it again"
+            if rescorer is not None:
+                text = "the rounding of this stack was not measured, so no margin means anything"
             unexplained = ResolvedCause(Cause.UNEXPLAINED, text, place.index)
             explanations.append(Explanation(_resolved(pair, unexplained)))
         else:
-            divergence = _scored(pair, place, opinions[i], rescorer)
+            divergence = _scored(pair, place, opinions[i], rescorer, bound)
             explanations.append(Explanation(divergence, place, opinions[i]))
     return explanations
 
 
 def _scored(
-    pair: Pair, place: FirstDivergence, opinion: TokenScore, rescorer: Rescorer
+    pair: Pair, place: FirstDivergence, opinion: TokenScore, rescorer: Rescorer, bound: float
 ) -> Divergence:
-    bound = rescorer.noise_bound
     margin, own = opinion.margin(place.kept), opinion.margin(place.rejected)
     provenance = None
     if not place.respelled:
         provenance = (pair.candidate.provenance or "")[place.index : place.index + 1] or None
     cause, text = _cause(place, opinion, provenance, bound)
     if place.respelled and cause in {Cause.LEAK, Cause.FAULT}:
-        doubt = _doubt(place, opinion, rescorer)
+        doubt = _doubt(place, opinion, rescorer, bound)
         if doubt:
             cause, text = Cause.TOKENISATION, doubt
         elif cause is Cause.FAULT:
@@ -133,14 +143,15 @@ def _against_the_target(
     return Cause.FAULT, text
 
 
-def _doubt(place: FirstDivergence, opinion: TokenScore, rescorer: Rescorer) -> str | None:
+def _doubt(
+    place: FirstDivergence, opinion: TokenScore, rescorer: Rescorer, bound: float
+) -> str | None:
     """Return why a spelling made from text cannot be trusted here, None where it can.
 
     Plain decoding says the target's favourite, so a baseline token that is not shows that other
     tokens were drawn than the text is spelled with; and where the candidate's text goes on with
     another token that the target likes as well, that one may have been drawn.
     """
-    bound = rescorer.noise_bound
     if opinion.margin(place.rejected) > bound:
         return "the baseline's text, tokenised again, is not the target's choice there"
     rest = "".join(rescorer.show(t) for t in place.run)

@@ -10,23 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from draftproof.records import Cause, Divergence, Pair, Reason, State
+from draftproof.records import Cause, Divergence, LabelTruth, Pair, Reason, State
 from draftproof.scoring import SCORERS, Scorer
+from draftproof.scoring.truth import label_truth
 from draftproof.screen.arms import Conditions
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.scorer_assay import AssayState, ScorerAssay, assay_scorers
+from draftproof.screen.tally import TaskTally
 from draftproof.screen.tasks import TaskNoise
 from draftproof.screen.text_checks import text_checks
 from draftproof.screen.texts.defects import text_pair
-from draftproof.stats import Stratum, clopper_pearson
+from draftproof.stats import Stratum, clopper_pearson, gate
 from draftproof.stats.proportions import UnpairedRates
 from draftproof.stats.sizes import discordance_bound, pairs_needed
 
 SETTLED = frozenset({Cause.TIE, Cause.LEAK, Cause.FAULT, Cause.SPELLING})
 """Causes that a model or the answers themselves name; every other divergence is unexplained."""
 _WAYS = (
-    "--target MODEL or --rescore URL (a model says why each answer differs), --noise FILE (the "
-    "baseline once more), or a control arm that fails"
+    "what would settle it: a model that finds them (--target MODEL or --rescore URL; in a plan: "
+    "target or rescore), a repeat of the baseline (--noise FILE; in a plan: a noise arm), or a "
+    "control arm that fails"
 )
 """What would settle a comparison that rests on labels alone."""
 _SIDES = 0.90
@@ -55,13 +58,16 @@ def labels_only(
     assays = {n: _assay(n, pairs) for n in differing}
     texts = {}
     for name in differing:
-        assay = assays[name]
-        told = _flips(gated[name], conditions.noise.get(name), _margin(assay, conditions))
+        assay, truth = assays[name], task_truth(evidence.tally.tasks[name], conditions)
+        margin = _margin(assay, truth, conditions)
+        told = _flips(gated[name], conditions.noise.get(name), margin)
         if told is not None:
             texts[f"flips-beyond-noise:{name}"] = f"task {name!r}: {told}"
+        if truth is not None and (coarse := _too_coarse(gated[name], truth, conditions)):
+            texts[f"labels-too-coarse:{name}"] = f"task {name!r}: {coarse}"
         if name not in conditions.vouched_labels and assay.state is not AssayState.PASSED:
             texts[f"labels-unproven:{name}"] = (
-                f"{assay.sentence}; no control failed through these labels either"
+                f"{assay.sentence}; no control failed in these labels either"
             )
     checks = text_checks(text_pair(p) for p in one_a_prompt(read))
     if not checks.passed:
@@ -77,7 +83,7 @@ def labels_only(
 def nobody_looked(causes: Mapping[Cause, int]) -> Reason | None:
     """Return what would settle an undecided comparison in which answers differ unexplained."""
     n = unexplained(causes)
-    text = f"{n:,} answers differ and nobody looked why; it takes {_WAYS}"
+    text = f"the causes of {n:,} differences are unknown; {_WAYS}"
     return Reason(code="nobody-looked", state=State.INCONCLUSIVE, text=text) if n else None
 
 
@@ -116,10 +122,43 @@ def _recorded(assay: ScorerAssay) -> bool:
     return assay.state is AssayState.NO_SCORER
 
 
-def _margin(assay: ScorerAssay, conditions: Conditions) -> float:
+def task_truth(task: TaskTally, conditions: Conditions) -> LabelTruth | None:
+    """Return what is known of the errors of a task's scorer."""
+    return label_truth(task.label.scorer, conditions.calibration) if task.label else None
+
+
+def _margin(assay: ScorerAssay, truth: LabelTruth | None, conditions: Conditions) -> float:
     """Return the margin for labels: errors of a scorer shrink every true difference."""
-    shrunk = assay.margin(conditions.rule.margin)
-    return conditions.rule.margin if shrunk is None else shrunk
+    margin = conditions.rule.margin
+    factors = [assay.margin_factor, None if truth is None else max(truth.low, 0.0)]
+    return margin * min((f for f in factors if f is not None), default=1.0)
+
+
+def _too_coarse(stratum: Stratum, truth: LabelTruth, conditions: Conditions) -> str | None:
+    """Return why labels with these errors cannot carry the margin, None where they do.
+
+    A task that does not pass by its labels as they are has other reasons.
+    """
+    rule = conditions.rule
+
+    def passes(margin: float) -> bool:
+        result = gate(
+            stratum.loss, stratum.gain, stratum.n,
+            missing=stratum.missing, margin=margin, alpha=rule.alpha,
+            alpha_fail=rule.alpha_fail, mode=rule.mode,
+        )  # fmt: skip
+        return result.state is State.PASS
+
+    shrunk = max(truth.low, 0.0) * rule.margin
+    if not passes(rule.margin) or (shrunk > 0 and passes(shrunk)):
+        return None
+    what = f"at most ±{100 * shrunk:.2g} of labels" if shrunk > 0 else "no margin of labels"
+    return (
+        f"the margin of {100 * rule.margin:g} points is finer than these labels can carry: by "
+        f"{truth.source} ({truth.answers:,} answers) {truth.scorer} shows {100 * truth.youden:.0f} "
+        f"% of a true difference ({100 * truth.low:.0f} % at least), so it is {what}, and that "
+        f"is not shown with {stratum.n} independent pairs"
+    )
 
 
 def _flips(stratum: Stratum, noise: TaskNoise | None, margin: float) -> str | None:
@@ -134,7 +173,7 @@ def _flips(stratum: Stratum, noise: TaskNoise | None, margin: float) -> str | No
     else:
         rates = UnpairedRates(flips, n, noise.flips, noise.n)
         upper = rates.interval(_SIDES, "newcombe").high
-        over = f"of its excess over the noise arm's {noise.flips} of {noise.n}"
+        over = f"of their excess over the noise arm's {noise.flips} of {noise.n}"
     if upper <= margin:
         return None
     text = (
@@ -152,4 +191,5 @@ def _flips(stratum: Stratum, noise: TaskNoise | None, margin: float) -> str | No
 def _named(flipped: Sequence[Divergence]) -> str:
     first = ", ".join(repr(d.id) for d in flipped[:5])
     more = f" and {len(flipped) - 5:,} more" if len(flipped) > 5 else ""
-    return f"the label of {first}{more} changed, no model explains it and no scorer can be tried"
+    text = "no model found the cause, and recorded labels cannot be tested"
+    return f"the label of {first}{more} changed; {text}"

@@ -217,7 +217,8 @@ def _task(
     battery: Battery, task: str, plan: Plan, rule: Decision, assumed: Assumptions
 ) -> TaskPrice:
     prompts = [p for p in battery.prompts if p.task == task]
-    independent = len({p.cluster or p.id for p in prompts})
+    # variants of one behaviour count once, and so do ids of one prompt
+    independent = len({p.cluster or (p.messages, p.prefill) for p in prompts})
     seen = assumed.observed.get(task)
     psi = sum(
         observed_rates(0.0, seen.discordance if seen else assumed.discordance, assumed.scorer_error)

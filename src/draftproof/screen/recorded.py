@@ -20,6 +20,7 @@ from draftproof.records import (
     digest,
 )
 from draftproof.runs.collect import environment
+from draftproof.runs.dates import answered, recorded_dates
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.recorded import (
@@ -111,14 +112,12 @@ def compare_files(
         files.append(read_answers(noise, name if name not in names else f"{name}-noise", columns))
         paths.append(noise)
     label, warnings = _labeller(files, columns, good, unread, battery)
+    warnings += recorded_dates([f.arm for f in files], [answered(f.completions) for f in files])
     if battery is None:
         battery = _battery_of(first, second, scored="label" not in columns)
-    rescorer = explainer.rescorers(battery.prompts, first.completions)
     roles = (Role.BASELINE, Role.CANDIDATE, Role.NOISE)
-    arms = [
-        recorded_arm(file.arm, role, file.completions, rescorer)
-        for file, role in zip(files, roles, strict=False)
-    ]
+    recorded = [recorded_arm(f.arm, r, f.completions) for f, r in zip(files, roles, strict=False)]
+    arms = explainer.explained(recorded, battery.prompts)
     verdict = judge_arms(
         battery,
         arms[0],
@@ -251,4 +250,5 @@ def _summary(arm: Arm, path: Path) -> ArmSummary:
         seconds=None,
         errors=finished["error"],
         truncated=finished["length"],
+        answered=answered(arm.answers),
     )

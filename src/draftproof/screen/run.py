@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import Any
 from draftproof.battery import Battery
 from draftproof.files import read_json_object
 from draftproof.records import ArmSummary, Completion, DraftproofError, Role, Verdict
-from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress
+from draftproof.runs.dates import answered, given_earlier
 from draftproof.runs.failures import failure_sentences, frequent_errors
 from draftproof.runs.manifest import Manifest
 from draftproof.runs.parallel import Workers
@@ -24,23 +24,20 @@ from draftproof.runs.resume import Resume, accepted_changes
 from draftproof.scoring import SCORERS
 from draftproof.scoring.degeneracy import degeneracy
 from draftproof.scoring.kept import Labelling, label_sentence
-from draftproof.screen.arms import Arm
 from draftproof.screen.counts.observed import ObservedFlips, observed_flips
-from draftproof.screen.deployment import (
-    law_test,
-    lossy,
-    replayer,
-    rescorer_of,
-    untested,
-)
 from draftproof.screen.pairing import pair, remember
 from draftproof.screen.sensitivity import leak_detection
 from draftproof.screen.sequential import Watch
+from draftproof.screen.stack_noise.asking import ask_engine
+from draftproof.screen.stack_noise.run_arms import RunArms
+from draftproof.screen.stack_noise.scores import RunScores
 from draftproof.screen.tally import tally_pairs
 from draftproof.screen.verdict import ScreenContext, judge_arms
 from draftproof.stacks.spec import ArmSpec
 
 Answers = Mapping[str, Mapping[str, Completion]]
+SCORES = "scores"
+"""Folder of a run directory that keeps scored positions."""
 
 
 def run_plan(
@@ -56,7 +53,7 @@ def run_plan(
     Args:
         plan: What is asked and of whom.
         run: Where answers are kept.
-        progress: Heard after every answer.
+        progress: Heard after every answer, and while answers are scored.
         workers: Who answers and explains; this process alone if None, as a sequential plan asks.
         resume: How to go on with a run that there is.
 
@@ -71,14 +68,18 @@ def run_plan(
         )
     battery = _checked_battery(plan, run, workers.jobs if workers else 1)
     begun = datetime.now(UTC).isoformat(timespec="seconds")
+    scores = RunScores(plan.arms, battery, plan.rescore, run.path / SCORES, progress, ask_engine)
     if plan.stop is None:
         answers = collect(plan, battery, run, progress=progress, workers=workers, resume=resume)
-        return judge_run(
-            plan, battery, answers, run.manifest(), run.calibration(), workers=workers, begun=begun
-        )
-    watch = Watch(plan, battery, rescorers(plan, battery))
-    answers = collect_blocks(plan, battery, run, watch.look, progress=progress, resume=resume)
-    return judge_run(plan, battery, answers, run.manifest(), run.calibration(), begun=begun)
+    else:
+        # a look sees answers that are not all of an arm's, so its scores are not kept
+        looks = RunArms(plan, battery, RunScores(plan.arms, battery, plan.rescore))
+        watch = Watch(plan, battery, looks.arm)
+        answers = collect_blocks(plan, battery, run, watch.look, progress=progress, resume=resume)
+    return judge_run(
+        plan, battery, answers, run.manifest(), run.calibration(),
+        workers=workers, begun=begun, scores=scores,
+    )  # fmt: skip
 
 
 def _checked_battery(plan: Plan, run: RunDirectory, jobs: int) -> Battery:
@@ -104,8 +105,9 @@ def judge_run(
     labelling: Labelling | None = None,
     workers: Workers | None = None,
     begun: str | None = None,
+    scores: RunScores | None = None,
 ) -> Verdict:
-    """Judge the answers of a run; nothing is generated.
+    """Judge the answers of a run; nothing is generated but what `scores` asks again.
 
     Args:
         plan: The arms and the decision rule.
@@ -116,41 +118,20 @@ def judge_run(
         labelling: Who labels in place of the scorers that the prompts name, if anybody does.
         workers: Who explains divergences; this process alone if None.
         begun: UTC time at which this command began to ask; None where it asked nothing.
+        scores: Scores answers whole; by default without keeping what it finds.
 
-    A local target is loaded if there are divergences to explain.
+    A local target is loaded to score the answers.
     """
     labelling = labelling or Labelling()
     labels = labelling.describe(answers)
-    baseline = plan.baseline
     records = manifest.get("arms", {})
-    makers = rescorers(plan, battery, workers)
-
-    def arm(spec: ArmSpec) -> Arm:
-        record = records.get(spec.name, {})
-        promise = (record.get("fingerprint") or {}).get("promise")
-        return Arm(
-            name=spec.name,
-            role=spec.role,
-            answers=answers[spec.name],
-            speculative=spec.speculative,
-            # the target alone cannot say what a rule that changes the target distribution would
-            # have chosen
-            rescorer=lambda: None if _repeats_steered(spec) else makers[spec.name](answers),
-            counters=record.get("counters"),
-            of=spec.of,
-            promise=promise,
-            lossy=lossy(plan, spec, promise),
-            law=law_test(plan, spec, battery),
-            replayer=replayer(plan, spec, workers),
-            declared=spec.model_dump(mode="json"),
-            untested=untested(plan, spec),
-        )
-
+    scores = scores or RunScores(plan.arms, battery, plan.rescore)
+    arms = RunArms(plan, battery, scores, records, workers)
     changed = accepted_changes(Manifest(manifest))
     verdict = judge_arms(
         battery,
-        arm(baseline),
-        [arm(spec) for spec in plan.arms if spec.role is not Role.BASELINE],
+        arms.arm(plan.baseline, answers),
+        [arms.arm(spec, answers) for spec in plan.arms if spec.role is not Role.BASELINE],
         label=labelling.labeller,
         rule=plan.decision,
         context=ScreenContext(
@@ -165,7 +146,7 @@ def judge_run(
             labels=labels,
             warnings=[
                 *(one for sentences in changed.values() for one in sentences),
-                *given_earlier(plan, answers, begun),
+                *given_earlier(answers, begun),
                 *failure_sentences(answers),
                 *(label_sentence(one) for one in labels),
             ],
@@ -203,61 +184,6 @@ def flips_of_run(path: Path) -> dict[str, ObservedFlips]:
     return observed_flips(tallies)
 
 
-def given_earlier(plan: Plan, answers: Answers, begun: str | None) -> list[str]:
-    """Return a sentence an arm of whose answers some were given before this command began.
-
-    Args:
-        plan: The arms.
-        answers: Their answers; those of version 0.1.0 have no time.
-        begun: UTC time of the beginning; None where nothing was asked.
-    """
-    said = []
-    for arm in plan.arms:
-        times = [c.answered_at for c in answers[arm.name].values()]
-        before = [t for t in times if begun is None or t is None or t < begun]
-        if not before:
-            continue
-        known = sorted(t for t in before if t is not None)
-        first, last = (known[0][:16], known[-1][:16]) if known else ("", "")
-        when = f"on {first.replace('T', ' ')} to {last.replace('T', ' ')} UTC"
-        when = when if len(known) == len(before) else "at a time that was not recorded for all"
-        if len(before) == len(times):
-            said.append(f"answers of {arm.name!r} were given {when}; this command asked it nothing")
-        else:
-            said.append(
-                f"{len(before)} of {len(times)} answers of {arm.name!r} were given {when}; "
-                "this command asked for the others"
-            )
-    return said
-
-
-def _repeats_steered(spec: ArmSpec) -> bool:
-    return spec.steered and spec.role in {Role.VARIANT, Role.NOISE}
-
-
-def rescorers(
-    plan: Plan, battery: Battery, workers: Workers | None = None
-) -> dict[str, Callable[[Answers], Rescorer | None]]:
-    """Return for every arm what makes, of the answers there are, what explains its divergences.
-
-    A control may leak through another engine; the target that judges it is its own.
-    """
-    prompts = {p.id: p for p in battery.prompts}
-    made: dict[str, Rescorer | None] = {}
-
-    def maker(spec: ArmSpec) -> Callable[[Answers], Rescorer | None]:
-        def make(answers: Answers) -> Rescorer | None:
-            if spec.name not in made:
-                given = answers[plan.baseline.name]
-                sample = [given[p.id] for p in battery.prompts if p.id in given]
-                made[spec.name] = rescorer_of(spec, plan.rescore, prompts, sample, workers)
-            return made[spec.name]
-
-        return make
-
-    return {spec.name: maker(spec) for spec in plan.arms}
-
-
 def _summary(
     spec: ArmSpec, answers: Mapping[str, Completion], record: Mapping[str, Any]
 ) -> ArmSummary:
@@ -272,5 +198,6 @@ def _summary(
         errors=sum(1 for c in answers.values() if c.finish_reason == "error"),
         truncated=sum(1 for c in answers.values() if c.finish_reason == "length"),
         failures=frequent_errors(answers.values()),
+        answered=answered(answers),
         repeating=sum(1 for c in answers.values() if degeneracy(c) == "repetition"),
     )

@@ -139,6 +139,7 @@ def _text(mmd_p: float | None, prompts: int, law_p: float | None, prefixes: int)
         parts.append(f"answers to {prompts:,} prompts against the baseline's: p = {mmd_p:.3g}")
     if law_p is not None:
         parts.append(
-            f"drawn tokens against the target's own law at {prefixes} prefixes: p = {law_p:.3g}"
+            f"drawn tokens against the target's own distribution at {prefixes} prefixes: "
+            f"p = {law_p:.3g}"
         )
     return "; ".join(parts) or "no prompt was answered twice by both arms"

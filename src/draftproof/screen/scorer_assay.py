@@ -1,10 +1,10 @@
-"""Whether a run's scorer would have seen a change: flips planted into the run's own answers.
+"""Whether a run's scorer would detect a change: flips planted into the run's own answers.
 
 A label that is equal in both arms says something only where it would have differed. Copies of
 the candidate's answers are corrupted so that their meaning flips, labelled again by the scorer
 that labelled the run, and counted: sensitivity is the share of planted flips that flip the label,
 specificity the share of edits without a change of meaning that leave it. Planted flips are
-plain; how a scorer does on subtle ones is what people's labels tell, not an assay.
+plain; how a scorer does on subtle ones is measured with labels that people give.
 """
 
 from __future__ import annotations
@@ -128,14 +128,14 @@ class ScorerAssay:
         match self.state:
             case AssayState.NO_SCORER:
                 return (
-                    f"{self.task}: the labels were recorded with the answers, so whether they "
-                    "would have seen a change cannot be tested"
+                    f"{self.task}: the labels were recorded with the answers, so it cannot be "
+                    "tested whether they would show a change"
                 )
             case AssayState.NOTHING_PLANTED:
                 return f"{self.task}: no flip could be planted for {self.scorer}"
         seen = f"{self.seen} of {self.planted} planted flips"
         kept = f"{self.kept} of {self.edited} harmless edits left the label"
-        return f"{self.task}: {self.scorer} saw {seen}; {kept} ({self.state})"
+        return f"{self.task}: {self.scorer} detected {seen}; {kept} ({self.state})"
 
 
 def _low(count: int, n: int) -> float | None:

@@ -31,7 +31,9 @@ STATISTICS_MOST = 100_000
 """Pairs from which on the smallest leak is not searched for by statistics: it takes minutes."""
 
 
-def inject_leaks(pairs: Sequence[Pair], rescorer: Rescorer, most: int) -> tuple[int, int]:
+def inject_leaks(
+    pairs: Sequence[Pair], rescorer: Rescorer, most: int, bound: float
+) -> tuple[int, int]:
     """Return how many leaked tokens were injected, and how many of them the forensics name.
 
     A leaked token is the draft's choice where it is not the baseline's token, otherwise the
@@ -41,6 +43,7 @@ def inject_leaks(pairs: Sequence[Pair], rescorer: Rescorer, most: int) -> tuple[
         pairs: Pairs whose baseline answers carry token ids.
         rescorer: Scores positions again.
         most: Positions that are tried.
+        bound: Margin, nats, above which a token is called a leak.
     """
     rng = np.random.default_rng(_SEED)
     spelled = [p for p in pairs if p.baseline.token_ids]
@@ -56,7 +59,7 @@ def inject_leaks(pairs: Sequence[Pair], rescorer: Rescorer, most: int) -> tuple[
         for question, opinion in zip(questions, rescorer.scores(questions), strict=True)
         if (margin := _leaked(opinion, question.tokens[0])) is not None
     ]
-    return len(margins), sum(1 for m in margins if m > rescorer.noise_bound)
+    return len(margins), sum(1 for m in margins if m > bound)
 
 
 def _leaked(opinion: TokenScore, own: int) -> float | None:

@@ -68,7 +68,18 @@ def comparison_sentence(
         )
     if channels.withheld is not None:
         what += f"; {channels.withheld}"
+    if state is State.INCONCLUSIVE and arm.role is Role.CANDIDATE:
+        why += _enough(decided)
     return f"{who}: {what}; {why}{fault}."
+
+
+def _enough(decided: Decided) -> str:
+    """Return how many prompts would decide every open task, nothing where that is not known."""
+    sizes = [t.n_needed for t in decided.tasks if t.gated and t.state is State.INCONCLUSIVE]
+    needed = [size for size in sizes if size is not None]
+    if not needed or len(needed) < len(sizes):
+        return ""
+    return f"; {max(needed):,} independent prompts a task would decide, if nothing is lost"
 
 
 def _fault(fault: KnownCause | None) -> str:
@@ -155,7 +166,7 @@ _LEVELS = {
     "L3": "equal bit for bit",
     "L2": "equal up to rounding",
     "L1": "no difference of distribution found",
-    "LS": "labels equal within the margin, nobody looked why answers differ",
+    "LS": "labels equal within the margin, causes of differences unknown",
     "L0": "answers change on purpose",
 }
 

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from draftproof.battery import Battery
 from draftproof.records import Cause, Completion, Pair, Reason, Role, State
-from draftproof.rescoring.rescorer import Rescorer
 from draftproof.runs.blocks import Open
 from draftproof.runs.plan import Decision, Plan
 from draftproof.scoring import score
-from draftproof.screen.counts.units import GAIN, LOSS, NO_PAIR, UNREAD
+from draftproof.screen.arms import Arm
+from draftproof.screen.counts.units import GAIN, LOSS, NO_PAIR, TORN, UNREAD
 from draftproof.screen.deployment import lossy
-from draftproof.screen.forensics import explain
+from draftproof.screen.forensics import Explanation, explain
 from draftproof.screen.pairing import Pairing, asked_of, pair, remember
+from draftproof.screen.stack_noise.findings import noise_findings
+from draftproof.screen.stack_noise.measure import measure
+from draftproof.screen.stack_noise.ruling import rule_on
 from draftproof.screen.tally import TaskTally, tally_pairs
 from draftproof.stacks.spec import ArmSpec
 from draftproof.stats.evidence import PROFILES, Profile
@@ -93,7 +96,7 @@ def _certain(units: _Units, rule: Decision, profile: Profile) -> bool:
         return False
     if rule.mode == "noninferiority":
         return True
-    gains = log_e_margin(units.any_gained, units.all_lost, units.n, rule.margin)
+    gains = log_e_margin(units.any_gained, 0, units.n, rule.margin)
     return float(gains) >= bar
 
 
@@ -107,8 +110,7 @@ class _Units:
         n: Units.
         any_lost: Units of which a pair is lost, or may be.
         any_gained: Likewise gained.
-        all_lost: Units of which every pair is lost.
-        all_gained: Likewise gained.
+        all_gained: Units of which every pair is gained.
         lost_more: Units that lost more than they gained.
         gained_more: The reverse.
     """
@@ -116,7 +118,6 @@ class _Units:
     n: int
     any_lost: int
     any_gained: int
-    all_lost: int
     all_gained: int
     lost_more: int
     gained_more: int
@@ -132,12 +133,13 @@ def _units(task: TaskTally) -> _Units:
         return np.bincount(unit[which], minlength=distinct.size)
 
     size, unread = pairs(signs != NO_PAIR), pairs(signs == UNREAD) > 0
-    lost, gained = pairs(signs == LOSS), pairs(signs == GAIN)
+    lost = pairs((signs == LOSS) | (signs == TORN))
+    gained = pairs(signs == GAIN)
+    torn = pairs(signs == TORN)
     return _Units(
         n=distinct.size + task.missing,
         any_lost=int(np.sum((lost > 0) | unread)) + task.missing,
-        any_gained=int(np.sum((gained > 0) | unread)) + task.missing,
-        all_lost=int(np.sum(lost == size)),
+        any_gained=int(np.sum((gained + torn > 0) | unread)) + task.missing,
         all_gained=int(np.sum(gained == size)),
         lost_more=int(np.sum(lost > gained)),
         gained_more=int(np.sum(gained > lost)),
@@ -157,16 +159,17 @@ class Watch:
     Args:
         plan: The arms and the decision rule.
         battery: The prompts.
-        rescorers: For every arm what makes what explains its divergences.
+        arm_of: Makes an arm as it is judged of the answers there are.
     """
 
     def __init__(
         self,
         plan: Plan,
         battery: Battery,
-        rescorers: Mapping[str, Callable[[Answers], Rescorer | None]],
+        arm_of: Callable[[ArmSpec, Answers], Arm],
     ) -> None:
-        self._plan, self._battery, self._rescorers = plan, battery, rescorers
+        self._plan, self._battery, self._arm_of = plan, battery, arm_of
+        self._seen: dict[str, list[Explanation]] = {}
         self._label = remember(score)
         self._explained: dict[str, set[str]] = {}
         self._settled: set[str] = set()
@@ -218,11 +221,22 @@ class Watch:
         return stands
 
     def _leaks(self, spec: ArmSpec, joined: Pairing, answers: Answers) -> bool:
-        """Whether a divergence that was not seen before is a leak or a fault."""
+        """Whether a divergence that was not seen before FAILs the arm."""
         known = self._explained.setdefault(spec.name, set())
         new: list[Pair] = [p for p in joined.pairs if not p.identical and p.prompt.id not in known]
         if not new or not PROFILES[self._plan.decision.profile].forensics_decide:
             return False
         known.update(p.prompt.id for p in new)
-        explanations = explain(new, self._rescorers[spec.name](answers))
-        return any(e.divergence.cause in _DECIDING for e in explanations)
+        arm = self._arm_of(spec, answers)
+        exact = arm.exact and self._arm_of(self._plan.baseline, answers).exact
+        if exact:
+            explanations = explain(new, arm.rescorer(), 0.0)
+            return any(e.divergence.cause in _DECIDING for e in explanations)
+        if arm.stack is None or arm.stack.problem is not None:
+            return False
+        clean = [a.name for a in self._plan.arms if a.plain_decoding]
+        measured = measure(arm.stack, arm.name, clean, tests=False)
+        explanations = explain(new, arm.rescorer(), None if measured is None else measured.margin)
+        self._seen.setdefault(spec.name, []).extend(explanations)
+        noise = noise_findings(arm.stack, measured, self._seen[spec.name])
+        return rule_on(noise, identical=False).failed

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from draftproof.recorded.pairs import PairFiles, open_pair
-from draftproof.recorded.parquet import label_counts, prompts_of, require_unique
+from draftproof.recorded.parquet import label_counts, prompts_of, require_unique, times_of
 from draftproof.records import (
     ArmSummary,
     DraftproofError,
@@ -23,6 +23,7 @@ from draftproof.records import (
     Verdict,
 )
 from draftproof.runs.collect import environment
+from draftproof.runs.dates import recorded_dates, span
 from draftproof.runs.parallel import Tell, Workers
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
@@ -101,6 +102,8 @@ def compare_streams(
         raise DraftproofError(
             f"the two files share no id; the first has {one!r}, the second {other!r}"
         )
+    spans = [span(times_of(path)) for path in files.paths]
+    warnings += recorded_dates(names, spans)
     divergent = sum(counted.causes.values())
     if divergent > len(counted.listed):
         listed = len(counted.listed)
@@ -109,22 +112,26 @@ def compare_streams(
             + ("explained and listed, the others unexplained" if explainer.ready else "listed")
         )
     tally = counted.tally
-    conditions = Conditions(label=score, rule=rule, assay=leak_detection(tally.independent(), rule))
+    assay = leak_detection(tally.independent(), rule)
+    conditions = Conditions(label=score, rule=rule, assay=assay, clean=names[:1])
     sample = counted.sample(counting)
     listed_pairs = counted.listed_pairs(counting)
-    arm = recorded_arm(names[1], Role.CANDIDATE)
+    arms = [recorded_arm(names[0], Role.BASELINE), recorded_arm(names[1], Role.CANDIDATE)]
     if explainer.ready:
         asked = _asked(files, {p.prompt.id for p in (*listed_pairs.pairs, *sample)})
         listed_pairs = replace(listed_pairs, pairs=_with_prompts(listed_pairs.pairs, asked))
         sample = _with_prompts(sample, asked)
-        given = {p.prompt.id: p.baseline for p in (*listed_pairs.pairs, *sample)}
-        prompts = {p.prompt.id: p.prompt for p in (*listed_pairs.pairs, *sample)}
-        arm = replace(arm, rescorer=explainer.rescorers(prompts.values(), given))
+        seen = {p.prompt.id: p for p in (*listed_pairs.pairs, *sample)}
+        held = [
+            replace(arms[0], answers={i: p.baseline for i, p in seen.items()}),
+            replace(arms[1], answers={i: p.candidate for i, p in seen.items()}),
+        ]
+        arms = explainer.explained(held, [p.prompt for p in seen.values()])
     evidence = ArmEvidence(
-        arm=arm,
-        against=recorded_arm(names[0], Role.BASELINE),
+        arm=arms[1],
+        against=arms[0],
         tally=tally,
-        findings=_findings(counted, listed_pairs, arm, conditions),
+        findings=_findings(counted, listed_pairs, arms[1], conditions),
         all_scored=everything,
         sample=sample,
     )
@@ -133,8 +140,10 @@ def compare_streams(
     context = ScreenContext(
         name=f"{baseline.name} against {candidate.name}",
         summaries=[
-            _summary(arm, name, role, path)
-            for arm, name, role, path in zip(tally.arms, names, roles, files.paths, strict=True)
+            replace(_summary(arm, name, role, path), answered=given)
+            for arm, name, role, path, given in zip(
+                tally.arms, names, roles, files.paths, spans, strict=True
+            )
         ],
         environment={**environment(), "files": dict(zip(names, digests, strict=True))},
         warnings=warnings,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from draftproof.records import Reason, State, TaskEvidence
+from draftproof.records import LabelTruth, Reason, State, TaskEvidence
 from draftproof.runs.plan import Decision
 from draftproof.screen.tally import TaskTally
 from draftproof.stats import GateResult, ScreenResult, Stratum, gate
@@ -51,6 +51,7 @@ def task_evidence(
     rule: Decision,
     profile: Profile,
     noise: Mapping[str, TaskNoise],
+    truths: Mapping[str, LabelTruth | None],
     *,
     unexplained: bool = False,
 ) -> tuple[TaskEvidence, ...]:
@@ -63,6 +64,7 @@ def task_evidence(
         rule: Margin and levels.
         profile: Which evidence is demanded.
         noise: Every task's noise floor, where arms were repeated.
+        truths: What is known of the errors of every task's scorer.
         unexplained: Answers differ and nobody looked why, so that all flips are bounded.
     """
     gates = {gate_.name: gate_ for gate_ in result.strata}
@@ -71,6 +73,7 @@ def task_evidence(
         decision = gates.get(name) or _shown(strata[name], rule, profile)
         cutoff = noise[name].h_cutoff if name in noise else None
         record = _record(task, strata[name], decision, gated=name in gates, h_cutoff=cutoff)
+        record = replace(record, truth=truths.get(name))
         records.append(_sized(record, decision, unexplained=unexplained))
     return tuple(records)
 
@@ -81,6 +84,7 @@ def _shown(stratum: Stratum, rule: Decision, profile: Profile) -> GateResult:
         stratum.gain,
         stratum.n,
         missing=stratum.missing,
+        torn=stratum.torn,
         margin=rule.margin,
         alpha=rule.alpha,
         alpha_fail=rule.alpha_fail,

@@ -113,11 +113,12 @@ class TextChecks:
         """What was found, in one or two sentences."""
         parts = [_sentence(c) for c in self.checks if c.state is CheckState.FAILED]
         if parts:
-            return f"The candidate's texts are not as sound as the baseline's: {'; '.join(parts)}."
+            defects = "; ".join(parts)
+            return f"The candidate's texts have more defects than the baseline's: {defects}."
         if self.undecided:
             return (
-                "The pairs are too few to show that the candidate's texts are as sound as the "
-                f"baseline's: {', '.join(self.undecided)}."
+                "The pairs are too few to show that the candidate's texts have no more defects "
+                f"than the baseline's: {', '.join(self.undecided)}."
             )
         return "No text check found a difference between the arms."
 

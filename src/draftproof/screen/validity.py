@@ -9,7 +9,9 @@ from draftproof.screen.activation import COVERED, activation
 from draftproof.screen.arms import Conditions
 from draftproof.screen.evidence import ArmEvidence
 from draftproof.screen.labels_only import labels_only, unexplained
+from draftproof.screen.stack_noise.ruling import NoiseRuling, rule_on
 from draftproof.stats import Stratum
+from draftproof.stats.evidence import Profile
 
 _FEW_UNREAD = 4
 """Unread answers of a task that never make a comparison invalid."""
@@ -24,15 +26,29 @@ EXERCISED = 100
 
 
 def invalid_reasons(
-    evidence: ArmEvidence, proof: Activation, conditions: Conditions
+    evidence: ArmEvidence, proof: Activation, conditions: Conditions, ruling: NoiseRuling
 ) -> tuple[Reason, ...]:
     """Return what makes a comparison INVALID: with any of these there is nothing to count."""
     texts = {
+        **ruling.invalid,
         **_unpaired(evidence, conditions),
         **_unproven(evidence, proof),
         **_silent(evidence, conditions),
     }
     return tuple(Reason(code=c, state=State.INVALID, text=t) for c, t in texts.items())
+
+
+def noise_ruling(evidence: ArmEvidence, profile: Profile) -> NoiseRuling:
+    """Return what the rounding of the stack decides; nothing for an arm that claims no identity."""
+    arm, counts = evidence.arm, evidence.counts
+    if arm.role is Role.VARIANT or arm.lossy or not profile.forensics_decide:
+        return NoiseRuling()
+    return rule_on(evidence.findings.noise, identical=counts.identical == counts.n)
+
+
+def open_reasons(ruling: NoiseRuling) -> tuple[Reason, ...]:
+    """Return what a stack's rounding leaves open, as reasons."""
+    return tuple(Reason(code=c, state=State.INCONCLUSIVE, text=t) for c, t in ruling.open.items())
 
 
 def _unpaired(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
@@ -64,11 +80,14 @@ def _unproven(evidence: ArmEvidence, proof: Activation) -> dict[str, str]:
         texts["nothing-drafted"] = f"{arm.name!r}: {proof.text}"
     elif _may_speculate(evidence) and _covers_too_little(proof):
         texts["counters-of-too-few"] = (
-            f"{arm.name!r}: speculation counters of {proof.coverage:.0%} of the answers; at least "
-            f"{LEAST_COVERED:.0%} must carry some"
+            f"{arm.name!r}: only {proof.coverage:.0%} of the answers carry counters of "
+            f"speculation; at least {LEAST_COVERED:.0%} must"
         )
     elif arm.speculative and not proof.proven and proof.drafted < EXERCISED:
-        texts["speculation-unproven"] = f"no proof that speculation was on: {proof.text}"
+        texts["speculation-unproven"] = (
+            f"no proof that speculation was on: {proof.text}; docs/serve.md, 'The activation "
+            "proof', says how servers report it"
+        )
     before = activation(evidence.tally.arms[0], baseline.counters)
     if baseline.role is Role.BASELINE:
         if before.impossible:
@@ -94,16 +113,16 @@ def _silent(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
     baseline = evidence.tally.arms[0]
     if baseline.empty > MOST_UNREAD * baseline.given:
         texts["answers-empty"] = (
-            f"{baseline.empty:,} of {baseline.given:,} answers of {evidence.against.name!r} hold "
-            f"no text, nor anything else; {MOST_UNREAD:.0%} may be empty"
+            f"{baseline.empty:,} of {baseline.given:,} answers of {evidence.against.name!r} are "
+            f"empty (no text, reasoning, tool call or refusal); at most {MOST_UNREAD:.0%} may be"
         )
     for name, task in evidence.tally.tasks.items():
         # a few answers are no share: a short trial of a screen is inconclusive, not invalid
         most = max(MOST_UNREAD * task.pairs, _FEW_UNREAD)
         if name not in conditions.ungated and task.both_unread > most:
             texts[f"labels-unread:{name}"] = (
-                f"task {name!r}: {task.both_unread:,} of {task.pairs:,} answers could not be read "
-                f"by the scorer in either arm; {MOST_UNREAD:.0%} may be unread"
+                f"task {name!r}: for {task.both_unread:,} of {task.pairs:,} prompts the scorer "
+                f"could read neither arm's answer; at most {MOST_UNREAD:.0%} may be unread"
             )
     return texts
 
@@ -135,7 +154,7 @@ def shortfalls(
     if _may_speculate(evidence) and proof.drafted and not proof.accepted:
         texts["nothing-accepted"] = (
             f"the accepting path was not exercised: none of {proof.drafted:,} drafted tokens was "
-            f"accepted; use a draft that {evidence.against.name!r} agrees with now and then"
+            f"accepted; use a draft that predicts some tokens of {evidence.against.name!r}"
         )
     arm = evidence.arm
     if arm.role is Role.CANDIDATE and not arm.lossy and conditions.temperature == 0:
@@ -152,12 +171,14 @@ def _one_text(evidence: ArmEvidence, conditions: Conditions) -> dict[str, str]:
         return {}
     return {
         "baseline-says-one-thing": (
-            f"{evidence.against.name!r} says the same to many prompts: its {n:,} answers are worth "
-            f"{variety:.3g} different ones (n times one less the sum of squared shares), and "
-            f"identity says something from {LEAST_VARIETY} on; ask what it answers differently, or "
-            "add a control"
+            f"{evidence.against.name!r} gives many prompts the same answer: its {n:,} "
+            f"answers count "
+            f"as {variety:.3g} different ones, and equal answers are evidence from {LEAST_VARIETY} "
+            "on; ask prompts that have different answers, or add a control"
         )
     }
 
 
-__all__ = ["COVERED", "caveats", "invalid_reasons", "shortfalls"]
+__all__ = [
+    "COVERED", "caveats", "invalid_reasons", "noise_ruling", "open_reasons", "shortfalls",
+]  # fmt: skip

@@ -95,20 +95,26 @@ def judge_arms(
         sequential=context.sequential,
         temperature=context.temperature,
         level=law_level(rule.alpha_fail, sum(_keeps_the_law(a) for a in others)),
+        calibration=context.calibration,
+        clean=(baseline.name, *(a.name for a in others if _repeats_plainly(a, baseline.name))),
     )
 
     def evidence_of(arm: Arm) -> ArmEvidence:
-        against = arms[arm.of or baseline.name]
+        of = None if arm.role is Role.SHAPE else arm.of
+        against = arms[of or baseline.name]
+        shaped = tuple(
+            a.name for a in others if a.role is Role.SHAPE and a.of in {None, arm.name, arm.of}
+        )
         part = None
         if context.sequential:
             part = asked_of(battery, against.answers, arm.answers)
-        return gather(part or battery, against, arm, conditions)
+        return gather(part or battery, against, arm, replace(conditions, shaped=shaped))
 
     def of_role(role: Role) -> Iterator[ArmEvidence]:
         return (evidence_of(a) for a in others if a.role is role)
 
     repeats = list(of_role(Role.NOISE))
-    noise = [judge(r, conditions) for r in repeats]
+    noise = [judge(r, conditions) for r in (*repeats, *of_role(Role.SHAPE))]
     controls = [judge(c, conditions) for c in of_role(Role.CONTROL)]
     assay = _assay(controls, noise) if controls else None
     failed = [c for c in controls if c.state is State.FAIL]
@@ -246,6 +252,10 @@ def implied_margins(calibration: Mapping[str, Any], margin: float) -> list[str]:
             f"{100 * margin:.1f} points of its labels are ±{100 * truth:.1f} points in truth"
         )
     return out
+
+
+def _repeats_plainly(arm: Arm, baseline: str) -> bool:
+    return arm.role is Role.NOISE and arm.of in {None, baseline}
 
 
 def _keeps_the_law(arm: Arm) -> bool:

@@ -182,7 +182,7 @@ def _explained(error: ValidationError) -> RequestError:
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return RequestError(
-            f"{place} is not known here, and might change the answer: leave it out",
+            f"{place} is an unknown field that might change the answer; leave it out",
             param=place,
             code="unknown_parameter",
         )

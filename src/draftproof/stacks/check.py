@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from draftproof.records import DraftproofError
 from draftproof.records.rules import RULE_FACTS
 from draftproof.stacks import make_engine
+from draftproof.stacks.http.options import command_words
 from draftproof.stacks.spec import ArmSpec, Misfit
 
 _TREES = frozenset({"draft_tree", "medusa", "eagle", "eagle2", "eagle3"})
@@ -191,7 +191,7 @@ def _require_command(command: str) -> None:
         DraftproofError: It cannot.
     """
     try:
-        words = shlex.split(command)
+        words = command_words(command, 0)
     except ValueError as error:
         raise DraftproofError(f"the command cannot be read: {error}") from error
     if not words:

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--spec-draft-n-max", type=int, default=4, help="most tokens drafted a round")
     add("--spec-ngram-simple-size-n", type=int, default=2)
     add("--spec-ngram-simple-size-m", type=int, default=4)
-    add("--spec-synth-rates", help="accept drafts by a coin with these rates: lossy, for controls")
+    add("--spec-synth-rates", help="accept drafts at random with these rates: lossy, for controls")
     return parser
 
 

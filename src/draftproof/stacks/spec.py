@@ -149,7 +149,7 @@ class ArmSpec(HttpOptions):
                 "ignore_generation_config is an option of the local and transformers engines",
             )
         if self.mutant is not None and self.role is not Role.CONTROL:
-            yield "mutant", "a mutant is known to be bad: its role is control"
+            yield "mutant", "a mutant has a planted defect: its role must be control"
 
     def _place_misfits(self) -> Iterator[Misfit]:
         served = self.url is not None or self.serve is not None
@@ -185,6 +185,12 @@ class ArmSpec(HttpOptions):
     def steered(self) -> bool:
         """Whether the rule chooses by the draft's rows too, so the target alone cannot judge it."""
         return self.rule in CHANGES_TARGET
+
+    @property
+    def plain_decoding(self) -> bool:
+        """Whether the arm is the baseline or repeats it."""
+        plain = self.role is Role.NOISE and not self.speculative
+        return self.role is Role.BASELINE or plain
 
     def description(self) -> str:
         """Return the arm in a few words."""

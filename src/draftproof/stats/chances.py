@@ -204,7 +204,7 @@ def _looked(
     pairs, place = np.unique(np.stack([b, c], axis=1), axis=0, return_inverse=True)
     lost, gained = pairs[:, 0], pairs[:, 1]
     certain = np.minimum(
-        log_e_margin(lost, 0, n, margin), log_e_margin(gained, lost, n, margin)
+        log_e_margin(lost, 0, n, margin), log_e_margin(gained, 0, n, margin)
     ) >= -math.log(alpha)
     losing = log_e_loss(lost, gained) >= -math.log(alpha_fail)
     return certain[place.ravel()], losing[place.ravel()]

@@ -77,9 +77,12 @@ class ClusteredPairs:
 
     @property
     def effective_n(self) -> float:
-        """Independent pairs that carry the same information, n over the design effect."""
+        """Independent pairs that carry the same information, n over the design effect.
+
+        Never above the number of clusters, which is what was drawn independently.
+        """
         deff = self.design_effect
-        return float(self.clusters) if math.isnan(deff) else self.n / deff
+        return float(self.clusters if math.isnan(deff) else min(self.n / deff, self.clusters))
 
     def interval(self, level: float = 0.90, method: str = "score") -> Interval:
         """Cluster-robust interval of the difference.

@@ -74,7 +74,8 @@ def contamination(
     Args:
         baseline: Baseline and noise arms, pooled; without the shape arm.
         candidate: The candidate.
-        shape: Plain decoding re-prefilled at the candidate's own prefixes, or None.
+        shape: Plain decoding re-prefilled at the candidate's own prefixes, or None. Where it
+            holds near-ties alone, the candidate is held against it up to its widest gap.
 
     Raises:
         ValueError: When an arm has no position.
@@ -82,8 +83,14 @@ def contamination(
     tested = DeviationLikelihood(candidate.gap, candidate.deviation)
     if shape is None:
         return _beside(baseline, tested, shape_matched=False)
+    # a shape arm may have been asked at near-ties alone; elsewhere it says nothing
+    near = candidate.gap <= shape.gap.max()
+    if not near.any():
+        return _beside(pooled(baseline, shape), tested, shape_matched=False)
+    alike = DeviationLikelihood(candidate.gap[near], candidate.deviation[near])
     comparisons = [
-        _beside(clean, tested, shape_matched=True) for clean in (pooled(baseline, shape), shape)
+        _beside(pooled(baseline, shape), tested, shape_matched=True),
+        _beside(shape, alike, shape_matched=True),
     ]
     smaller = min(comparisons, key=lambda c: c.statistic)
     needed = max(c.leaks_detectable for c in comparisons)

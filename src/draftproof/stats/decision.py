@@ -1,10 +1,11 @@
 """The decision of one stratum, from its counts to a state with reasons.
 
 PASS needs the equivalence test at `alpha`, the same with every missing pair counted against
-the claim, and (unless the profile leaves it out) an upper bound of the loss rate within
-`gross_margin`. FAIL needs a loss shown at `alpha_fail` and no PASS: a real loss was shown and
-it was not shown to be below the margin; or more flips than the margin allows were shown.
-Everything else is INCONCLUSIVE.
+the claim, and (unless the profile leaves out the bounds on flips) an upper bound of the loss rate
+within `gross_margin` and gains that stay within the margin with no loss set off against them: else
+one loss more could turn into a PASS. Both count every missing pair. FAIL needs a loss shown at
+`alpha_fail` and no PASS: a real loss was shown and it was not shown to be below the margin; or more
+flips than the margin allows were shown. Everything else is INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from scipy.stats import binom
-
 from draftproof.records import Reason, State
 from draftproof.stats.checks import count, discordants, one_of, open_unit
+from draftproof.stats.decisions import change_p_values
 from draftproof.stats.evidence import Code, Profile, resolve_profile
 from draftproof.stats.flips import flip_upper, rung
 from draftproof.stats.mcnemar import mcnemar_test
@@ -34,11 +34,14 @@ class GateResult:
         state: PASS, FAIL or INCONCLUSIVE.
         p_equivalence: p-value of the claim; NaN without pairs.
         p_worst_case: The same with every missing pair against the claim; NaN without pairs.
+        p_gains: p-value that gains alone reach the margin, no loss set off against them and
+            every missing pair gained; 0 where gains are not bounded.
         p_loss: One-sided exact McNemar p-value that a loss exists; 1 without discordance.
         p_loss_family: `p_loss` adjusted for the family of strata by Holm; the same for one.
-        p_change: p-value that more changed than is tolerated; see `change_p_value`.
+        p_change: p-value that more changed than is tolerated; see `change_p_values`.
         p_change_family: `p_change` adjusted for the family of strata by Holm.
-        flip_upper: One-sided upper bound of the loss rate; 1 without pairs.
+        flip_upper: One-sided upper bound of the loss rate, every missing pair lost; 1 without
+            pairs.
         interval: Tango interval of the difference at level 1 - 2·alpha.
         rung: Smallest n that passes with the observed losses and no gains.
         smallest_loss_compatible: Lower limit of the interval, not below 0; NaN without pairs.
@@ -60,6 +63,7 @@ class GateResult:
     state: State
     p_equivalence: float
     p_worst_case: float
+    p_gains: float
     p_loss: float
     p_loss_family: float
     p_change: float
@@ -122,6 +126,7 @@ def gate(
     n: int,
     *,
     missing: int = 0,
+    torn: int = 0,
     margin: float = 0.03,
     alpha: float = 0.05,
     alpha_fail: float = 0.025,
@@ -138,6 +143,7 @@ def gate(
         gain: Pairs good in the candidate only.
         n: Complete pairs.
         missing: Pairs of which one arm is missing.
+        torn: Pairs counted as lost of which another answer gained: gains for every claim on gains.
         margin: Equivalence margin.
         alpha: One-sided level of the equivalence test.
         alpha_fail: Level of the loss test.
@@ -160,11 +166,11 @@ def gate(
         >>> gate(10, 1, 404).state
         <State.FAIL: 'FAIL'>
         >>> [reason.code.value for reason in gate(0, 0, 100, missing=3).reasons]
-        ['missing-pairs']
+        ['missing-pairs', 'gain-bound', 'flip-bound']
     """
     rules = resolve_profile(profile)
     b, c, total = discordants(loss, gain, n)
-    gone = count("missing", missing)
+    gone, gained = count("missing", missing), c + count("torn", torn)
     chosen = one_of("mode", mode or rules.mode, MODES)
     for argument, level in (("margin", margin), ("alpha", alpha), ("alpha_fail", alpha_fail)):
         open_unit(argument, level)
@@ -173,16 +179,22 @@ def gate(
     interval = pairs.interval(1 - 2 * alpha)
     low = max(interval.low, 0.0) if interval.defined else math.nan
     p_loss = mcnemar_test(b, c, alternative="loss").p_value
-    p_change = change_p_value(b, c, total, bound, chosen)
+    most = max(b, gained) if chosen == "equivalence" else b
+    p_change = float(change_p_values(most, 0, total, bound))
+    at_worst = gone if rules.missing_worst_case else 0
+    bounded = chosen == "equivalence" and bound < 1
     result = GateResult(
         state=State.INCONCLUSIVE,
         p_equivalence=_claim(b, c, total, 0, margin, chosen, rules.method),
         p_worst_case=_claim(b, c, total, gone, margin, chosen, rules.method),
+        p_gains=_claim(gained, 0, total, at_worst, margin, "noninferiority", rules.method)
+        if bounded
+        else 0.0,
         p_loss=p_loss,
         p_loss_family=p_loss,
         p_change=p_change,
         p_change_family=p_change,
-        flip_upper=flip_upper(b, total, alpha),
+        flip_upper=flip_upper(b + at_worst, total + at_worst, alpha) if total else 1.0,
         interval=interval,
         rung=rung(b, margin, alpha),
         smallest_loss_compatible=low,
@@ -223,8 +235,9 @@ def decide(evidence: GateResult, profile: Profile) -> GateResult:
         return _decided(evidence, State.FAIL, [(Code.LOSS_SHOWN, text), *obstacles])
     if n > 0 and evidence.p_change_family <= evidence.alpha_fail:
         text = (
-            f"{b} regressions and {c} improvements in {n} pairs: more than ±{evidence.margin:g} is "
-            f"shown (p = {evidence.p_change_family:.3g})"
+            f"{b} regressions and {c} improvements in {n} pairs: more answers flip, one way or the "
+            f"other, than the margin of {evidence.margin:g} allows "
+            f"(p = {evidence.p_change_family:.3g}); the rates may be equal"
         )
         return _decided(evidence, State.FAIL, [(Code.CHANGE_SHOWN, text), *obstacles])
     return _decided(evidence, State.INCONCLUSIVE, obstacles)
@@ -255,9 +268,16 @@ def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]
     elif profile.missing_worst_case and not evidence.p_worst_case <= alpha:
         text = f"with {evidence.missing} missing pairs at worst p = {evidence.p_worst_case:.3g}"
         obstacles.append((Code.MISSING_PAIRS, text))
+    gone = f" and {evidence.missing} missing pairs" if evidence.missing else ""
+    if not evidence.p_gains <= alpha:
+        text = (
+            f"{evidence.pairs.gain} improvements{gone}, no regression set off against them: "
+            f"p = {evidence.p_gains:.3g} > {alpha:g}"
+        )
+        obstacles.append((Code.GAIN_BOUND, text))
     if not evidence.flip_upper <= evidence.gross_margin:
         text = (
-            f"{evidence.pairs.loss} regressions: upper bound {evidence.flip_upper:.4f} > "
+            f"{evidence.pairs.loss} regressions{gone}: upper bound {evidence.flip_upper:.4f} > "
             f"{evidence.gross_margin:g}"
         )
         obstacles.append((Code.FLIP_BOUND, text))
@@ -265,27 +285,6 @@ def _obstacles(evidence: GateResult, profile: Profile) -> list[tuple[Code, str]]
         text = f"|h| = {abs(evidence.cohen_h):.3f}, cutoff {profile.effect_cutoff:g}"
         obstacles.append((Code.EFFECT_SIZE, text))
     return obstacles
-
-
-def change_p_value(loss: int, gain: int, n: int, gross_margin: float, mode: str) -> float:
-    """p-value of "more changed than is tolerated", the opposite of what PASS claims.
-
-    No larger sample could turn such a stratum into a PASS, so it must not end as INCONCLUSIVE.
-    Losses alone exceed `gross_margin`, or, where both directions are gated, gains alone do:
-    exact binomial tests, the smaller p-value doubled for looking at both. 1 where the bound on
-    flips is left out.
-
-    Examples:
-        >>> change_p_value(36, 24, 450, 0.03, "equivalence") < 1e-4
-        True
-        >>> change_p_value(3, 3, 100, 0.03, "equivalence")
-        1.0
-    """
-    if n == 0 or gross_margin >= 1:
-        return 1.0
-    flips = [loss, gain] if mode == "equivalence" else [loss]
-    ways = [float(binom.sf(count - 1, n, gross_margin)) for count in flips]
-    return min(1.0, 2 * min(ways))
 
 
 def _claim(b: int, c: int, n: int, gone: int, margin: float, mode: str, method: str) -> float:

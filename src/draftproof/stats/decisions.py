@@ -118,7 +118,11 @@ def equivalence_decisions(
 def change_p_values(
     loss: ArrayLike, gain: ArrayLike, n: int, bound: float, mode: str = "equivalence"
 ) -> FloatArray:
-    """p-value of "more changed than is tolerated", table by table; see `change_p_value`.
+    """p-value of "more changed than is tolerated", table by table: PASS claims the opposite.
+
+    No larger sample could turn such a stratum into a PASS, so it must not end as INCONCLUSIVE.
+    Losses alone exceed the bound, or, where both directions are gated, gains alone do: exact
+    binomial tests, the smaller p-value doubled for looking at both. 1 where the bound is left out.
 
     Examples:
         >>> change_p_values([36, 3], [24, 3], 450, 0.03).round(4)
@@ -162,6 +166,9 @@ def pass_decisions(
     bound = margin if gross_margin is None else gross_margin
     passed = equivalence_decisions(b, c, n, margin=margin, alpha=alpha, mode=mode, limit=limit)
     passed &= b <= _by_size(n, lambda size: flips_tolerated(size, bound, alpha))
+    if mode == "equivalence" and bound < 1:
+        # no loss is set off against gains, where the exact test is the bound on flips
+        passed &= c <= _by_size(n, lambda size: flips_tolerated(size, margin, alpha))
     if unexplained:
         passed &= b + c <= _by_size(n, lambda size: flips_tolerated(size, margin))
     return passed
@@ -181,7 +188,7 @@ def gate_decisions(
     """State of each table of complete pairs, as `gate` decides it: 1 PASS, -1 FAIL, 0 neither.
 
     Examples:
-        >>> gate_decisions([0, 10, 5], [0, 1, 0], 404).tolist()
+        >>> gate_decisions([0, 10, 0], [0, 1, 9], 404).tolist()
         [1, -1, 0]
     """
     bound = margin if gross_margin is None else gross_margin

@@ -19,6 +19,7 @@ class Code(StrEnum):
     NOT_SHOWN = "equivalence-not-shown"
     MISSING_PAIRS = "missing-pairs"
     FLIP_BOUND = "flip-bound"
+    GAIN_BOUND = "gain-bound"
     EFFECT_SIZE = "effect-size"
     LOSS_SHOWN = "loss-shown"
     CHANGE_SHOWN = "change-shown"
@@ -48,7 +49,7 @@ class Profile:
     """Which evidence a rule demands.
 
     Attributes:
-        name: "exact" or "tais".
+        name: "exact", "tais" or "tais-published".
         method: p-value of the equivalence test.
         mode: "equivalence" or "noninferiority".
         flip_bound: Whether the gross-flip bound is part of PASS.
@@ -58,6 +59,8 @@ class Profile:
         needs_byte_evidence: Whether byte identity beyond the noise floor blocks a PASS.
         needs_assay: Whether a sensitive control is a precondition of PASS.
         forensics_decide: Whether one leak or fault fails a candidate that claims to be lossless.
+        as_printed: Every id counts as a pair of its own, cutoffs are those of the paper, and
+            nothing is asked of texts, labels and variety.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Profile:
     needs_byte_evidence: bool = False
     needs_assay: bool = True
     forensics_decide: bool = True
+    as_printed: bool = False
 
 
 EXACT = Profile("exact")
@@ -86,7 +90,22 @@ TAIS = Profile(
 )
 """The three published criteria with the repaired test: byte identity, ±3 points, |h|."""
 
-PROFILES = {profile.name: profile for profile in (EXACT, TAIS)}
+TAIS_PUBLISHED = Profile(
+    "tais-published",
+    method="wald",
+    flip_bound=False,
+    missing_worst_case=False,
+    byte_channel=False,
+    effect_cutoff=0.1,
+    needs_assay=False,
+    forensics_decide=False,
+    as_printed=True,
+)
+"""The rule as arXiv 2606.25097 prints it: a 90 % Wald interval within ±3 points and |h| < 0.1, with
+byte identity as evidence beside them. Without a flip the interval has no length and shows nothing;
+missing pairs are dropped."""
+
+PROFILES = {profile.name: profile for profile in (EXACT, TAIS, TAIS_PUBLISHED)}
 
 
 def resolve_profile(profile: str | Profile) -> Profile:
@@ -150,6 +169,7 @@ class Stratum:
         gain: Pairs good in the candidate only.
         n: Complete pairs.
         missing: Pairs of which one arm is missing or unread.
+        torn: Pairs counted as lost of which another answer gained.
         clusters: Clusters whose independent evidence the counts are; None without clusters.
         cohen_h: Paired effect size; NaN when not computed.
         cutoff: Calibrated |h| cutoff of this stratum; None takes the profile's.
@@ -162,6 +182,7 @@ class Stratum:
     gain: int
     n: int
     missing: int = 0
+    torn: int = 0
     clusters: int | None = None
     cohen_h: float = math.nan
     cutoff: float | None = None

@@ -16,7 +16,9 @@ from draftproof.stats.results import Interval
 
 FALSE_NAME: Final = 1e-6  # probability that rounding alone names one of N tokens
 COARSER: Final = 4.0
-CLEAN_FACTOR: Final = 2.0
+# of 2 and 3 the smaller that accuses at most 1 % of clean arms: outliers ×10 in a candidate of
+# four times the baseline's scale reach 1.7 % at 2
+CLEAN_FACTOR: Final = 3.0
 WIDEST_MARGIN: Final = 1.5  # nats; beyond it the rounding hides ordinary leaks
 FOREIGN_SHARE: Final = 1e-3  # named tokens of a baseline above which it is not this model
 

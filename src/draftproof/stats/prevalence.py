@@ -67,6 +67,18 @@ class ScorerValidation:
         sp = clopper_pearson(self.true_negative, self.negatives, level, "lower").low
         return se + sp - 1
 
+    def youden_bounds(self, alpha: float = 0.05) -> tuple[float, float]:
+        """Lower and upper 1 - alpha bound of J: exact bounds of both rates at alpha/2 each.
+
+        Examples:
+            >>> [round(bound, 3) for bound in ScorerValidation(90, 100, 90, 100).youden_bounds()]
+            [0.648, 0.902]
+        """
+        level = 1 - open_unit("alpha", alpha) / 2
+        hits = ((self.true_positive, self.positives), (self.true_negative, self.negatives))
+        high = sum(clopper_pearson(k, n, level, "upper").high for k, n in hits) - 1
+        return self.youden_lower(alpha), high
+
     def true_margin(self, margin: float = 0.03) -> float:
         """Margin in truth that `margin` on the labels means; inf for a scorer at chance or below.
 

@@ -122,7 +122,8 @@ def sequential_state(
     """
     b, c, total = discordants(loss, gain, n)
     against_loss = float(log_e_margin(b, c, total, margin))
-    against_gain = float(log_e_margin(c, b, total, margin))
+    # losses are no credit against gains: one loss more must never turn into a PASS
+    against_gain = float(log_e_margin(c, 0, total, margin))
     lost = float(log_e_loss(b, c))
     equivalence = against_loss if mode == "noninferiority" else min(against_loss, against_gain)
     state = State.INCONCLUSIVE
@@ -176,7 +177,7 @@ def monitor(
         part = slice(start, start + _BLOCK)
         equivalence = log_e_margin(b[part], c[part], n[part], margin)
         if mode == "equivalence":
-            equivalence = np.minimum(equivalence, log_e_margin(c[part], b[part], n[part], margin))
+            equivalence = np.minimum(equivalence, log_e_margin(c[part], 0, n[part], margin))
         passed = equivalence >= -math.log(alpha)
         failed = log_e_loss(b[part], c[part]) >= -math.log(alpha_fail)
         stop = np.flatnonzero(passed | failed)

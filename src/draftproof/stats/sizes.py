@@ -119,7 +119,7 @@ def pass_power(
 
     Examples:
         >>> [round(pass_power(n, 0.01), 2) for n in (157, 207, 208)]
-        [0.66, 0.59, 0.85]
+        [0.66, 0.52, 0.83]
     """
     rule = (margin, alpha, gross_margin, mode, unexplained)
     return _power(n, discordance, rule, critical_value(n, margin, alpha))
@@ -156,7 +156,7 @@ def pairs_needed(
 
     Examples:
         >>> pairs_needed(0.0).n, pairs_needed(0.01).n, pairs_needed(0.02).n
-        (99, 208, 392)
+        (99, 257, 478)
         >>> pairs_needed(0.06).why
         '3 % of the labels are lost by chance, as much as the margin of 3 points'
     """
@@ -173,7 +173,7 @@ def pairs_needed(
         return SizeNeeded(
             None,
             f"{100 * flipped:.3g} % of the labels flip by chance, as much as the margin of "
-            f"{100 * margin:g} points, and nobody looks why answers differ",
+            f"{100 * margin:g} points, and no model finds why answers differ",
         )
     rule = (margin, alpha, gross_margin, mode, unexplained)
     n = _from_above(discordance, power, rule)

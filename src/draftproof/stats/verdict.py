@@ -118,7 +118,7 @@ def _family(
     alone = [
         gate(
             s.loss, s.gain, s.n,
-            missing=s.missing, margin=margin, alpha=alpha, alpha_fail=alpha_fail,
+            missing=s.missing, torn=s.torn, margin=margin, alpha=alpha, alpha_fail=alpha_fail,
             gross_margin=s.gross_margin, mode=mode, profile=own, cohen_h=s.cohen_h, name=s.name,
         )
         for s, own in zip(strata, profiles, strict=True)
@@ -160,10 +160,10 @@ _Because = tuple[Code, str, str | None]
 def _forensic_evidence(forensics: ForensicEvidence) -> list[_Because]:
     because: list[_Because] = []
     if forensics.leaks:
-        text = f"{forensics.leaks} divergences accept the draft's token against the target's choice"
+        text = f"{forensics.leaks} tokens of the draft were kept against the target's choice"
         because.append((Code.FORENSIC_LEAK, text, None))
     if forensics.faults:
-        text = f"{forensics.faults} divergences emit a token that neither model would choose"
+        text = f"{forensics.faults} tokens are none that either model would choose"
         because.append((Code.FORENSIC_FAULT, text, None))
     return because
 
@@ -187,17 +187,31 @@ def _combine(
     if forensic and rules.forensics_decide and lossless_claimed:
         return State.FAIL, (*_reasons(State.FAIL, [*forensic, *beyond]), *by_stratum)
     if assay is not None and assay.noise_failed:
-        text = "the baseline failed against its own repeat: a difference cannot be told from noise"
+        text = "the baseline failed against its own repeat: differences may all be noise"
         return decided(State.INCONCLUSIVE, (Code.ASSAY_NOISY, text, None))
-    failed = [result.name for result in gates if result.state is State.FAIL]
+    failed = [result for result in gates if result.state is State.FAIL]
     if failed:
-        text = f"a loss or a change beyond the margin was shown in {', '.join(failed)}"
-        return decided(State.FAIL, (Code.STRATUM_FAILED, text, None))
+        return decided(State.FAIL, (Code.STRATUM_FAILED, _shown(failed), None))
     unmet = _unmet(strata, gates, rules, assay, beyond)
     if unmet:
         return decided(State.INCONCLUSIVE, *unmet)
     text = f"all {len(gates)} gated tasks pass, each at its full level"
     return decided(State.PASS, (Code.ALL_PASSED, text, None))
+
+
+def _shown(failed: Sequence[GateResult]) -> str:
+    """Return which of the two was shown: that the rate fell, or that too many answers flipped."""
+    lost = [r.name for r in failed if any(x.code == Code.LOSS_SHOWN for x in r.reasons)]
+    flipped = [r.name for r in failed if r.name not in lost]
+    parts = []
+    if lost:
+        parts.append(f"a loss was shown in {', '.join(lost)}")
+    if flipped:
+        parts.append(
+            f"more answers flipped than the margin allows in {', '.join(flipped)}, which says "
+            "nothing of the rates themselves"
+        )
+    return "; ".join(parts)
 
 
 def _reasons(state: State, because: Sequence[_Because]) -> list[Reason]:
@@ -226,7 +240,7 @@ def _unmet(
     # identical bytes need no scorer, hence no proof that a scorer would have noticed
     if rules.needs_assay and not all(result.by_bytes for result in gates):
         if assay is None:
-            text = "without a positive control the assay sensitivity is unknown"
+            text = "without a control the assay sensitivity is unknown; add a control arm"
             unmet.append((Code.ASSAY_ABSENT, text, None))
         elif not assay.detection >= assay.required:
             text = f"a known leak would FAIL with power {assay.detection:.2f} < {assay.required:g}"

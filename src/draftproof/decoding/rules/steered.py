@@ -224,5 +224,5 @@ def _checked(name: str, logits: torch.Tensor, q: torch.Tensor | None) -> torch.T
             f"{q.shape[-1]}: both must share one vocabulary"
         )
     if not bool(q.isfinite().all()):
-        raise ValueError(f"{name}: the expert's probabilities are not finite; it cannot steer")
+        raise ValueError(f"{name}: the expert's probabilities are not finite")
     return q

@@ -123,7 +123,7 @@ def served_subject(
                 )
             except ArmChangedError as error:
                 raise DraftproofError(
-                    f"{out}: {error.what}: not the same answers any more as when the answers there "
+                    f"{out}: {error.what}: an arm has changed since the answers there "
                     "were given; name a new directory with --out"
                 ) from error
             record_ended(manifest, run, part)

@@ -89,21 +89,31 @@ class TaskTally:
         """Return the clusters' numbers and the signs of all distinct prompts, ``[units]`` each."""
         return one_a_unit(self.signs)
 
-    def stratum(self, name: str) -> Stratum:
-        """Return the counts that decide: equal prompts are one, clusters are worth their number."""
-        loss, gain, n, gone, clusters = (
-            self.loss,
-            self.gain,
-            self.n,
-            self.missing + self.unread,
-            None,
-        )
+    def _effect(self) -> float:
+        """Return Cohen's h, or its value without the losses where that is larger in size.
+
+        Losses set off against gains would let one loss more end a difference.
+        """
+        table = self.table
+        undone = PairedTable(both=table.both + table.loss, loss=0, gain=table.gain,
+                             neither=table.neither)  # fmt: skip
+        return max(table.cohen_h().h, undone.cohen_h().h, key=abs)
+
+    def stratum(self, name: str, *, as_printed: bool = False) -> Stratum:
+        """Return the counts that decide: equal prompts are one, clusters are worth their number.
+
+        Args:
+            name: Of the task.
+            as_printed: Count every id as a pair of its own, as the published rule does.
+        """
+        loss, gain, n, torn, clusters = self.loss, self.gain, self.n, 0, None
+        gone = self.missing + self.unread
         divergent, total = self.divergent, self.pairs
-        if self.signs and (self.in_clusters or self.shared):
+        if self.signs and (self.in_clusters or self.shared) and not as_printed:
             keys, signs = self.units()
             scored = (signs != NO_PAIR) & (signs != UNREAD)
             gone = int(np.sum(~scored))
-            loss, gain, n = whole_clusters(keys[scored], signs[scored])
+            loss, gain, n, torn = whole_clusters(keys[scored], signs[scored])
             # variants of one behaviour that agree are one agreement
             divergent, total = min(divergent, n), n
             clusters = n
@@ -113,7 +123,8 @@ class TaskTally:
             gain=gain,
             n=n,
             missing=gone,
+            torn=torn,
             clusters=clusters,
-            cohen_h=self.table.cohen_h().h,
+            cohen_h=self.table.cohen_h().h if as_printed else self._effect(),
             bytes=ByteEvidence(divergent=divergent, total=total),
         )

@@ -29,7 +29,7 @@ class CounterWatch:
         """
         if page is None:
             if self.readings:
-                self.problem = self.problem or "the metrics page went away"
+                self.problem = self.problem or "the metrics page stopped answering"
             return
         try:
             listed = page.lstrip().startswith("[")
@@ -40,7 +40,7 @@ class CounterWatch:
         self.readings += 1
         if totals is None:
             if self._last is not None and not listed:
-                self.problem = self.problem or "the counters went away"
+                self.problem = self.problem or "the counters disappeared"
             return
         before = self._last or Counters(0, 0, 0)
         for name, gain in asdict(totals - before).items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +22,18 @@ _RESERVED = frozenset(
     {"messages", "prompt", "model", "stream", "n", "max_tokens", "max_completion_tokens", "seed"}
 )
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+
+
+def command_words(command: str, port: int) -> list[str]:
+    """Return the words of a server's command, ``{port}`` and ``{python}`` replaced.
+
+    Raises:
+        ValueError: A quotation does not end.
+    """
+    return [
+        word.replace("{port}", str(port)).replace("{python}", sys.executable)
+        for word in shlex.split(command)
+    ]
 
 
 class HttpOptions(BaseModel):

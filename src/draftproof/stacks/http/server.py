@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import httpx
 
 from draftproof.records import DraftproofError
 from draftproof.stacks.http import watchdog
+from draftproof.stacks.http.options import command_words
 
 _LOG = logging.getLogger(__name__)
 _SAID_AFTER = 5.0
@@ -57,10 +57,7 @@ class Server:
         folder = logs or Path(tempfile.mkdtemp(prefix="draftproof-"))
         self.log = folder / f"{arm}.log"
         try:
-            words = [
-                word.replace("{port}", str(port)).replace("{python}", sys.executable)
-                for word in shlex.split(command)
-            ]
+            words = command_words(command, port)
         except ValueError as error:
             raise DraftproofError(f"arm {arm!r}: serve cannot be read: {error}") from error
         if not words:

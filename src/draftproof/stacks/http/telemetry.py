@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from draftproof.records import Counters, Speculation
 
-_PREFIXES = ("vllm:", "draftproof:", "lmdeploy:", "ray_vllm_", "ray_lmdeploy_")
+_PREFIXES = ("vllm:", "draftproof:", "llamacpp:", "lmdeploy:", "ray_vllm_", "ray_lmdeploy_")
 """What stands in front of ``spec_decode_…`` in the names of servers that count as vLLM does;
 Ray Serve exports the counters of its engines under a prefix of its own."""
 _ROUNDS, _DRAFTED, _ACCEPTED = "num_drafts", "num_draft_tokens", "num_accepted_tokens"
@@ -193,8 +193,7 @@ def prometheus_counters(text: str) -> Counters | None:
     if not totals:
         if unknown:
             raise UnknownCountersError(
-                f"the metrics page speaks of {', '.join(sorted(unknown)[:6])}, "
-                "which are not counters that are known"
+                f"the metrics page has {', '.join(sorted(unknown)[:6])}, which are unknown counters"
             )
         return None
     prefix, family = next(iter(totals.items()))
