@@ -9,6 +9,7 @@ must be as they were, and nothing half-written may be left.
 
 import argparse
 import contextlib
+import faulthandler
 import json
 import os
 import random
@@ -32,6 +33,9 @@ import draftproof.stacks.http.engine
 import draftproof.stacks.local
 from draftproof.cli import main
 
+_PATIENCE = 100
+"""Seconds until a command that does not end says where it is, ten before it is killed."""
+
 
 def child(command, log, folder, action="none", at=-1, pipe=None):
     """Start a command in a child process and return its id."""
@@ -44,6 +48,7 @@ def child(command, log, folder, action="none", at=-1, pipe=None):
         os.dup2(out, 1)
         os.dup2(out, 2)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        faulthandler.dump_traceback_later(_PATIENCE - 10, file=2)
         faults = Faults(folder, action, at, lambda: pipe and os.write(pipe, b"b"))
         faults.install()
         try:
@@ -60,7 +65,7 @@ def child(command, log, folder, action="none", at=-1, pipe=None):
         os._exit(code)
 
 
-def ended(pid, seconds=120.0):
+def ended(pid, log, seconds=_PATIENCE):
     """Wait for a child; return its exit status, negative for a signal."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -70,7 +75,7 @@ def ended(pid, seconds=120.0):
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    raise AssertionError(f"no end after {seconds:g} s")
+    raise AssertionError(f"no end after {seconds:g} s: {Path(log).read_text()[-6000:]}")
 
 
 class Bench:
@@ -88,7 +93,7 @@ class Bench:
         os.close(write)
         with os.fdopen(read) as pipe:
             self.places = pipe.read().splitlines()[1:]
-        self.code = ended(pid)
+        self.code = ended(pid, self.folder / "undisturbed.txt")
         self.seconds = time.monotonic() - begun
         assert (place / "verdict.json").exists(), (self.folder / "undisturbed.txt").read_text()
         self.verdict = self._verdict(place)
@@ -115,7 +120,7 @@ class Bench:
     def aimed(self, action, at, number):
         place = self.folder / f"aimed-{number}"
         log = place.with_suffix(".txt")
-        code = ended(child(self._into(place), log, place, action, at))
+        code = ended(child(self._into(place), log, place, action, at), log)
         expected = {"kill": {-9}, "interrupt": {130, self.code}, "full": {2, self.code}}[action]
         assert code in expected, f"exit {code}, not {expected}: {log.read_text()[-2000:]}"
         if action == "full" and code == 2:
@@ -132,7 +137,7 @@ class Bench:
             select.select([read], [], [], 60)
             time.sleep(rng.random() * self.seconds)
             os.kill(pid, rng.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGINT)))
-            code = ended(pid)
+            code = ended(pid, log)
             os.close(read)
             assert code in {-9, 130, self.code}, f"exit {code}: {log.read_text()[-2000:]}"
         self._goes_on(place, log)
@@ -140,7 +145,7 @@ class Bench:
     def _goes_on(self, place, log):
         assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
         before = self._answers(place)
-        code = ended(child(self._into(place), log, place))
+        code = ended(child(self._into(place), log, place), log)
         text = log.read_text()[-3000:]
         assert code == self.code, f"went on with exit {code}, not {self.code}: {text}"
         after = self._answers(place)

@@ -65,8 +65,17 @@ def list_(as_json: bool) -> None:
 @reports_errors
 def show(name: str, as_json: bool) -> None:
     """Show the source, licence, tasks and known defects of a public battery."""
-    from draftproof.battery.catalogue import entry_named  # noqa: PLC0415 - quick --help
+    from draftproof.battery import BUNDLED, COMPOSED  # noqa: PLC0415 - quick --help
+    from draftproof.battery.catalogue import entry_named  # noqa: PLC0415
+    from draftproof.battery.tais import ORIGIN  # noqa: PLC0415
 
+    ready = dict.fromkeys(BUNDLED, "ships with draftproof") | {n: ORIGIN[n] for n in COMPOSED}
+    if name in ready:
+        source = name if name in BUNDLED else f"{name}=FOLDER"
+        document = {"name": name, "from": ready[name], "source": source}
+        text = f"{name}: {ready[name]}\ncount its prompts: draftproof battery check {source}"
+        click.echo(json.dumps(document, indent=1) if as_json else text)
+        return
     entry = entry_named(name)
     if as_json:
         click.echo(json.dumps(entry.model_dump(mode="json"), indent=1, ensure_ascii=False))

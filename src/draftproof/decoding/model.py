@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.forward.choice import choose
-from draftproof.decoding.forward.module import ModuleForward
+from draftproof.decoding.forward.choice import choose, own_forward
 from draftproof.decoding.forward.protocol import Forward, TokenBlock
 from draftproof.decoding.support import support_of
 from draftproof.decoding.trees.tree import Tree
@@ -52,7 +51,7 @@ class CausalModel:
         self.max_positions = self._support.positions
         self.hidden_size = int(self.config.hidden_size)
         self.layers = int(self.config.num_hidden_layers)
-        self._own = ModuleForward(model, self._support)
+        self._own = own_forward(model, self._support)
         self._forward = forward or choose(model, self._own, lean=lean, fused=fused, graphs=graphs)
 
     @property
@@ -69,6 +68,11 @@ class CausalModel:
     def window(self) -> int | None:
         """Tokens that its narrowest windowed layer sees; None if every layer sees all."""
         return self._support.window
+
+    @property
+    def short_positions(self) -> int | None:
+        """Length beyond which its rope factors are others; None if they never change."""
+        return self._support.short_positions
 
     def use_module(self) -> None:
         """Compute by the module's own forward from now on, in caches made later."""

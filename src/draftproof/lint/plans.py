@@ -64,7 +64,8 @@ def _arm(
     if engine == "openai":
         subject.stack = "unknown"
         line = lines.get("serve", start)
-        command = str(arm.get("serve", ""))
+        # draftproof puts its own Python there
+        command = str(arm.get("serve", "")).replace("{python}", "python")
         for served in command_subjects(command, where, subject.name, folder, line)[:1]:
             subject.stack = served.stack
             subject.settings += [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from draftproof.recorded.message import FINISH_REASONS
-from draftproof.recorded.recorded import find_columns, tool_calls_of
+from draftproof.recorded.recorded import ANSWERED_AT, find_columns, tool_calls_of
 from draftproof.records import DraftproofError, digest
 
 if TYPE_CHECKING:
@@ -67,6 +67,24 @@ def open_table(path: Path, named: Mapping[str, str]) -> Table:
     plain = "prompt" not in columns or schema[columns["prompt"]] == pl.String
     hashes = "prompt_hash" in columns or not plain
     return Table(columns, rows, sample.estimated_size() / sample.height, len(chunks[0]), hashes)
+
+
+def times_of(path: Path) -> list[str | None]:
+    """Return the first and last time that a file says answers were given at.
+
+    None is among them where an answer has no time.
+    """
+    import polars as pl  # noqa: PLC0415
+
+    with readable(path):
+        scan = pl.scan_parquet(path)
+        if scan.collect_schema().get(ANSWERED_AT) != pl.String:
+            return [None]
+        time = pl.col(ANSWERED_AT)
+        asked = scan.select(time.min().alias("first"), time.max().alias("last"),
+                            time.has_nulls().alias("gaps"))  # fmt: skip
+        first, last, gaps = asked.collect(engine="streaming").row(0)
+    return [None] if gaps else [first, last]
 
 
 def label_counts(path: Path, column: str) -> set[str]:

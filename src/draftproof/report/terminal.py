@@ -80,6 +80,9 @@ def print_verdict(
             console.print(_tasks(comparison, verdict, printer))
     for comparison in verdict.candidates:
         _sentence(comparison, printer)
+    measured = (c.stack_noise for c in verdict.candidates if c.stack_noise)
+    for text in dict.fromkeys(n.text for n in measured if n.instrument):
+        printer.say(printer.text(f"rounding: {text}", "dim", limit=1000))
     for line in dict.fromkeys(not_compared(c) for c in verdict.candidates):
         printer.say(printer.text(line, "dim", limit=1000))
     for comparison in verdict.controls:

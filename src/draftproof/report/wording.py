@@ -272,6 +272,11 @@ def expectation(comparison: Comparison) -> str:
     return "expected PASS" if must_pass and not comparison.expected else ""
 
 
+def nats(value: float | None) -> str:
+    """Return a number of nats with two significant digits."""
+    return ABSENT if value is None else f"{value:.2g}"
+
+
 def flat(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield the leaves of a nested mapping as dotted names and one-line values."""
     for key, value in mapping.items():

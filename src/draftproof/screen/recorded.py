@@ -20,6 +20,7 @@ from draftproof.records import (
     digest,
 )
 from draftproof.runs.collect import environment
+from draftproof.runs.dates import answered, recorded_dates
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.recorded import (
@@ -111,6 +112,7 @@ def compare_files(
         files.append(read_answers(noise, name if name not in names else f"{name}-noise", columns))
         paths.append(noise)
     label, warnings = _labeller(files, columns, good, unread, battery)
+    warnings += recorded_dates([f.arm for f in files], [answered(f.completions) for f in files])
     if battery is None:
         battery = _battery_of(first, second, scored="label" not in columns)
     roles = (Role.BASELINE, Role.CANDIDATE, Role.NOISE)
@@ -248,4 +250,5 @@ def _summary(arm: Arm, path: Path) -> ArmSummary:
         seconds=None,
         errors=finished["error"],
         truncated=finished["length"],
+        answered=answered(arm.answers),
     )

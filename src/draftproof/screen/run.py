@@ -15,6 +15,7 @@ from draftproof.runs import Plan, RunDirectory, collect
 from draftproof.runs.answers import AnswerLog
 from draftproof.runs.blocks import collect_blocks
 from draftproof.runs.collect import Progress
+from draftproof.runs.dates import answered, given_earlier
 from draftproof.runs.failures import failure_sentences, frequent_errors
 from draftproof.runs.manifest import Manifest
 from draftproof.runs.parallel import Workers
@@ -145,7 +146,7 @@ def judge_run(
             labels=labels,
             warnings=[
                 *(one for sentences in changed.values() for one in sentences),
-                *given_earlier(plan, answers, begun),
+                *given_earlier(answers, begun),
                 *failure_sentences(answers),
                 *(label_sentence(one) for one in labels),
             ],
@@ -183,34 +184,6 @@ def flips_of_run(path: Path) -> dict[str, ObservedFlips]:
     return observed_flips(tallies)
 
 
-def given_earlier(plan: Plan, answers: Answers, begun: str | None) -> list[str]:
-    """Return a sentence an arm of whose answers some were given before this command began.
-
-    Args:
-        plan: The arms.
-        answers: Their answers; those of version 0.1.0 have no time.
-        begun: UTC time of the beginning; None where nothing was asked.
-    """
-    said = []
-    for arm in plan.arms:
-        times = [c.answered_at for c in answers[arm.name].values()]
-        before = [t for t in times if begun is None or t is None or t < begun]
-        if not before:
-            continue
-        known = sorted(t for t in before if t is not None)
-        first, last = (known[0][:16], known[-1][:16]) if known else ("", "")
-        when = f"on {first.replace('T', ' ')} to {last.replace('T', ' ')} UTC"
-        when = when if len(known) == len(before) else "at a time that was not recorded for all"
-        if len(before) == len(times):
-            said.append(f"answers of {arm.name!r} were given {when}; this command asked it nothing")
-        else:
-            said.append(
-                f"{len(before)} of {len(times)} answers of {arm.name!r} were given {when}; "
-                "this command asked for the others"
-            )
-    return said
-
-
 def _summary(
     spec: ArmSpec, answers: Mapping[str, Completion], record: Mapping[str, Any]
 ) -> ArmSummary:
@@ -225,5 +198,6 @@ def _summary(
         errors=sum(1 for c in answers.values() if c.finish_reason == "error"),
         truncated=sum(1 for c in answers.values() if c.finish_reason == "length"),
         failures=frequent_errors(answers.values()),
+        answered=answered(answers),
         repeating=sum(1 for c in answers.values() if degeneracy(c) == "repetition"),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from draftproof.recorded.pairs import PairFiles, open_pair
-from draftproof.recorded.parquet import label_counts, prompts_of, require_unique
+from draftproof.recorded.parquet import label_counts, prompts_of, require_unique, times_of
 from draftproof.records import (
     ArmSummary,
     DraftproofError,
@@ -23,6 +23,7 @@ from draftproof.records import (
     Verdict,
 )
 from draftproof.runs.collect import environment
+from draftproof.runs.dates import recorded_dates, span
 from draftproof.runs.parallel import Tell, Workers
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
@@ -101,6 +102,8 @@ def compare_streams(
         raise DraftproofError(
             f"the two files share no id; the first has {one!r}, the second {other!r}"
         )
+    spans = [span(times_of(path)) for path in files.paths]
+    warnings += recorded_dates(names, spans)
     divergent = sum(counted.causes.values())
     if divergent > len(counted.listed):
         listed = len(counted.listed)
@@ -137,8 +140,10 @@ def compare_streams(
     context = ScreenContext(
         name=f"{baseline.name} against {candidate.name}",
         summaries=[
-            _summary(arm, name, role, path)
-            for arm, name, role, path in zip(tally.arms, names, roles, files.paths, strict=True)
+            replace(_summary(arm, name, role, path), answered=given)
+            for arm, name, role, path, given in zip(
+                tally.arms, names, roles, files.paths, spans, strict=True
+            )
         ],
         environment={**environment(), "files": dict(zip(names, digests, strict=True))},
         warnings=warnings,

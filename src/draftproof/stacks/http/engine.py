@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-from anyio.from_thread import start_blocking_portal
 
 from draftproof.records import (
     Completion,
@@ -29,6 +28,7 @@ from draftproof.records import (
 from draftproof.stacks.base import fault_kind
 from draftproof.stacks.canaries import CANARIES, LONGEST, Round, said
 from draftproof.stacks.http import wire
+from draftproof.stacks.http.background import event_loop
 from draftproof.stacks.http.client import Client, http_client
 from draftproof.stacks.http.counters import ServerCounters
 from draftproof.stacks.http.server import Server
@@ -88,8 +88,8 @@ class OpenAIEngine:
             async with http_client(self.spec, self._url) as http:
                 return await ask(http)
 
-        with start_blocking_portal() as portal:
-            return portal.call(connected)
+        with event_loop() as loop:
+            return asyncio.run_coroutine_threadsafe(connected(), loop).result()
 
     def canaries(self) -> Round | None:
         """See `AsksCanaries.canaries`."""
@@ -145,8 +145,9 @@ class OpenAIEngine:
         """
         results: queue.SimpleQueue[Completion | None] = queue.SimpleQueue()
         try:
-            with start_blocking_portal() as portal:
-                future = portal.start_task_soon(self._ask_all, prompts, results)
+            with event_loop() as loop:
+                asked = self._ask_all(prompts, results)
+                future = asyncio.run_coroutine_threadsafe(asked, loop)
                 future.add_done_callback(lambda _: results.put(None))
                 try:
                     while (completion := results.get()) is not None:
