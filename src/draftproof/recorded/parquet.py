@@ -131,8 +131,8 @@ def prompts_of(path: Path, columns: Mapping[str, str], ids: Collection[str]) -> 
     with readable(path):
         scan = pl.scan_parquet(path, low_memory=True).select(id_, prompt)
         rows = scan.filter(pl.col("id").is_in(list(ids)) & pl.col("prompt").is_not_null())
-        found: dict[str, str] = dict(rows.collect().iter_rows())
-    return found
+        prompts: dict[str, str] = dict(rows.collect().iter_rows())
+    return prompts
 
 
 def read_answers_piece(

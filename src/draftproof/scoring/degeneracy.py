@@ -62,6 +62,6 @@ def _loops(end: str) -> bool:
 
 def degenerate_counts(completions: Iterable[Completion]) -> dict[str, int]:
     """Return how many answers of an arm broke down, by kind, and how many there are."""
-    found = Counter(degeneracy(c) or "sound" for c in completions)
+    counts = Counter(degeneracy(c) or "sound" for c in completions)
     kinds = ("sound", "error", "empty", "repetition", "truncated")
-    return {kind: found[kind] for kind in kinds} | {"answers": found.total()}
+    return {kind: counts[kind] for kind in kinds} | {"answers": counts.total()}

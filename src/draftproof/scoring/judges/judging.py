@@ -93,18 +93,18 @@ def judge_answers(
     rng.shuffle(order)
     again = order[: max(round(_AGAIN * len(order)), 1)] if order else []
     rng.shuffle(order)
-    said = _ask(format_, backend, order)
-    said_again = _ask(format_, backend, again)
-    values = [_value(format_, said.get(i)) for i in range(len(order))]
+    replies = _ask(format_, backend, order)
+    repeated_replies = _ask(format_, backend, again)
+    values = [_value(format_, replies.get(i)) for i in range(len(order))]
     raw: dict[Hashable, str] = {}
     for i, group in enumerate(order):
         for item in group:
             labels[item.key] = _label(format_, item.prompt, values[i])
-            if i in said:
-                raw[item.key] = said[i].text
+            if i in replies:
+                raw[item.key] = replies[i].text
     place = {id(group): i for i, group in enumerate(order)}
     agreed = sum(
-        values[place[id(group)]] == _value(format_, said_again.get(i))
+        values[place[id(group)]] == _value(format_, repeated_replies.get(i))
         for i, group in enumerate(again)
     )
     return JudgedAnswers(
