@@ -206,8 +206,6 @@ def _check(path: Path, columns: Mapping[str, str], raw: polars.DataFrame, start:
     for field in needed:
         values = raw[columns[field]]
         missing = values.is_null()
-        if field == "label" and values.dtype == pl.String:
-            missing |= (values == "").fill_null(value=True)
         if field == "text":
             for other in {"reasoning", "refusal", "tool_calls"} & columns.keys():
                 missing &= raw[columns[other]].is_null()
