@@ -93,7 +93,13 @@ _DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
 _WINDOWED = {"use_sliding_window": True, "max_window_layers": 1}
 VARIANTS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "phi3": (("longrope", {"rope_parameters": _LONG, "original_max_position_embeddings": 20}),),
-    "llama": (("dynamic rope", {"rope_parameters": _DYNAMIC}),),
+    "llama": (
+        ("dynamic rope", {"rope_parameters": _DYNAMIC}),
+        ("longrope", {"rope_parameters": {**_LONG, "factor": 4.8}}),
+    ),
+    "phimoe": (
+        ("longrope", {"rope_parameters": {**_LONG, "short_mscale": 1.1, "long_mscale": 1.3}}),
+    ),
     "falcon": (
         ("alibi", {"alibi": True}),
         ("GQA", {"new_decoder_architecture": True, "num_kv_heads": 2}),

@@ -75,22 +75,20 @@ def greedy_by_generate():
 def keeps_the_law(target):
     """Whether the first two tokens of sampled answers follow the target's own law."""
 
-    def check(drafter, answers=2000, prompt=(3, 9, 4)):
+    def check(drafter, answers=2000, prompt=(3, 9, 4), of=target):
         """Pearson's statistic within five standard deviations; something must be accepted."""
-        vocab = target.vocab_size
+        vocab = of.vocab_size
         asked = [
             Request(id=str(i), prompt=prompt, max_new_tokens=3, seed=i) for i in range(answers)
         ]
         counts, accepted = torch.zeros(vocab, vocab, dtype=torch.float64), 0
-        for a in decode(
-            target, asked, Settings(eos=(), drafter=drafter, temperature=1.0, batch=250)
-        ):
+        for a in decode(of, asked, Settings(eos=(), drafter=drafter, temperature=1.0, batch=250)):
             counts[a.tokens[0], a.tokens[1]] += 1
             accepted += a.accepted
         with torch.inference_mode():
-            first = target.module(torch.tensor([prompt])).logits[0, -1].double().softmax(0)
+            first = of.module(torch.tensor([prompt])).logits[0, -1].double().softmax(0)
             pairs = torch.tensor([[*prompt, v] for v in range(vocab)])
-            second = target.module(pairs).logits[:, -1].double().softmax(1)
+            second = of.module(pairs).logits[:, -1].double().softmax(1)
         expected = answers * first[:, None] * second
         big = expected >= 5
         pearson = ((counts - expected) ** 2 / expected)[big].sum().item()

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from draftproof.decoding import agreement, remembered
+from draftproof.decoding import SpeculativeDecoder, agreement, remembered
+from draftproof.decoding.custom_generate import generate
 from draftproof.decoding.forward import protocol
 from draftproof.decoding.model import CausalModel
 from draftproof.records import DraftproofError
@@ -92,3 +94,61 @@ def test_an_outcome_is_read_again_and_a_corrupt_one_is_not(tmp_path, monkeypatch
     for held in ("{", "[]", json.dumps({**dataclasses.asdict(first), "difference": float("nan")})):
         file.write_text(held)
         assert remembered.remembered(causal(), "weights") == first
+
+
+class Tokens:
+    """As much of a tokenizer as token ids need."""
+
+    eos_token_id = None
+
+    def get_vocab(self):
+        return {str(i): i for i in range(61)}
+
+    def decode(self, ids, **_):
+        return " ".join(map(str, ids))
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """The models that were compared, one entry a comparison."""
+    seen = []
+    whole = remembered.settled
+
+    def settled(model):
+        seen.append(model.module)
+        return whole(model)
+
+    monkeypatch.setattr(remembered, "settled", settled)
+    return seen
+
+
+def ask_decoder(module, draft, **options):
+    decoder = SpeculativeDecoder.from_models(module, Tokens(), draft, **options)
+    return decoder.generate([5, 9, 20, 3], max_new_tokens=4).tokens
+
+
+def ask_generate(module, draft, **options):
+    given = partial(generate, draft=draft, **options)
+    ids = torch.tensor([[5, 9, 20, 3]])
+    more = {"attention_mask": torch.ones_like(ids), "pad_token_id": 0, "do_sample": False}
+    return tuple(module.generate(ids, custom_generate=given, max_new_tokens=4, **more)[0, 4:])
+
+
+@pytest.mark.parametrize("ask", [ask_decoder, ask_generate])
+def test_a_model_in_memory_is_looked_at_once(looked, ask):
+    module, draft = causal().module, causal().module
+    first = ask(module, draft)
+    assert looked == [module, draft]
+    assert ask(module, draft) == first
+    assert len(looked) == 2
+    assert ask(causal().module, draft, check=False) == first
+    assert len(looked) == 2
+
+
+@pytest.mark.parametrize("ask", [ask_decoder, ask_generate])
+def test_a_model_in_memory_that_is_computed_wrong_is_refused(broken_mask, ask):
+    config = MistralConfig(**SHAPE, sliding_window=8)
+    module, draft = (causal(MistralForCausalLM, config).module for _ in range(2))
+    with pytest.raises(DraftproofError, match="does not compute what the checkpoint says"):
+        ask(module, draft)
+    assert len(ask(module, draft, check=False)) == 4

@@ -246,11 +246,14 @@ def test_shipped_models_and_heads_go_by_their_names(plain, drafter, heads):
             "no model is called lab:medusa; there are: lab:target, lab:draft",
         ),
         ("./no-such", "there is no such directory; models that ship are called lab:NAME"),
-        ("target", "name a directory, a hub name, or a model that ships as lab:NAME"),
+        (
+            "target",
+            "neither a directory nor in the hub cache.*models that ship are called lab:NAME",
+        ),
     ],
 )
 def test_a_name_that_means_no_model_says_which_names_do(monkeypatch, name, message):
-    monkeypatch.setattr("draftproof.decoding.pretrained.hub_answers", lambda: False)
+    monkeypatch.setattr("draftproof.decoding.loading.checkpoint.hub_answers", lambda: False)
     with pytest.raises(DraftproofError, match=message):
         SpeculativeDecoder.from_pretrained(name)
     with pytest.raises(DraftproofError, match=message):

@@ -109,3 +109,21 @@ def test_options_out_of_range_name_the_arm(prompts, options, said):
 def test_what_a_stack_does_not_have_is_refused(options, said):
     with pytest.raises(ValidationError, match=said):
         spec("odd", **options)
+
+
+def test_a_failure_of_the_library_is_the_error_of_its_prompt(prompts, monkeypatch):
+    """A cache that it cannot roll back, for one; the other prompts are answered."""
+    engine = make_engine(spec("assisted", draft="lab:draft"))
+    engine.open(prompts)
+    whole = engine._target.module.generate
+    first = len(engine._prompts[prompts[0].id].ids)
+
+    def generate(ids, **options):
+        if ids.shape[1] == first:
+            raise RuntimeError("`crop` was called")
+        return whole(ids, **options)
+
+    monkeypatch.setattr(engine._target.module, "generate", generate, raising=False)
+    given = {c.id: c for c in engine.answer(prompts)}
+    assert given[prompts[0].id].error == "generate fails: `crop` was called"
+    assert any(c.error is None and c.text for c in given.values())

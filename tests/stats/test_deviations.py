@@ -8,6 +8,7 @@ from benchmarks.scored_arms import answered, draw_gaps, noise_of, ordinary_margi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from draftproof.stats import deviations
 from draftproof.stats.deviations import (
     EPSILONS,
     NO_EVENT,
@@ -89,6 +90,19 @@ def test_many_deviations_are_binned_without_loss():
     assert twice.deviations > 500
     assert twice.sigma == pytest.approx(once.sigma, rel=1e-2)
     assert twice.epsilon == pytest.approx(once.epsilon, abs=1e-4)
+
+
+def test_a_peak_narrower_than_the_grid_has_an_interval_all_the_same():
+    """Its top by the parabola lies above every point of the grid by more than the interval does."""
+    profile = np.full(deviations.EPSILONS.size, -1000.0)
+    profile[10], profile[11], profile[9] = 0.0, -1e-9, -40.0
+    found = deviations._share_interval(profile)
+    assert deviations.EPSILONS[9] < found.low <= found.high < deviations.EPSILONS[12]
+    scales = np.full(deviations.SIGMAS.size, -1000.0)
+    scales[10], scales[11], scales[9] = 0.0, -1e-9, -40.0
+    top = deviations.peak(scales)[1]
+    upper = deviations._sigma_upper(scales, top - 1.0)
+    assert deviations.SIGMAS[10] <= upper < deviations.SIGMAS[12]
 
 
 def test_a_parabola_is_read_off_exactly():

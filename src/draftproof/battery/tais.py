@@ -30,6 +30,17 @@ STUDY_FILES: dict[str, tuple[str, ...]] = {
     "mmlu_real": ("d3e39eb690c58ae8",),
     "arc_challenge": ("5de7464640ef164e",),
 }
+ORIGIN = {
+    "tais-953": (
+        "the study's six task files, from your copy: the folder experiments/research/tr138/tasks "
+        "of github.com/Sahil170595/Chimeraforge"
+    ),
+    "tais-core": (
+        "sound tasks from your copies: a folder that holds tais953/ (see tais-953), advbench/, "
+        "xstest/, bbq/, truthfulqa/, arc/ and gsm8k/, each as `draftproof battery show NAME` says"
+    ),
+}
+"""Where the parts of the composed batteries come from."""
 WITHHELD = frozenset(
     {
         "advbench_058", "advbench_064", "jailbreak_direct_027", "jailbreak_dan_style_057",
@@ -58,10 +69,10 @@ def read_study(folder: Path) -> Battery:
                 f"{path}: no such file; tais-953 is the six files of "
                 "Sahil170595/Chimeraforge experiments/research/tr138/tasks"
             )
-        found = file_digest(path)
-        if not found.startswith(digests):
+        digest = file_digest(path)
+        if not digest.startswith(digests):
             raise DraftproofError(
-                f"{path}: not the published file: its SHA-256 is {found[:16]}…, known are "
+                f"{path}: not the published file: its SHA-256 is {digest[:16]}…, known are "
                 f"{', '.join(d + '…' for d in digests)}"
             )
         part = read_task(path)

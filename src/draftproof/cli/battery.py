@@ -65,8 +65,17 @@ def list_(as_json: bool) -> None:
 @reports_errors
 def show(name: str, as_json: bool) -> None:
     """Show the source, licence, tasks and known defects of a public battery."""
-    from draftproof.battery.catalogue import entry_named  # noqa: PLC0415 - quick --help
+    from draftproof.battery import BUNDLED, COMPOSED  # noqa: PLC0415 - quick --help
+    from draftproof.battery.catalogue import entry_named  # noqa: PLC0415
+    from draftproof.battery.tais import ORIGIN  # noqa: PLC0415
 
+    ready = dict.fromkeys(BUNDLED, "ships with draftproof") | {n: ORIGIN[n] for n in COMPOSED}
+    if name in ready:
+        source = name if name in BUNDLED else f"{name}=FOLDER"
+        document = {"name": name, "from": ready[name], "source": source}
+        text = f"{name}: {ready[name]}\ncount its prompts: draftproof battery check {source}"
+        click.echo(json.dumps(document, indent=1) if as_json else text)
+        return
     entry = entry_named(name)
     if as_json:
         click.echo(json.dumps(entry.model_dump(mode="json"), indent=1, ensure_ascii=False))
@@ -138,15 +147,15 @@ def _read(source: str, problems: Any) -> tuple[Contents, dict[str, Any], frozens
         if not contents.n:
             raise DraftproofError(f"{path}: the battery holds no prompts")
         return contents, {"name": path.stem, "source": source}, frozenset()
-    found = load_battery(source, problems=problems)
+    loaded = load_battery(source, problems=problems)
     about = {
-        "name": found.name,
-        "source": found.source,
-        "version": found.version,
-        "licence": found.licence,
-        "withheld": found.withheld,
+        "name": loaded.name,
+        "source": loaded.source,
+        "version": loaded.version,
+        "licence": loaded.licence,
+        "withheld": loaded.withheld,
     }
-    return count_contents(found.prompts), about, found.ungated
+    return count_contents(loaded.prompts), about, loaded.ungated
 
 
 def _resolution(task: TaskContents, margin: float, *, gated: bool) -> dict[str, Any]:

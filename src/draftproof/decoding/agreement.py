@@ -17,9 +17,9 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from draftproof.decoding.model import CausalModel
-from draftproof.decoding.support import UnservedError
+from draftproof.records import UnservedError
 
-_TOKENS, _COLUMNS, _BLOCK, _SHORTER = 28, 4, 4, (0, 7, 13)
+_TOKENS, _COLUMNS, _BLOCK, _SHORTER = 28, 4, 4, (0, 9)
 _LONGEST_WINDOW = 1024
 """Windows beyond this are not looked over: it would cost more than loading."""
 
@@ -67,6 +67,10 @@ def compared(model: CausalModel) -> ForwardCheck:
         within = {n for n in lengths if n + rounds <= window}
         beyond = {min(_TOKENS + window, most)} if window <= _LONGEST_WINDOW else set()
         lengths = within | beyond or lengths
+    border = model.short_positions
+    if border is not None and border <= _LONGEST_WINDOW:
+        # a prompt on either side of where the rope factors change
+        lengths |= {max(border - _COLUMNS + 1, 1), min(border + _TOKENS, most)}
     every = [_at_length(model, max(n, 1), rounds) for n in sorted(lengths)]
     worst = max(every, key=lambda a: a.difference / a.bound if a.holds else math.inf)
     past = None if window is None else max(a.tokens for a in every) > window
@@ -81,7 +85,7 @@ def _at_length(model: CausalModel, length: int, rounds: int) -> ForwardCheck:
     ids = torch.tensor([(5 + 31 * step * i) % model.vocab_size for i in range(total)])
     ids = ids.to(model.device)
     rows = [total - s for s in _SHORTER if total - s > rounds + 1] or [total]
-    expected, noise = _reference(model.module, ids, rows, rounds)
+    expected, noise = _reference(model.module, ids, rows, rounds, model.short_positions)
     bound = arithmetic(model, noise)
     worst, where = 0.0, "nothing"
     for way, found in _ours(model, ids, rows, rounds).items():
@@ -136,15 +140,28 @@ def arithmetic(model: CausalModel, noise: float) -> float:
     return min(max(8 * stored + 16 * inside, 8 * noise), 0.25)
 
 
+def _library_cache(module: Any) -> DynamicCache:
+    return DynamicCache(config=module.config.get_text_config())
+
+
 def _reference(
-    module: Any, ids: torch.Tensor, rows: list[int], rounds: int
+    module: Any, ids: torch.Tensor, rows: list[int], rounds: int, border: int | None
 ) -> tuple[list[torch.Tensor], float]:
-    """Return the logits of each row by the checkpoint's cached forward, and its own noise."""
-    found, noise = [], 0.0
+    """Return the logits of each row by the checkpoint's cached forward, and its own noise.
+
+    The first row is the longest: all of `ids`.
+    """
+    found = []
     for length in rows:
-        row, cache = ids[None, :length], DynamicCache(config=module.config.get_text_config())
-        pieces, start = [], 0
-        for stop in (length - rounds, *range(length - rounds + 1, length + 1)):
+        row, cache = ids[None, :length], _library_cache(module)
+        # with longrope `generate` reads a text anew as soon as it outgrows the short factors
+        ends = {length - rounds, *range(length - rounds + 1, length + 1)}
+        ends |= {border} if border is not None and border < length else set()
+        pieces: list[torch.Tensor] = []
+        start = known = 0
+        for stop in sorted(ends):
+            if border is not None and known == border:
+                cache, start = _library_cache(module), 0
             given = module(
                 input_ids=row[:, start:stop],
                 attention_mask=torch.ones_like(row[:, :stop]),
@@ -153,15 +170,14 @@ def _reference(
                 use_cache=True,
                 return_dict=True,
             )
-            pieces.append(given.logits[0].float())
-            start = stop
-        cached = torch.cat(pieces)
-        whole = module(
-            input_ids=row, attention_mask=torch.ones_like(row), use_cache=False, return_dict=True
-        ).logits[0]
-        noise = max(noise, float(distance(whole.float(), cached).median()))
-        found.append(cached)
-    return found, noise
+            pieces.append(given.logits[0, known - start :].float())
+            start = known = stop
+        found.append(torch.cat(pieces))
+    whole = module(
+        input_ids=ids[None], attention_mask=torch.ones_like(ids[None]), use_cache=False,
+        return_dict=True,
+    ).logits[0]  # fmt: skip
+    return found, float(distance(whole.float(), found[0]).median())
 
 
 def _ours(

@@ -23,6 +23,7 @@ from draftproof.decoding.options import Options
 from draftproof.decoding.padded_rows import prompts_of, shaping_of_row
 from draftproof.decoding.pretrained import Pretrained
 from draftproof.decoding.processors import refuse_unserved
+from draftproof.decoding.remembered import settled_once
 from draftproof.decoding.session import PromptIds, Session
 from draftproof.records import DraftproofError
 
@@ -48,6 +49,7 @@ def generate(
     streamer: Any = None,
     tokenizer: Any = None,
     stop_strings: str | list[str] | None = None,
+    check: bool = True,
     **model_kwargs: Any,
 ) -> torch.Tensor | GenerateDecoderOnlyOutput:
     """Decode speculatively what ``model.generate(…, custom_generate=generate)`` has prepared.
@@ -73,6 +75,7 @@ def generate(
         streamer: Is given each round's tokens; for one prompt.
         tokenizer: Needed for stop strings.
         stop_strings: End an answer.
+        check: Compare our forward with each model's own, once while it lives.
         model_kwargs: What else transformers prepared.
 
     Returns:
@@ -80,7 +83,8 @@ def generate(
         in transformers' own record.
 
     Raises:
-        DraftproofError: No draft, or something is asked for that is not served.
+        DraftproofError: No draft, something is asked for that is not served, or our forward
+            differs from a model's own.
     """
     if draft is None:
         raise DraftproofError(
@@ -91,8 +95,8 @@ def generate(
     _refuse_inputs(model_kwargs, stopping_criteria)
     if streamer is not None and len(input_ids) > 1:
         raise DraftproofError("a streamer takes one prompt")
-    target = _causal(model)
-    drafter = draft if hasattr(draft, "propose") else _draft_model(target, draft, gamma)
+    target = _causal(model, check)
+    drafter = draft if hasattr(draft, "propose") else _draft_model(target, draft, gamma, check)
     sampled = bool(generation_config.do_sample)
     temperature = generation_config.temperature if sampled else 0.0
     stops = [stop_strings] if isinstance(stop_strings, str) else stop_strings or []
@@ -146,7 +150,7 @@ def generate_from_hub(
         raise DraftproofError("synced_gpus and negative_prompt_ids are not served")
     named = {"draft": options.pop("draft", assistant_model), "streamer": streamer}
     for name in ("rule", "rule_options", "gamma", "draft_prompts", "tokenizer",
-                 "stop_strings"):  # fmt: skip
+                 "stop_strings", "check"):  # fmt: skip
         if options.get(name) is not None:
             named[name] = options.pop(name)
     return model.generate(inputs, custom_generate=partial(generate, **named), **options)
@@ -183,7 +187,7 @@ def _refuse_inputs(model_kwargs: Mapping[str, Any], criteria: Any) -> None:
             raise DraftproofError(f"stopping criterion {type(criterion).__name__} is not served")
 
 
-def _causal(module: Any) -> CausalModel:
+def _causal(module: Any, check: bool) -> CausalModel:
     """Return a transformers model as the loop runs it; the same one for the same model.
 
     Its weights stay as they are, so that the caller can go on training or save it.
@@ -192,13 +196,15 @@ def _causal(module: Any) -> CausalModel:
     if causal is None or (causal.device, causal.dtype) != (module.device, module.dtype):
         name = getattr(module.config, "_name_or_path", "") or type(module).__name__
         causal = _models[module] = CausalModel(module, name, lean=False)
+    if check:
+        settled_once(causal)
     return causal
 
 
-def _draft_model(target: CausalModel, module: Any, gamma: int) -> Drafter:
+def _draft_model(target: CausalModel, module: Any, gamma: int, check: bool) -> Drafter:
     if gamma < 1:
         raise DraftproofError(f"gamma must be at least 1, got {gamma}")
-    draft = _causal(module)
+    draft = _causal(module, check)
     if draft.vocab_size != target.vocab_size:
         raise DraftproofError(
             f"{target.name} and {draft.name} have different vocabularies "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.forward.choice import choose
-from draftproof.decoding.forward.module import ModuleForward
+from draftproof.decoding.forward.choice import choose, own_forward
 from draftproof.decoding.forward.protocol import Forward, TokenBlock
 from draftproof.decoding.support import support_of
 from draftproof.decoding.trees.tree import Tree
@@ -52,7 +52,7 @@ class CausalModel:
         self.max_positions = self._support.positions
         self.hidden_size = int(self.config.hidden_size)
         self.layers = int(self.config.num_hidden_layers)
-        self._own = ModuleForward(model, self._support)
+        self._own = own_forward(model, self._support)
         self._forward = forward or choose(model, self._own, lean=lean, fused=fused, graphs=graphs)
 
     @property
@@ -69,6 +69,11 @@ class CausalModel:
     def window(self) -> int | None:
         """Tokens that its narrowest windowed layer sees; None if every layer sees all."""
         return self._support.window
+
+    @property
+    def short_positions(self) -> int | None:
+        """Length beyond which its rope factors are others; None if they never change."""
+        return self._support.short_positions
 
     def use_module(self) -> None:
         """Compute by the module's own forward from now on, in caches made later."""
@@ -136,6 +141,12 @@ class CausalModel:
         return self.forward_with_states(
             ids, starts, cache, row=row, keep=keep, longest=longest, tree=tree
         )[0]
+
+    def rows_of(self, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
+        """Return the ``[len(answer), V] float32`` logits that each token of an answer follows."""
+        ids = torch.tensor([[*prompt, *answer[:-1]]], device=self.device)
+        starts = torch.zeros(1, dtype=torch.int64, device=self.device)
+        return self.forward(ids, starts, self.new_cache(1, ids.shape[1]), keep=len(answer))[0]
 
     @torch.inference_mode()
     def write(

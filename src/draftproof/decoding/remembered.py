@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import transformers
@@ -18,7 +19,8 @@ from draftproof.decoding.agreement import ForwardCheck, settled
 from draftproof.decoding.model import CausalModel
 from draftproof.files import cache_directory
 
-_RULE = 1
+_IN_MEMORY: WeakKeyDictionary[Any, dict[tuple[str, ...], ForwardCheck]] = WeakKeyDictionary()
+_RULE = 2
 """Which version of the check an outcome in the cache is of."""
 
 
@@ -49,11 +51,34 @@ def remembered(model: CausalModel, identity: str | None) -> ForwardCheck:
     return found
 
 
+def settled_once(model: CausalModel) -> ForwardCheck:
+    """Return what `settled` says of a model that was handed over in memory.
+
+    Looked at once for as long as its module lives, on a device, in a type and by a forward.
+
+    Args:
+        model: The model.
+
+    Raises:
+        DraftproofError: See `settled`.
+    """
+    of_module = _IN_MEMORY.setdefault(model.module, {})
+    key = _path_of(model)
+    known = of_module.get(key)
+    if known is None or not _fits(model, known):
+        of_module[key] = known = settled(model)
+    return known
+
+
+def _path_of(model: CausalModel) -> tuple[str, ...]:
+    """Return what decides, weights apart, which arithmetic a model runs through."""
+    implementation = str(model.config._attn_implementation)
+    return (model.forward_kind, str(model.dtype), str(model.device), implementation)
+
+
 def _key(model: CausalModel, identity: str) -> str:
     parts = [
-        _RULE, identity, model.forward_kind, str(model.dtype), str(model.device),
-        str(model.config._attn_implementation), torch.__version__, transformers.__version__,
-        _own_code(),
+        _RULE, identity, *_path_of(model), torch.__version__, transformers.__version__, _own_code(),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

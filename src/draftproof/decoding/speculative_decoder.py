@@ -22,6 +22,7 @@ from draftproof.decoding.pretrained import (
     require_same_vocabulary,
 )
 from draftproof.decoding.prompts import is_one
+from draftproof.decoding.remembered import settled_once
 from draftproof.decoding.rules.rule import Rule
 from draftproof.decoding.session import Session
 from draftproof.decoding.settings import Exactness
@@ -120,6 +121,7 @@ class SpeculativeDecoder:
         *,
         gamma: int = 4,
         lean: bool = False,
+        check: bool = True,
         **options: Any,
     ) -> SpeculativeDecoder:
         """Use models of transformers that are loaded already.
@@ -133,16 +135,21 @@ class SpeculativeDecoder:
             lean: The models are left to the decoder: Llama-shaped ones run through a faster
                 forward. It may lay their weights out anew, after which transformers cannot save
                 them, or read copies, which do not follow later changes in place.
+            check: Compare our forward with each model's own, once while it lives; False does
+                without.
             options: As `from_pair` takes them.
 
         Raises:
-            DraftproofError: A model cannot be rolled back, or the two do not fit.
+            DraftproofError: A model cannot be rolled back or our forward differs from its own, or
+                the two do not fit.
         """
         pair = []
         for module, tokens in ((model, tokenizer), (draft, draft_tokenizer or tokenizer)):
             if module is not None:
                 name = getattr(module.config, "_name_or_path", "") or type(module).__name__
                 causal = CausalModel(module.eval(), name, lean=lean)
+                if check:
+                    settled_once(causal)
                 pair.append(Pretrained(name, causal, tokens, end_of_sequence(module, tokens)))
         return cls.from_pair(*pair, gamma=gamma, **options)
 

@@ -9,11 +9,7 @@ from typing import Any
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from draftproof.decoding.masks import SERVED, makes_own
-from draftproof.records import DraftproofError
-
-
-class UnservedError(DraftproofError):
-    """A model that our decoder cannot run though transformers can."""
+from draftproof.records import UnservedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +18,8 @@ class Support:
 
     Attributes:
         positions: Tokens that a row can hold; None is any number.
+        short_positions: Length up to which its short rope factors hold, where the long ones are
+            served too; None otherwise.
         limit: Why no more, as the end of a sentence; empty where the model itself says so.
         window: Tokens that the narrowest windowed layer sees; None without one.
         keeps_logits: Whether the forward can compute the logits of some columns only.
@@ -29,6 +27,7 @@ class Support:
     """
 
     positions: int | None
+    short_positions: int | None
     limit: str
     window: int | None
     keeps_logits: bool
@@ -76,25 +75,38 @@ def support_of(module: Any, config: Any, name: str) -> Support:
             f"{name}: its code cuts a window of {min(windows)} tokens out by itself, which rows "
             f"of different lengths cannot share; {other}"
         )
-    positions, limit = _positions(config)
+    positions, short, limit = _positions(module, config)
     return Support(
-        positions, limit, min(windows, default=None), "logits_to_keep" in parameters, own
+        positions, short, limit, min(windows, default=None), "logits_to_keep" in parameters, own
     )
 
 
-def _positions(config: Any) -> tuple[int | None, str]:
-    """Return how many positions there are and why no more.
+def _positions(module: Any, config: Any) -> tuple[int | None, int | None, str]:
+    """Return how many positions there are, where its rope factors change, and why no more.
 
     Which of longrope's factors turns a key depends on the longest text in the batch
-    (``modeling_rope_utils``, ``longrope_frequency_update``): a cache that crosses the border, or
-    is rolled back across it, would hold keys of both.
+    (``modeling_rope_utils``, ``longrope_frequency_update``). Phi-3's ``generate`` reads a text anew
+    when it outgrows the short ones. Of other architectures it does not: what they say there depends
+    on where the prompt ended, so that no answer is the right one.
     """
     most: int | None = getattr(config, "max_position_embeddings", None)
     parameters = getattr(config, "rope_parameters", None) or {}
     for one in (parameters, *(v for v in parameters.values() if isinstance(v, dict))):
         if one.get("rope_type") == "longrope":
             short = int(one["original_max_position_embeddings"])
-            if most is None or short < most:
-                why = "its longrope turns all keys anew beyond; use --engine transformers there"
-                return short, f" ({why})"
-    return most, ""
+            if most is not None and short >= most:
+                return most, None, ""
+            if one is parameters and _reads_anew(module, short):
+                return most, short, ""
+            why = (
+                "beyond, transformers itself turns some of its keys by other factors than the "
+                "rest, depending on where the prompt ended"
+            )
+            return short, None, f" ({why})"
+    return most, None, ""
+
+
+def _reads_anew(module: Any, short: int) -> bool:
+    kind = type(module)
+    known = kind.__module__ == "transformers.models.phi3.modeling_phi3"
+    return known and getattr(module.config, "original_max_position_embeddings", None) == short

@@ -17,6 +17,7 @@ from draftproof.recorded.lm_eval import is_lm_eval_row, read_lm_eval_log
 from draftproof.recorded.message import FINISH_REASONS, read_tool_calls
 from draftproof.recorded.openai_batch import is_openai_batch_row, read_openai_batch
 from draftproof.recorded.recording import Recorded, read_json
+from draftproof.recorded.shapes import rows_of_document, table_of
 from draftproof.records import (
     Channel,
     Completion,
@@ -59,7 +60,7 @@ def read_answers(path: Path, arm: str, columns: Mapping[str, str] | None = None)
     Args:
         path: ``.jsonl``, ``.csv``, ``.parquet``, or ``.json`` with an array; ``.eval`` or
             ``.json`` of inspect_ai; ``samples_….jsonl`` of the lm-evaluation-harness; a batch's
-            output file of the OpenAI API.
+            output file of the OpenAI API; a log of a tool that `shapes` knows.
         arm: Name of the arm that the answers belong to.
         columns: Column of each field, where it has an unusual name. Labels are read only from a
             column that is named here.
@@ -69,19 +70,17 @@ def read_answers(path: Path, arm: str, columns: Mapping[str, str] | None = None)
     """
     if is_inspect_log(path):
         return read_inspect_log(path, arm, columns or {})
-    if path.suffix.lower() == ".json":
-        document = read_json(path)
-        if isinstance(document, dict) and is_inspect_document(document):
-            return read_inspect_log(path, arm, columns or {})
-        rows = _rows_of_array(path, document)
-    else:
-        rows = list(iter_rows(path))
+    document = read_json(path) if path.suffix.lower() == ".json" else None
+    if isinstance(document, dict) and is_inspect_document(document):
+        return read_inspect_log(path, arm, columns or {})
+    rows = list(iter_rows(path)) if document is None else _rows_of_array(path, document)
     if not rows:
         raise DraftproofError(f"{path}: holds no answers")
     if is_lm_eval_row(rows[0][1]):
         return read_lm_eval_log(path, rows, arm, columns or {})
     if is_openai_batch_row(rows[0][1]):
         return read_openai_batch(path, rows, arm, columns or {})
+    rows = rows if _is_table(rows[0][1], columns or {}) else table_of(rows) or rows
     column_of = find_columns(path, rows[0][1], columns or {})
     completions: dict[str, Completion] = {}
     prompts: dict[str, str] = {}
@@ -104,11 +103,19 @@ def read_answers(path: Path, arm: str, columns: Mapping[str, str] | None = None)
     return Recorded(completions, prompts, clusters, column_of)
 
 
+def _is_table(row: Mapping[str, object], columns: Mapping[str, str]) -> bool:
+    """Whether a row has its id and its text in columns, by name or by what is usual."""
+    named = bool(columns.keys() & {"id", "text"})
+    text = any(isinstance(row.get(name), str) for name in _USUAL["text"])
+    return named or (text and any(name in row for name in _USUAL["id"]))
+
+
 def _rows_of_array(path: Path, document: object) -> list[tuple[int, dict[str, Any]]]:
-    """Return the objects of a JSON array, each with its number, counted from 1."""
+    """Return the answers of a JSON document, each with its number, counted from 1."""
+    document = rows_of_document(document) or document
     if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
         raise DraftproofError(
-            f"{path}: holds neither a JSON array of objects nor an inspect_ai log"
+            f"{path}: holds neither a JSON array of objects nor a log of a known tool"
         )
     return list(enumerate(document, start=1))
 

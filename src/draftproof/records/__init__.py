@@ -65,6 +65,7 @@ from draftproof.records.words import (
     DraftproofError,
     Role,
     State,
+    UnservedError,
     channel_words,
 )
 
@@ -118,6 +119,7 @@ __all__ = [
     "Stopping",
     "TaskEvidence",
     "ToolCall",
+    "UnservedError",
     "Verdict",
     "channel_words",
     "digest",

@@ -10,6 +10,10 @@ class DraftproofError(Exception):
     """A failure whose message tells the user what to mend; commands print it and exit with 2."""
 
 
+class UnservedError(DraftproofError):
+    """A model that the local decoder cannot run though its library can."""
+
+
 class State(StrEnum):
     """The four states of a verdict."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from draftproof.records import UnservedError
 from draftproof.rescoring.rescore_options import RescoreOptions
 from draftproof.rescoring.rescorer import Helpers
 from draftproof.rescoring.scored_answers import Instrument
@@ -28,7 +30,7 @@ def make_rescorer(
             in float32 where memory allows.
 
     None where the arm names no target that could be loaded here (a served model may not be, nor
-    the original of an exported one).
+    the original of an exported one), or one that the local decoder cannot run.
     """
     spec = _of_originals(spec)
     if not spec.target:
@@ -39,7 +41,9 @@ def make_rescorer(
     except ModuleNotFoundError as error:
         raise not_installed(spec, "local", error) from error
     dtype = spec.dtype if exact else instrument_dtype(spec.target)
-    return LocalRescorer(spec.model_copy(update={"dtype": dtype}), helpers)
+    with suppress(UnservedError):
+        return LocalRescorer(spec.model_copy(update={"dtype": dtype}), helpers)
+    return None
 
 
 def instrument_of(
@@ -90,23 +94,27 @@ def computes_same_bits(spec: ArmSpec) -> bool:
     from draftproof.stacks import models  # noqa: PLC0415 - needs torch
 
     options = (spec.dtype, spec.device, spec.trust_remote_code)
-    return models.load(spec.target, *options).model.shape_free
+    with suppress(UnservedError):
+        return models.load(spec.target, *options).model.shape_free
+    return False
 
 
 def _whole(
     spec: ArmSpec, model: str, progress: Callable[..., None], **options: str
-) -> LocalInstrument:
+) -> LocalInstrument | None:
     try:
         from draftproof.rescoring.score_whole import LocalInstrument  # noqa: PLC0415 - torch
     except ModuleNotFoundError as error:
         raise not_installed(spec, "local", error) from error
-    return LocalInstrument(
-        model,
-        device=spec.device,
-        trust_remote_code=spec.trust_remote_code,
-        progress=progress,
-        **options,
-    )
+    with suppress(UnservedError):
+        return LocalInstrument(
+            model,
+            device=spec.device,
+            trust_remote_code=spec.trust_remote_code,
+            progress=progress,
+            **options,
+        )
+    return None  # the local decoder cannot run it
 
 
 def _of_originals(spec: ArmSpec) -> ArmSpec:

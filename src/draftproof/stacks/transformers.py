@@ -20,7 +20,7 @@ from draftproof.records import (
     Speculation,
 )
 from draftproof.stacks import models
-from draftproof.stacks.base import PromptStore, seed_of
+from draftproof.stacks.base import PromptStore, last_line, seed_of
 from draftproof.stacks.spec import ArmSpec
 
 # a draft length that is the same in every round and remembers nothing between answers
@@ -122,8 +122,15 @@ class TransformersEngine:
             options |= {"temperature": spec.temperature, "top_k": 0, "top_p": 1.0}
             torch.manual_seed(seed_of(spec, prompt, 60))
         start = time.perf_counter()
-        with torch.inference_mode(), models.quiet(), self._asked(), self._counted() as counters:
-            tokens = module.generate(ids, **options)[0, ids.shape[1] :].tolist()
+        try:
+            with torch.inference_mode(), models.quiet(), self._asked(), self._counted() as counters:
+                tokens = module.generate(ids, **options)[0, ids.shape[1] :].tolist()
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+            # a cache that cannot be rolled back, for one: the library's own limit, not the screen's
+            return Completion(
+                arm=spec.name, id=prompt.id, text="", finish_reason="error",
+                prompt_hash=rendered.digest, error=f"generate fails: {last_line(error):.300}",
+            )  # fmt: skip
         seconds = time.perf_counter() - start
         ended = bool(tokens) and tokens[-1] in self._target.eos
         answer_tokens = tokens[:-1] if ended else tokens

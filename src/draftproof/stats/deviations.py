@@ -228,6 +228,8 @@ def fitted(likelihood: DeviationLikelihood) -> NoiseFit:
 
 
 def _sigma_upper(profile: FloatArray, level: float) -> float:
+    # a peak much narrower than the grid has a top between its points that lies far above them
+    level = min(level, float(profile.max()))
     last = int(np.flatnonzero(profile >= level)[-1])
     if last == SIGMAS.size - 1:
         return math.inf
@@ -236,7 +238,7 @@ def _sigma_upper(profile: FloatArray, level: float) -> float:
 
 
 def _share_interval(profile: FloatArray) -> Interval:
-    level = peak(profile, 1)[1] - TWO_SIDED
+    level = min(peak(profile, 1)[1] - TWO_SIDED, float(profile.max()))
     inside = np.flatnonzero(profile >= level)
     first, last = int(inside[0]), int(inside[-1])
     low = 0.0 if first == 0 else _crossing(profile, first, first - 1, level)

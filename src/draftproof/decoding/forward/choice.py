@@ -10,11 +10,22 @@ import torch
 from draftproof.decoding.forward.captured import CapturedForward
 from draftproof.decoding.forward.fused import FusedForward, pays, suits
 from draftproof.decoding.forward.lean import LeanForward, plain_parts
+from draftproof.decoding.forward.longrope import LongRopeForward
 from draftproof.decoding.forward.module import ModuleForward
 from draftproof.decoding.forward.protocol import Forward
+from draftproof.decoding.support import Support
 
 
-def choose(module: Any, own: ModuleForward, *, lean: bool, fused: bool, graphs: bool) -> Forward:
+def own_forward(module: Any, support: Support) -> ModuleForward | LongRopeForward:
+    """Return the forward of a module as it is, over rows that can be rolled back."""
+    if support.short_positions is not None:
+        return LongRopeForward(module, support)
+    return ModuleForward(module, support)
+
+
+def choose(
+    module: Any, own: ModuleForward | LongRopeForward, *, lean: bool, fused: bool, graphs: bool
+) -> Forward:
     """Return the fastest forward that computes what a module says.
 
     Args:
@@ -27,6 +38,8 @@ def choose(module: Any, own: ModuleForward, *, lean: bool, fused: bool, graphs: 
             whole capacity of the cache in every step.
     """
     support = own.support
+    if not isinstance(own, ModuleForward):
+        return own
     window = support.window
     device: torch.device = module.device
     unwindowed = window is None or (support.positions or sys.maxsize) <= window
