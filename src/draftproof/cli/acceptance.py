@@ -205,12 +205,12 @@ def _requests(
 def _answers(target: Loaded, requests: list[Request], temperature: float) -> dict[str, list[int]]:
     from draftproof.decoding import Settings, decode  # noqa: PLC0415 - needs torch
 
-    given = decode(
+    answers = decode(
         target.model,
         requests,
         Settings(eos=target.eos, temperature=temperature, batch=min(16, len(requests))),
     )
-    return {a.id: a.tokens for a in given}
+    return {a.id: a.tokens for a in answers}
 
 
 def _tokens_a_round(
