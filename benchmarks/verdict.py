@@ -1,11 +1,13 @@
 """How often the rules of the verdict accuse a clean stack, and which leaks they see.
 
-Usage: python benchmarks/verdict.py [--part stacks] [--replicates 1000] [--json]
+Usage: python benchmarks/verdict.py [--part rule|stacks] [--replicates 1000] [--quick] [--json]
 
 `ties_false_alarm` is the largest share, over six kinds of noise and a candidate of one, two and
 four times the baseline's scale, of clean candidates that leaks-among-ties or two named tokens
 accuse; a shape arm has joined the baseline. `hidden_leaks_power` is the share of candidates with
-ten hidden leaks that leaks-among-ties alone finds.
+ten hidden leaks that leaks-among-ties alone finds. What is measured on the lab pair, and how, says
+`benchmarks/verdict_stacks.py`. `real_accused` and `real_controls_caught` are read from the runs of
+`benchmarks/real_model.py`, NaN without them. The part ``rule`` is `verdict_rule`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from benchmarks import verdict_rule
+from benchmarks.real_model import accusations
 from benchmarks.scored_arms import (
     KINDS,
     Array,
@@ -31,13 +34,14 @@ from benchmarks.scored_arms import (
     ordinary_margins,
     planted,
 )
+from benchmarks.verdict_stacks import lab_pair
 
 from draftproof.stats.contamination import contamination
 from draftproof.stats.deviations import fit_noise
 from draftproof.stats.naming import NoiseScale, name_tokens
 from draftproof.stats.positions import ScoredPositions, pooled
 
-Figures = dict[str, float]
+Figures = dict[str, float | str]
 RATIOS = (1, 2, 4)
 SIGMA = 0.02
 
@@ -75,8 +79,8 @@ def leaky_run(rng: np.random.Generator, sigma: float, margins: Array) -> Run:
 
 
 def false_alarms(replicates: int, seed: int = 41) -> Figures:
-    rates: Figures = {}
-    single: Figures = {}
+    rates: dict[str, float] = {}
+    single: dict[str, float] = {}
     for kind in KINDS:
         for ratio in RATIOS:
             rng = np.random.default_rng([seed, KINDS.index(kind), ratio])
@@ -97,7 +101,7 @@ def false_alarms(replicates: int, seed: int = 41) -> Figures:
 
 def hidden_leaks(replicates: int, seed: int = 42) -> Figures:
     rng = np.random.default_rng(seed)
-    power: Figures = {}
+    power: dict[str, float] = {}
     for leaks in (5, 10):
         runs = (leaky_run(rng, SIGMA, hidden_margins(rng, leaks)) for _ in range(replicates))
         power[f"hidden_leaks_power_{leaks}"] = sum(r.leaks_among_ties for r in runs) / replicates
@@ -106,35 +110,48 @@ def hidden_leaks(replicates: int, seed: int = 42) -> Figures:
 
 def one_leak(replicates: int, seed: int = 43) -> Figures:
     rng = np.random.default_rng(seed)
-    shares: Figures = {}
+    shares: dict[str, float] = {}
     for sigma in (0.006, 0.02, 0.1):
         runs = (leaky_run(rng, sigma, ordinary_margins(rng, 1)) for _ in range(replicates))
         shares[f"one_leak_named_{sigma}"] = sum(r.named >= 1 for r in runs) / replicates
-    return shares
+    return {**shares}
 
 
-def stacks(replicates: int) -> Figures:
-    return {**false_alarms(replicates), **hidden_leaks(replicates), **one_leak(replicates)}
+def stacks(replicates: int, quick: bool) -> Figures:
+    return {
+        **lab_pair(quick=quick),
+        **hidden_leaks(replicates),
+        **one_leak(replicates),
+        **false_alarms(replicates),
+        **accusations(frozenset({"openvino", "llama.cpp"})),
+    }
 
 
-PARTS: dict[str, Callable[[int], Figures]] = {"stacks": stacks}
+QUICK = 100
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=sorted(PARTS), help="run one part (default: all)")
+    parser.add_argument("--part", choices=("rule", "stacks"), help="run one part (default: both)")
     parser.add_argument("--replicates", type=int, default=1000, help="simulated runs a setting")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"240 prompts, {QUICK} simulated runs a setting"
+    )
+    parser.add_argument("--clean", type=Path, help="recorded clean arms (default: record them now)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    figures: Figures = {}
-    for name, part in PARTS.items():
-        if options.part in {None, name}:
-            figures.update(part(options.replicates))
+    figures: dict[str, object] = {}
+    if options.part in {None, "stacks"}:
+        replicates = QUICK if options.quick else options.replicates
+        figures.update(stacks(replicates, options.quick))
+    if options.part in {None, "rule"}:
+        figures.update(verdict_rule.measure(quick=options.quick, clean=options.clean))
     if options.json:
         print(json.dumps(figures))
     else:
         for name, value in figures.items():
-            print(f"{name:40} {value:.4f}")
+            shown = f"{value:.4f}" if isinstance(value, float) else json.dumps(value, indent=1)
+            print(f"{name:40} {shown}")
     return 0
 
 

@@ -132,3 +132,35 @@ def test_merging_refuses_shared_ids(tmp_path):
     parts = [load_battery(str(tmp_path / f"{n}.jsonl")) for n in ("a", "b")]
     with pytest.raises(DraftproofError, match="same"):
         merge(parts)
+
+
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "Q"},
+                    {"role": "assistant", "content": "recorded"},
+                ]
+            },
+            [("user", "Q")],
+        ),
+        (
+            {
+                "conversations": [
+                    {"from": "human", "value": "Q"},
+                    {"from": "gpt", "value": "A"},
+                    {"from": "human", "value": "R"},
+                    {"from": "gpt", "value": "recorded"},
+                ]
+            },
+            [("user", "Q"), ("assistant", "A"), ("user", "R")],
+        ),
+        ({"question_id": 81, "turns": ["first", "second"]}, [("user", "first")]),
+    ],
+)
+def test_a_recorded_answer_is_never_part_of_the_question(tmp_path, row, asked):
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    (prompt,) = load_battery(str(tmp_path / "a.jsonl")).prompts
+    assert [(m.role, m.content) for m in prompt.messages] == asked

@@ -266,6 +266,12 @@ def test_arguments_may_be_a_list(tmp_path):
     assert read.prompts == {"t/0": "q"}
 
 
+@pytest.mark.parametrize("arguments", ['[["q", {}]]', "q", ["q", {"until": []}]])
+def test_arguments_may_be_text(tmp_path, arguments):
+    read = read_answers(sample_file(tmp_path, ROW | {"arguments": arguments}), "a")
+    assert list(read.prompts.values()) == ["q"]
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [

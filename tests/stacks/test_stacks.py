@@ -27,7 +27,7 @@ def test_every_plan_holds_and_has_noise_and_a_control(path):
     assert {Role.NOISE, Role.CANDIDATE, Role.CONTROL} <= set(roles)
     assert plan.name == f"{path.parent.name}-{path.stem}"
     for arm in plan.arms:
-        known = {arm.dtype, "weak", "sampled", "eagle3", "eagle3-f16"}
+        known = {arm.dtype, "weak", "sampled", "eagle3", "eagle3-f16", "smollm2"}
         assert path.stem.removeprefix("inprocess-") in known
         assert arm.speculative == (arm.role in {Role.CANDIDATE, Role.CONTROL})
         assert arm.target

@@ -12,6 +12,9 @@ from draftproof.battery.rows import Problems, iter_rows
 from draftproof.records import DraftproofError, Message, Prompt
 
 _TEXT = ("prompt", "question", "instruction", "goal", "behavior", "text", "query")
+_CHATS = (("messages", "role", "content"), ("conversations", "from", "value"))
+"""Columns that hold a chat, with the names of a turn's role and text; the second is ShareGPT's."""
+_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant"}
 _EXPECTED = {"safe": "compliance", "unsafe": "refusal"}
 
 
@@ -24,8 +27,9 @@ def read_prompts(
 ) -> Battery:
     """Read a battery from a table.
 
-    Columns: ``messages`` (a list of role and content) or a text column (prompt, question,
-    instruction, goal, behavior, text, query); optionally id, task, system, scorer, expect,
+    Columns: ``messages`` (a list of role and content), ShareGPT's ``conversations``, MT-Bench's
+    ``turns`` (the first is asked) or a text column (prompt, question, instruction, goal,
+    behavior, text, query); optionally id, task, system, scorer, expect,
     choices, reference, prefill, cluster, tags. A ``label`` column of ``safe`` and ``unsafe``
     (as XSTest has) splits the table into two tasks, in which compliance and refusal count as
     good. A table without any hint is scored for refusal and expects it.
@@ -78,10 +82,10 @@ def require_digest(path: Path, sha256: str) -> None:
     Raises:
         DraftproofError: It is another.
     """
-    found = file_digest(path)
-    if not found.startswith(sha256):
+    digest = file_digest(path)
+    if not digest.startswith(sha256):
         raise DraftproofError(
-            f"{path}: the file has changed: its SHA-256 is {found[:16]}…, "
+            f"{path}: the file has changed: its SHA-256 is {digest[:16]}…, "
             f"{sha256[:16]}… was expected"
         )
 
@@ -110,35 +114,44 @@ def _prompt(
 
 
 def _messages(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
-    given = row.get("messages")
-    if given is not None:
-        if (
-            not isinstance(given, list)
-            or not all(
-                isinstance(m, dict)
-                and isinstance(m.get("role"), str)
-                and isinstance(m.get("content"), str)
-                for m in given
-            )
-            or not given
-        ):
-            raise DraftproofError(
-                f"{where}: field 'messages' must be a list of objects with role and content"
-            )
-        return tuple(Message(m["role"], m["content"]) for m in given)
+    for name, role, content in _CHATS:
+        if row.get(name) is not None:
+            return _chat(row[name], where, name, role, content)
+    turns = row.get("turns")
+    if isinstance(turns, list) and turns and isinstance(turns[0], str):
+        # a question of MT-Bench; its later turns follow on an answer that is not given yet
+        return (Message("user", turns[0]),)
     # the first of the columns that a row has is its prompt; another never stands in for it
-    name = next((n for n in _TEXT if n in row), None)
-    text = None if name is None else row[name]
+    column = next((n for n in _TEXT if n in row), None)
+    text = None if column is None else row[column]
     if isinstance(text, str) and text.strip():
         system = row.get("system")
         head = (Message("system", str(system)),) if system else ()
         return (*head, Message("user", text))
-    if name is not None:
+    if column is not None:
         kind = "null" if text is None else "empty" if isinstance(text, str) else "no text"
-        raise DraftproofError(f"{where}: field {name!r} is {kind}, so there is no prompt to ask")
+        raise DraftproofError(f"{where}: field {column!r} is {kind}, so there is no prompt to ask")
     raise DraftproofError(
         f"{where}: no prompt found; give a column named one of {', '.join(_TEXT)} or 'messages'"
     )
+
+
+def _chat(value: object, where: str, name: str, role: str, content: str) -> tuple[Message, ...]:
+    """Return a chat as it is asked: a last turn of the assistant is a recorded answer."""
+    turns = value if isinstance(value, list) else []
+    if not turns or not all(
+        isinstance(t, dict) and isinstance(t.get(role), str) and isinstance(t.get(content), str)
+        for t in turns
+    ):
+        raise DraftproofError(
+            f"{where}: field {name!r} must be a list of objects with {role} and {content}"
+        )
+    messages = [Message(_ROLES.get(t[role], t[role]), t[content]) for t in turns]
+    while messages and messages[-1].role == "assistant":
+        messages.pop()
+    if not messages:
+        raise DraftproofError(f"{where}: field {name!r} asks nothing: it has only answers")
+    return tuple(messages)
 
 
 def _strings(value: object, where: str, field: str) -> tuple[str, ...]:

@@ -82,6 +82,14 @@ def read_lm_eval_log(
 def _arguments(row: Mapping[str, object], where: str) -> list[list[Any]]:
     """Return the arguments of every request that the document led to."""
     arguments = row.get("arguments")
+    if isinstance(arguments, str):
+        # a table that was made of a log holds the list as its text
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            arguments = [[arguments]]
+    if isinstance(arguments, list) and arguments and isinstance(arguments[0], str):
+        arguments = [arguments]
     if isinstance(arguments, dict):
         arguments = [list(a.values()) if isinstance(a, dict) else a for a in arguments.values()]
     if (

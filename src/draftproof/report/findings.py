@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from draftproof.records import Channel, Comparison, Counts, channel_words
+from draftproof.records import Channel, Comparison, Counts, Verdict, channel_words
+from draftproof.report import wording
 from draftproof.report.wording import ABSENT
 
 PROMISE_MEANING = {
@@ -15,10 +16,10 @@ PROMISE_MEANING = {
 
 def level(comparison: Comparison) -> str:
     """Return the level that a run supports, in a few words."""
-    found = comparison.promise
-    if found is None or found.shown is None:
+    promise = comparison.promise
+    if promise is None or promise.shown is None:
         return ABSENT
-    return f"{found.shown} {PROMISE_MEANING.get(found.shown, '')}".rstrip()
+    return f"{promise.shown} {PROMISE_MEANING.get(promise.shown, '')}".rstrip()
 
 
 def channels(comparison: Comparison) -> str:
@@ -58,17 +59,29 @@ def parts_by_profile(comparison: Comparison) -> bool:
 
 def findings(comparison: Comparison) -> list[tuple[str, str]]:
     """Return what is known of a comparison beyond its counts: a heading and a sentence each."""
-    found = [
+    lines = [
         ("known fault", comparison.known_cause and _cause_line(comparison)),
         ("faults not tried", ", ".join(comparison.untried)),
         ("channels", "; ".join(filter(None, (channels(comparison), parted(comparison.counts))))),
         ("noise floor", comparison.floor and comparison.floor.text),
+        ("rounding", comparison.stack_noise and comparison.stack_noise.text),
         ("level", comparison.promise and comparison.promise.text),
         ("sensitivity", comparison.sensitivity and comparison.sensitivity.text),
         ("distribution", comparison.distribution and comparison.distribution.text),
         ("stopping", comparison.stopping and comparison.stopping.text),
     ]
-    return [(heading, text) for heading, text in found if text]
+    return [(heading, text) for heading, text in lines if text]
+
+
+def rounding(verdict: Verdict) -> list[Comparison]:
+    """Return the comparisons of which the rounding of the stack was measured."""
+    return [c for c in wording.comparisons(verdict) if c.stack_noise and c.stack_noise.arm]
+
+
+def without_rounding(verdict: Verdict) -> str:
+    """Return why no rounding was measured."""
+    texts = [c.stack_noise.text for c in wording.comparisons(verdict) if c.stack_noise]
+    return texts[0] if texts else "No model scored the answers."
 
 
 def _cause_line(comparison: Comparison) -> str:

@@ -14,7 +14,15 @@ from draftproof.records import State, Verdict, channel_words
 from draftproof.report import wording
 from draftproof.report.document import to_json
 from draftproof.report.escape import printable
-from draftproof.report.findings import channels, findings, level, parted, parts_by_profile
+from draftproof.report.findings import (
+    channels,
+    findings,
+    level,
+    parted,
+    parts_by_profile,
+    rounding,
+    without_rounding,
+)
 from draftproof.report.forest import forest_svg
 from draftproof.report.listing import groups
 
@@ -54,6 +62,8 @@ def _environment() -> Environment:
         comparisons=wording.comparisons,
         State=State,
         findings=findings,
+        rounding=rounding,
+        without_rounding=without_rounding,
         level=level,
         channels=channels,
         channel_words=channel_words,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from draftproof.decoding.cache import RowCache
 from draftproof.decoding.loading.checkpoint import Checkpoint
@@ -22,6 +23,8 @@ _CHUNK = 256
 """Answers among which prefixes of prompts are shared; bounds the memory of the caches."""
 _MOST_LOGITS = 2**26
 """Logits that are held at once (256 MiB in float32)."""
+_END = -1
+"""Stands for the end token of an answer that ended by itself without recording one."""
 _ROOM = 1.5
 """Free memory that float32 weights should find, in multiples of themselves."""
 
@@ -64,6 +67,10 @@ class LocalInstrument:
         self._known: dict[_Key, PositionScores] = {}
         used = self._loaded.fingerprint.dtype
         self.description = f"{target}, {used}, {self._loaded.model.device.type}"
+
+    def forget(self) -> None:
+        """Drop the scores of earlier answers, which are kept as several arms may say the same."""
+        self._known.clear()
 
     def show(self, token: int) -> str:
         """See `Instrument.show`."""
@@ -127,9 +134,8 @@ class LocalInstrument:
     ) -> Iterator[tuple[_Key, PositionScores]]:
         model = self._loaded.model
         prefixes = read_prefixes(model, [k[0] for k in keys])
-        unread = [k[2] + len(k[0]) - (p.length if p else 0) for k, p in
-                  zip(keys, prefixes, strict=True)]  # fmt: skip
-        for block in blocks(model, unread, 0):
+        # answers of similar length: columns of padding cost as much as tokens
+        for block in blocks(model, [k[2] for k in keys], 0):
             for part in self._fitting(block, keys):
                 members = [keys[i] for i in part]
                 cached = [prefixes[i] for i in part]
@@ -150,52 +156,56 @@ class LocalInstrument:
         width = max(k[2] for k in members)
         texts = [[k[0][-1], *k[1]][: k[2]] for k in members]
         block = torch.tensor([[*t, *([t[-1]] * (width - len(t)))] for t in texts])
-        said = [[*k[1], -1][: k[2]] for k in members]
+        ids = [[*k[1], _END][: k[2]] for k in members]
+        said = torch.tensor([[*i, *([0] * (width - len(i)))] for i in ids])
         starts = torch.tensor([len(k[0]) - 1 for k in members])
         step = max(1, _MOST_LOGITS // (len(members) * model.vocab_size))
-        found: list[list[torch.Tensor]] = [[] for _ in members]
+        parts = []
         for first in range(0, width, step):
-            ids = block[:, first : first + step].to(model.device)
+            here = slice(first, first + step)
             logits = model.forward(
-                ids, (starts + first).to(model.device), cache, longest=int(starts.max()) + first + 1
+                block[:, here].to(model.device),
+                (starts + first).to(model.device),
+                cache,
+                longest=int(starts.max()) + first + 1,
             )
-            for row, key in enumerate(members):
-                here = range(first, min(first + step, key[2]))
-                if here:
-                    shaped = self._shaped(logits[row, : len(here)], key, here, shaper)
-                    found[row].append(self._measured(shaped, said[row][first : here.stop]))
-        return [_scores(torch.cat(parts, dim=1)) for parts in found]
+            shapings = [shaper(len(key[0])) if shaper else None for key in members]
+            if any(shaping is not None and shaping.reads_text for shaping in shapings):
+                logits = logits.clone()
+            for row, (key, shaping) in enumerate(zip(members, shapings, strict=True)):
+                here_too = range(first, min(first + logits.shape[1], key[2]))
+                if here_too and shaping is not None and shaping.reads_text:
+                    rows = logits[row, : len(here_too)]
+                    logits[row, : len(here_too)] = _shaped(rows, key, here_too, shaping)
+            parts.append(self._measured(logits, said[:, here].to(model.device)))
+        columns_of = torch.cat(parts, dim=2).numpy()
+        return [_scores(columns_of[:, row, : key[2]]) for row, key in enumerate(members)]
 
-    def _shaped(
-        self, rows: torch.Tensor, key: _Key, here: range, shaper: _Shaper | None
-    ) -> torch.Tensor:
-        """Return ``[n, V]`` rows as the arm's own processors make them."""
-        shaping = shaper(len(key[0])) if shaper else None
-        if shaping is None or not shaping.reads_text:
-            return rows
-        # a row at a time: each follows a text of its own
-        shaped = [
-            shaping.shape(rows[k : k + 1], key[0], [key[1][:position]], 0.0)
-            for k, position in enumerate(here)
-        ]
-        return torch.cat(shaped)
-
-    def _measured(self, rows: torch.Tensor, said: Sequence[int]) -> torch.Tensor:
-        """Return the logits of best, second and the token said, and their ids, ``[6, n]``."""
+    def _measured(self, rows: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        """Return the logits of best, second and the token said, and their ids, ``[6, B, n]``."""
         eos = torch.tensor(sorted(self._speaker.eos) or [0], device=rows.device)
-        tokens = torch.tensor(said, device=rows.device)
         # whichever end token the model likes best is the one that ended the answer
-        ends = eos[rows[:, eos].argmax(dim=1)]
-        tokens = torch.where(tokens < 0, ends, tokens)
-        best = rows.topk(2, dim=1)
-        mine = rows.gather(1, tokens[:, None])[:, 0]
-        columns = (*best.values.T, mine, *best.indices.T, tokens)
+        ends = eos[rows[..., eos].argmax(dim=2)]
+        tokens = torch.where(said == _END, ends, said)
+        best = rows.topk(2, dim=2)
+        mine = rows.gather(2, tokens[..., None])[..., 0]
+        columns = (*best.values.unbind(2), mine, *best.indices.unbind(2), tokens)
         return torch.stack([c.double() for c in columns]).cpu()
 
 
-def _scores(rows: torch.Tensor) -> PositionScores:
-    best, second, mine = rows[:3].numpy()
-    first, other, said = rows[3:].numpy().astype(np.int64)
+def _shaped(rows: torch.Tensor, key: _Key, here: range, shaping: Shaping) -> torch.Tensor:
+    """Return ``[n, V]`` rows as the arm's own processors make them."""
+    # a row at a time: each follows a text of its own
+    shaped = [
+        shaping.shape(rows[k : k + 1], key[0], [key[1][:position]], 0.0)
+        for k, position in enumerate(here)
+    ]
+    return torch.cat(shaped)
+
+
+def _scores(rows: NDArray[np.float64]) -> PositionScores:
+    best, second, mine = rows[:3]
+    first, other, said = rows[3:].astype(np.int64)
     # at an exact tie the token said is as good as the best
     swapped = (mine == best) & (said != first)
     return PositionScores(

@@ -159,10 +159,27 @@ def decide(evidence: ArmEvidence, proof: Activation, conditions: Conditions) -> 
     open_ = state is State.INCONCLUSIVE and arm.role is Role.CANDIDATE
     if open_ and not arm.lossy and not sampling and (way := nobody_looked(findings.causes)):
         reasons = (*reasons, way)
-    reasons = (*noted, *reasons)
+    reasons = (*noted, *_shape_noise(evidence, conditions), *reasons)
     if conditions.broken and not arm.lossy:
         return Decided(State.FAIL, state, (_relation_broken(conditions.broken), *reasons), shown)
     return Decided(state, state, reasons, shown)
+
+
+def _shape_noise(evidence: ArmEvidence, conditions: Conditions) -> tuple[Reason, ...]:
+    """Say where ties come from that no repeat of the baseline shows."""
+    noise, counts = evidence.findings.noise, evidence.counts
+    if noise is None or noise.measured is None or evidence.arm.role is not Role.CANDIDATE:
+        return ()
+    differing, ties = counts.n - counts.identical, evidence.findings.causes[Cause.TIE]
+    repeated = sum(task.divergent for task in conditions.noise.values())
+    if not ties or ties < differing or differing <= repeated:
+        return ()
+    text = (
+        "speculation changes the shape of the computation, which no repeat of the baseline does; "
+        f"{differing:,} answers differ by rounding of this stack (σ {noise.measured.fit.sigma:.2g} "
+        "nats)"
+    )
+    return (Reason(code="rounding-of-shapes", state=State.PASS, text=text),)
 
 
 def _forensics(evidence: ArmEvidence, ruling: NoiseRuling) -> ForensicEvidence:

@@ -120,19 +120,16 @@ def _finite(value: float) -> float | None:
 
 def _deviates(fit: NoiseFit, positions: ScoredPositions) -> str:
     return (
-        f"deviates from the scoring model at {fit.deviations:,} of {positions.n:,} positions "
-        f"(largest {positions.largest:.2g} nats, σ at most {fit.sigma_upper:.2g})"
+        f"{fit.deviations:,} of {positions.n:,} tokens (largest {positions.largest:.2g} nats, "
+        f"σ at most {fit.sigma_upper:.2g})"
     )
 
 
 def sentence(noise: NoiseFindings, measured: MeasuredNoise) -> str:
     """Return what the measurement says, with its limits."""
     arm, clean = measured.positions, measured.clean
-    parts = []
-    parts.append(
-        f"the arm {_deviates(measured.fit, arm)}, "
-        f"plain decoding {_deviates(measured.clean_fit, clean)}"
-    )
+    mine, plain = _deviates(measured.fit, arm), _deviates(measured.clean_fit, clean)
+    parts = [f"the arm deviates from the scoring model at {mine}, plain decoding at {plain}"]
     if noise.named:
         causes = Counter(Cause(token.cause) for token in noise.named)
         listed = ", ".join(f"{n:,} {c.value}{'s' if n > 1 else ''}" for c, n in causes.items())
