@@ -27,10 +27,9 @@ def degeneracy(completion: Completion) -> str | None:
     """
     if completion.finish_reason == "error":
         return "error"
-    text = completion.text.strip()
-    if not text:
+    if completion.is_empty:
         return "empty"
-    if repeats(text):
+    if any(repeats(part.strip()) for part in (completion.reasoning or "", completion.spoken)):
         return "repetition"
     return "truncated" if completion.finish_reason == "length" else None
 

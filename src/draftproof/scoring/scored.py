@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, Label, Prompt
-from draftproof.scoring import score, score_with
+from draftproof.scoring import score, score_with, unsaid
 from draftproof.scoring.bbq import bias_scores
 from draftproof.scoring.choice import extract
 from draftproof.scoring.degeneracy import degeneracy
@@ -41,7 +41,7 @@ class Scored:
             "degenerate": degeneracy(self.completion),
         }
         if self.prompt.choices:
-            row["extractor"] = extract(self.completion.text, self.prompt.choices).extractor
+            row["extractor"] = extract(self.completion.spoken, self.prompt.choices).extractor
         return row
 
 
@@ -55,13 +55,13 @@ def score_answers(
         answers: Completions by arm and prompt id.
         scorer: Labels the prompts of its construct in place of the scorers that they name.
     """
-    labels_of_texts: dict[tuple[str, str, str], Label | None] = {}
+    labels_of_texts: dict[tuple[str, str, str | None], Label | None] = {}
     for arm, completions in answers.items():
         for prompt in battery.prompts:
             completion = completions.get(prompt.id)
             if completion is None:
                 continue
-            key = (prompt.id, completion.text, completion.finish_reason)
+            key = (prompt.id, completion.spoken, unsaid(completion))
             if key not in labels_of_texts:
                 labels_of_texts[key] = _label(prompt, completion, scorer)
             yield Scored(arm, prompt, completion, labels_of_texts[key])
