@@ -112,9 +112,9 @@ def rows(name: str, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def version(fingerprint: Mapping[str, Any] | None) -> str | None:
     """Return the version of the stack that an arm's fingerprint tells."""
     known = fingerprint or {}
-    server = known.get("server") or {}
-    libraries = known.get("versions") or known.get("environment") or {}
-    return server.get("version") or libraries.get(known.get("engine")) or None
+    engine = str(known.get("engine"))
+    library = {"openvino": "openvino_genai", "openai": "version", "local": "torch"}
+    return known.get(library.get(engine, engine))
 
 
 def figures() -> dict[str, Any]:

@@ -34,7 +34,7 @@ def sizes() -> str:
     shares = (0.001, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06)
     rows = {
         "prompts for 80 % power at ±3 points": [pairs_needed(p) for p in shares],
-        "the same where nobody looks why answers differ (LS)": [
+        "the same without a model that finds causes (LS)": [
             pairs_needed(p, unexplained=True) for p in shares
         ],
     }

@@ -12,7 +12,7 @@ from draftproof.decoding.drafters import Kind
 from draftproof.decoding.rules import Exact
 from draftproof.decoding.sampling import draw
 from draftproof.decoding.trees import tree_of
-from draftproof.decoding.trees.acceptance import branch_chances, logged_rows, measure_acceptance
+from draftproof.decoding.trees.acceptance import branch_chances, measure_acceptance
 from draftproof.decoding.trees.costs import measure_widths
 
 STAR = tree_of([-1, 0, 0, 0])
@@ -68,7 +68,7 @@ def test_logged_rows_are_those_that_decided(target, draft):
     asked = [Request(id=str(i), prompt=(3 + i, 9), max_new_tokens=12) for i in range(4)]
     for answer in decode(target, asked, Settings(eos=())):
         prompt = asked[int(answer.id)].prompt
-        p, q = logged_rows(target, draft, prompt, answer.tokens)
+        p, q = (model.rows_of(prompt, answer.tokens) for model in (target, draft))
         assert p.argmax(-1).tolist() == answer.tokens
         with torch.inference_mode():
             ids = torch.tensor([[*prompt, *answer.tokens]])

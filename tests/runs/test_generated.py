@@ -96,7 +96,10 @@ def test_mistakes_are_told(tmp_path, text, message):
         ),
         ({"name": "x", "role": "noise", "of": "nobody"}, "of: no arm has the name"),
         ({"name": "x", "role": "noise", "draft": "D"}, "must not speculate"),
-        ({"name": "x", "role": "control", "draft": "D", "of": "d"}, "noise and variants are"),
+        (
+            {"name": "x", "role": "control", "draft": "D", "of": "d"},
+            "only noise, shape and variants have of",
+        ),
     ],
 )
 def test_arms_of_others_name_them_rightly(arm, message):

@@ -19,6 +19,8 @@ from draftproof.records import (
 )
 from draftproof.report import from_json, to_html, to_json
 from draftproof.runs.plan import Decision
+from draftproof.scoring import score
+from draftproof.scoring.degeneracy import degeneracy
 from draftproof.screen.forensics import explain
 from draftproof.screen.recorded import compare_files
 
@@ -36,7 +38,7 @@ def rows(n=120, **columns):
     return made
 
 
-def judge(folder, before, after, way="lines", **rule):
+def judge(folder, before, after, way="lines", *, labelled=True, **rule):
     paths = []
     for name, answers in (("base", before), ("cand", after)):
         path = folder / f"{name}.{'jsonl' if way == 'lines' else 'parquet'}"
@@ -45,8 +47,9 @@ def judge(folder, before, after, way="lines", **rule):
         else:
             pl.DataFrame(answers, infer_schema_length=None).write_parquet(path)
         paths.append(path)
+    labels = {"columns": {"label": "label"}, "good": ["refusal"]} if labelled else {"columns": {}}
     verdict, _ = compare_files(
-        *paths, columns={"label": "label"}, good=["refusal"], rule=Decision(**rule),
+        *paths, **labels, rule=Decision(**rule),
         stream={"lines": None, "held": False, "streamed": True}[way],
     )  # fmt: skip
     return verdict
@@ -279,3 +282,40 @@ def test_what_a_stack_has_no_channel_for_is_no_gap_in_what_it_says(screen, count
     )  # fmt: skip
     assert found.compared == (Channel.TEXT, Channel.FINISH_REASON, Channel.TOKENS)
     assert found.promise.shown == "L3"
+
+
+@pytest.mark.parametrize("text", ["", None])
+def test_a_refusal_in_a_field_of_its_own_is_a_refusal(tmp_path, way, text):
+    refused = rows(text="I can't help with that.", refusal=None)
+    beside = rows(text=text, refusal="I can't help with that.")
+    found = only(judge(tmp_path, refused, beside, way, labelled=False))
+    (task,) = found.tasks
+    assert (task.both, task.loss, task.gain, task.unscored) == (120, 0, 0, 0)
+    assert found.counts.channels == {"text": 120}
+
+
+def test_a_tool_call_without_a_text_is_no_unread_text(tmp_path, way):
+    called = rows(text=None, tool_calls=lambda i: CALL.replace("sh", f"sh{i}"), refusal="")
+    found = only(judge(tmp_path, called, [dict(r) for r in called], way, labelled=False))
+    assert (found.state, found.promise.shown) == (State.PASS, "L3")
+    silent = rows(text="", tool_calls="", reasoning="", refusal="")
+    found = only(judge(tmp_path, silent, [dict(r) for r in silent], way, labelled=False))
+    assert found.state is State.INVALID
+    assert "120 of 120 answers" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ({"tool_calls": (ToolCall(name="f", arguments="{}"),)}, "tool_call"),
+        ({"reasoning": "Hm."}, "reasoning"),
+        ({"refusal": "I can't help with that."}, "refusal"),
+        ({}, "empty"),
+        ({"finish_reason": "error"}, "error"),
+    ],
+)
+def test_labels_say_what_an_answer_without_a_text_is(answer, value):
+    prompt = Prompt(id="p", task="t", messages=(), scorer="refusal", expect="refusal")
+    completion = Completion(arm="a", id="p", text="", **answer)
+    assert score(prompt, completion).value == value
+    assert degeneracy(completion) == (value if value in {"empty", "error"} else None)

@@ -96,7 +96,7 @@ def test_verifying_steps_alone_prove_what_was_accepted():
     assert shown.text.startswith("at least 69 tokens drafted, 69 accepted in 30 rounds")
 
 
-@pytest.mark.parametrize("prefix", ["ray_vllm_", "lmdeploy:", "vllm:"])
+@pytest.mark.parametrize("prefix", ["ray_vllm_", "llamacpp:", "lmdeploy:", "vllm:"])
 def test_pages_of_other_servers_and_of_older_versions_count(prefix):
     page = (
         f'{prefix}spec_decode_num_draft_tokens_total{{a="b"}} 300.0\n'
@@ -276,3 +276,15 @@ def test_what_other_ranks_repeat_is_counted_once():
     rows = json.loads(iterations((1, 4, 2)))
     rows += [{**rows[-1], "attentionDpRank": 1}]
     assert iteration_counters(json.dumps(rows)) == Counters(1, 4, 2)
+
+
+def test_llama_cpp_s_page_counts_drafts():
+    page = (
+        "# TYPE llamacpp:prompt_tokens_total counter\nllamacpp:prompt_tokens_total 37\n"
+        "llamacpp:spec_decode_num_draft_tokens_total 206\n"
+        "llamacpp:spec_decode_num_accepted_tokens_total 72\n"
+        "llamacpp:spec_decode_num_drafts_total 53\n"
+        'llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="0"} 28\n'
+    )
+    counters = prometheus_counters(page)
+    assert (counters.rounds, counters.drafted, counters.accepted) == (53, 206, 72)

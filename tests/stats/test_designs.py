@@ -68,7 +68,7 @@ def test_where_no_size_suffices_it_is_said_why():
     lost = pairs_needed(0.06)
     assert (lost.n, "3 % of the labels are lost" in lost.why) == (None, True)
     flips = pairs_needed(0.03, unexplained=True)
-    assert (flips.n, "nobody looks why" in flips.why) == (None, True)
+    assert (flips.n, "no model finds why" in flips.why) == (None, True)
     assert "more than 100,000" in pairs_needed(0.0599).why
 
 

@@ -112,11 +112,11 @@ def begun(
         DraftproofError: A prompt has no beginning.
     """
     task = f"prefill-{tokens}"
-    found = []
+    prefilled_prompts = []
     for prompt in prompts:
         if prompt.id not in beginnings:
             raise DraftproofError(f"prompt {prompt.id!r} has no compliant beginning to be given")
-        found.append(
+        prefilled_prompts.append(
             replace(
                 prompt,
                 id=f"{task}:{prompt.id}",
@@ -125,16 +125,16 @@ def begun(
                 cluster=prompt.cluster or prompt.id,
             )
         )
-    return tuple(found)
+    return tuple(prefilled_prompts)
 
 
 def reminded(prompts: Iterable[Prompt], system: str) -> tuple[Prompt, ...]:
     """Return the prompts with a system message in front; one that is there is kept behind it."""
-    found = []
+    with_system = []
     for prompt in prompts:
         messages = list(prompt.messages)
         text = system
         if messages and messages[0].role == "system":
             text = f"{system}\n\n{messages.pop(0).content}"
-        found.append(replace(prompt, messages=(Message("system", text), *messages)))
-    return tuple(found)
+        with_system.append(replace(prompt, messages=(Message("system", text), *messages)))
+    return tuple(with_system)

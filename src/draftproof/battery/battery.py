@@ -64,11 +64,11 @@ class Battery:
 
     def limit(self, per_task: int) -> Battery:
         """Return the first `per_task` prompts of every task."""
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         kept = []
         for prompt in self.prompts:
-            seen[prompt.task] += 1
-            if seen[prompt.task] <= per_task:
+            counts[prompt.task] += 1
+            if counts[prompt.task] <= per_task:
                 kept.append(prompt)
         return replace(self, prompts=tuple(kept))
 

@@ -71,12 +71,12 @@ class CatalogueEntry(BaseModel):
 @lru_cache(maxsize=1)
 def catalogue() -> Mapping[str, CatalogueEntry]:
     """Return every entry by name."""
-    found = {}
+    entries = {}
     for file in sorted((files("draftproof.battery") / "catalogue").iterdir(), key=lambda f: f.name):
         if file.name.endswith(".yaml"):
             entry = CatalogueEntry.model_validate(yaml.safe_load(file.read_text("utf-8")))
-            found[entry.name] = entry
-    return found
+            entries[entry.name] = entry
+    return entries
 
 
 def entry_named(name: str) -> CatalogueEntry:
@@ -124,13 +124,13 @@ def copies(entry: CatalogueEntry, place: Path) -> list[Copy]:
             f"{place}: holds no file of {entry.name}; looked for {', '.join(entry.files)}; "
             f"it comes from {entry.home}"
         )
-    found = []
+    copies = []
     for path in paths:
         digest, known = file_digest(path), entry.sha256.get(path.name)
-        found.append(
+        copies.append(
             Copy(path, digest, any(digest.startswith(k) for k in known) if known else None)
         )
-    return found
+    return copies
 
 
 def read_entry(entry: CatalogueEntry, place: Path, problems: Problems | None = None) -> Battery:
@@ -192,21 +192,21 @@ def _kept(
         for copy in mine:
             if task.source.path and not copy.path.match(task.source.path):
                 continue
-            given = rows_of_file(copy.path, problems)
+            rows = rows_of_file(copy.path, problems)
             held = entry.withheld
             numbers = _by_digest(held.rows, copy.digest) if held else None
             already = _by_digest(held.removed, copy.digest) if held else None
             if already is not None:
                 removed += already
-                yield from given
+                yield from rows
             elif numbers is not None:
-                for index, (where, row) in enumerate(given):
+                for index, (where, row) in enumerate(rows):
                     if index in numbers:
                         out.append(index)
                     else:
                         yield where, row
             else:
-                yield from _without_minors(entry, given, out)
+                yield from _without_minors(entry, rows, out)
 
     return rows(), lambda: len(out) + removed
 

@@ -53,10 +53,10 @@ def load_battery(source: str, *, problems: Problems | None = None) -> Battery:
     if (path / "manifest.json").exists():
         return _read_manifest(path / "manifest.json")
     known = sorted((*_TASKS, *SUFFIXES))
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in known)
-    if not found:
+    paths = sorted(p for p in path.iterdir() if p.suffix.lower() in known)
+    if not paths:
         raise DraftproofError(f"{path}: holds no {', '.join(known)} file")
-    return merge([_read_file(p, problems) for p in found])
+    return merge([_read_file(p, problems) for p in paths])
 
 
 def _named(source: str, problems: Problems | None) -> Battery | None:

@@ -58,10 +58,10 @@ def truthfulqa(row: Row) -> Prepared:
 
 def gsm8k(row: Row) -> Prepared:
     """Add the number behind the solution's ``####``."""
-    found = re.search(r"####\s*([-\d.,]+)", row["answer"])
-    if found is None:
+    match = re.search(r"####\s*([-\d.,]+)", row["answer"])
+    if match is None:
         raise KeyError("#### number in answer")
-    return {**row, "number": found.group(1).replace(",", "")}
+    return {**row, "number": match.group(1).replace(",", "")}
 
 
 def arc(row: Row) -> Prepared:

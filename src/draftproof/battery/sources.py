@@ -63,10 +63,10 @@ def rows_of_task(task: TaskFile, folder: Path, problems: Problems | None = None)
     if task.samples:
         yield from ((f"{task.name}: sample {i}", row) for i, row in enumerate(task.samples, 1))
     elif source.path is not None:
-        found = sorted(folder.glob(source.path))
-        if not found:
+        paths = sorted(folder.glob(source.path))
+        if not paths:
             raise DraftproofError(f"{folder / source.path}: no such file")
-        for path in found:
+        for path in paths:
             if source.sha256 is not None:
                 require_digest(path, source.sha256)
             yield from rows_of_file(path, problems)

@@ -82,10 +82,10 @@ def require_digest(path: Path, sha256: str) -> None:
     Raises:
         DraftproofError: It is another.
     """
-    found = file_digest(path)
-    if not found.startswith(sha256):
+    digest = file_digest(path)
+    if not digest.startswith(sha256):
         raise DraftproofError(
-            f"{path}: the file has changed: its SHA-256 is {found[:16]}…, "
+            f"{path}: the file has changed: its SHA-256 is {digest[:16]}…, "
             f"{sha256[:16]}… was expected"
         )
 

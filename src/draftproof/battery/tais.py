@@ -69,10 +69,10 @@ def read_study(folder: Path) -> Battery:
                 f"{path}: no such file; tais-953 is the six files of "
                 "Sahil170595/Chimeraforge experiments/research/tr138/tasks"
             )
-        found = file_digest(path)
-        if not found.startswith(digests):
+        digest = file_digest(path)
+        if not digest.startswith(digests):
             raise DraftproofError(
-                f"{path}: not the published file: its SHA-256 is {found[:16]}…, known are "
+                f"{path}: not the published file: its SHA-256 is {digest[:16]}…, known are "
                 f"{', '.join(d + '…' for d in digests)}"
             )
         part = read_task(path)

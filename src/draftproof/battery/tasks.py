@@ -74,12 +74,12 @@ def _prompt(document: Mapping[str, Any], sample: Any, where: str) -> Prompt:
     choices: tuple[str, ...] = ()
     reference = None
     if scorer in {"bias", "choice"}:
-        found = _OPTION.findall(text)
-        choices = tuple(option for _, option in found)
+        options = _OPTION.findall(text)
+        choices = tuple(option for _, option in options)
         reference = str(sample.get("reference", ""))
         if scorer == "bias":
             reference = "ABCDEFGH"[int(sample["correct_label"])]
-        if reference not in [letter for letter, _ in found]:
+        if reference not in [letter for letter, _ in options]:
             raise DraftproofError(
                 f"{where} ({sample['id']}): reference {reference!r} names no option"
             )

@@ -55,8 +55,8 @@ class Varied(BaseModel):
             messages = prompt.messages
             if variant.system is not None:
                 rest = tuple(m for m in messages if m.role != "system")
-                own = (Message("system", variant.system),) if variant.system else ()
-                messages = (*own, *rest)
+                system = (Message("system", variant.system),) if variant.system else ()
+                messages = (*system, *rest)
             yield replace(
                 prompt,
                 id=f"{prompt.id}@{variant.name}",

@@ -110,7 +110,6 @@ def acceptance(
         import torch  # noqa: PLC0415 - an extra
 
         from draftproof.decoding.trees.acceptance import (  # noqa: PLC0415 - needs torch
-            logged_rows,
             measure_acceptance,
         )
         from draftproof.decoding.trees.costs import measure_widths  # noqa: PLC0415
@@ -128,7 +127,7 @@ def acceptance(
     prompts = {r.id: r.prompt for r in requests}
     measured = measure_acceptance(
         (
-            logged_rows(big.model, small.model, prompts[key], tokens)
+            (big.model.rows_of(prompts[key], tokens), small.model.rows_of(prompts[key], tokens))
             for key, tokens in answers.items()
             if tokens
         ),
@@ -206,12 +205,12 @@ def _requests(
 def _answers(target: Loaded, requests: list[Request], temperature: float) -> dict[str, list[int]]:
     from draftproof.decoding import Settings, decode  # noqa: PLC0415 - needs torch
 
-    given = decode(
+    answers = decode(
         target.model,
         requests,
         Settings(eos=target.eos, temperature=temperature, batch=min(16, len(requests))),
     )
-    return {a.id: a.tokens for a in given}
+    return {a.id: a.tokens for a in answers}
 
 
 def _tokens_a_round(

@@ -43,63 +43,63 @@ def _style(answer: Any, position: int) -> str:
     return f"{colour} underline" if modes and modes[position] == _UNION else colour
 
 
-def counters(found: Generation, seconds: float) -> dict[str, Any]:
+def counters(answer: Generation, seconds: float) -> dict[str, Any]:
     """Return what a finished answer's counters say; None where nothing was drafted."""
     return {
-        "tokens": len(found.tokens),
+        "tokens": len(answer.tokens),
         "seconds": round(seconds, 3),
-        "tokens_per_second": round(len(found.tokens) / seconds, 1) if seconds else None,
-        "rounds": found.rounds,
-        "drafted": found.drafted,
-        "accepted": found.accepted,
-        "acceptance": found.acceptance,
-        "tokens_per_round": found.tokens_per_round,
-        "histogram": list(found.histogram),
+        "tokens_per_second": round(len(answer.tokens) / seconds, 1) if seconds else None,
+        "rounds": answer.rounds,
+        "drafted": answer.drafted,
+        "accepted": answer.accepted,
+        "acceptance": answer.acceptance,
+        "tokens_per_round": answer.tokens_per_round,
+        "histogram": list(answer.histogram),
     }
 
 
-def document(found: Generation, seconds: float, rule: Rule) -> dict[str, Any]:
+def document(answer: Generation, seconds: float, rule: Rule) -> dict[str, Any]:
     """Return an answer as one JSON document."""
     from draftproof.decoding.rules import SafetyAware  # noqa: PLC0415 - torch
     from draftproof.decoding.rules.timeline import spans, timeline  # noqa: PLC0415
 
-    course = timeline(rule, found.matches) if isinstance(rule, SafetyAware) else []
-    modes = [int(m) for m in found.modes]
+    course = timeline(rule, answer.matches) if isinstance(rule, SafetyAware) else []
+    modes = [int(m) for m in answer.modes]
     return {
-        "text": found.text,
-        "finish_reason": found.finish_reason,
-        "token_ids": list(found.tokens),
-        "provenance": found.provenance,
+        "text": answer.text,
+        "finish_reason": answer.finish_reason,
+        "token_ids": list(answer.tokens),
+        "provenance": answer.provenance,
         "modes": [span._asdict() for span in spans(modes)],
         "timeline": [moment._asdict() for moment in course],
-        **counters(found, seconds),
+        **counters(answer, seconds),
     }
 
 
-def write_statistics(found: Generation, seconds: float, console: Console) -> None:
+def write_statistics(answer: Generation, seconds: float, console: Console) -> None:
     """Write how much was drafted and kept, and what each colour means."""
-    seen = counters(found, seconds)
-    facts = [f"{seen['tokens']} tokens", f"{seen['tokens_per_second']} tokens/s"]
-    if found.rounds:
-        facts.insert(1, f"{found.tokens_per_round:.2f} a round")
-        facts.append(f"{found.acceptance:.0%} of {found.drafted} drafted tokens accepted")
-    if found.modes:
-        facts.append(f"{found.modes.count('2')} in union mode (underlined)")
-    facts.append(f"ended by {found.finish_reason or 'you'}")
+    figures = counters(answer, seconds)
+    facts = [f"{figures['tokens']} tokens", f"{figures['tokens_per_second']} tokens/s"]
+    if answer.rounds:
+        facts.insert(1, f"{answer.tokens_per_round:.2f} a round")
+        facts.append(f"{answer.acceptance:.0%} of {answer.drafted} drafted tokens accepted")
+    if answer.modes:
+        facts.append(f"{answer.modes.count('2')} in union mode (underlined)")
+    facts.append(f"ended by {answer.finish_reason or 'you'}")
     console.print(" · ".join(facts), highlight=False, soft_wrap=True)
-    letters = [x for x in "dcbp" if x in found.provenance]
+    letters = [x for x in "dcbp" if x in answer.provenance]
     if letters:
-        told = "  ".join(
-            f"[{_COLOURS[x]}]{_MEANINGS[x]}[/] {found.provenance.count(x)}" for x in letters
+        origins = "  ".join(
+            f"[{_COLOURS[x]}]{_MEANINGS[x]}[/] {answer.provenance.count(x)}" for x in letters
         )
-        console.print(told, highlight=False)
-    if found.rounds:
-        _write_histogram(found, console)
+        console.print(origins, highlight=False)
+    if answer.rounds:
+        _write_histogram(answer, console)
 
 
-def _write_histogram(found: Generation, console: Console) -> None:
+def _write_histogram(answer: Generation, console: Console) -> None:
     table = Table("accepted", "rounds", "", box=SIMPLE_HEAD, pad_edge=False)
-    most = max(found.histogram)
-    for kept, rounds in enumerate(found.histogram):
+    most = max(answer.histogram)
+    for kept, rounds in enumerate(answer.histogram):
         table.add_row(str(kept), str(rounds), "█" * round(_BAR * rounds / most))
     console.print(table)

@@ -99,19 +99,19 @@ def audit(
         hears = listener or (lambda _arm, _done, _total: None)
         judge = _instrument(target, rescore, device, trust_remote_code, hears)
         asked, out = _subject(subject, out, hears, options)
-        found = audit_answers(
+        audit = audit_answers(
             judge, asked.name, asked.answers, spec=asked.spec, detect=detect, sigma=sigma
         )
     if out is not None:
-        report = write_audit(found, out)
+        report = write_audit(audit, out)
     if as_json:
-        click.echo(to_json(found), nl=False)
+        click.echo(to_json(audit), nl=False)
     else:
         console = Console()
-        print_audit(found, console)
+        print_audit(audit, console)
         if out is not None:
             console.print(f"Report: {report}", highlight=False, soft_wrap=True)
-    sys.exit(found.exit_code)
+    sys.exit(audit.exit_code)
 
 
 def _instrument(

@@ -147,15 +147,15 @@ def _read(source: str, problems: Any) -> tuple[Contents, dict[str, Any], frozens
         if not contents.n:
             raise DraftproofError(f"{path}: the battery holds no prompts")
         return contents, {"name": path.stem, "source": source}, frozenset()
-    found = load_battery(source, problems=problems)
+    loaded = load_battery(source, problems=problems)
     about = {
-        "name": found.name,
-        "source": found.source,
-        "version": found.version,
-        "licence": found.licence,
-        "withheld": found.withheld,
+        "name": loaded.name,
+        "source": loaded.source,
+        "version": loaded.version,
+        "licence": loaded.licence,
+        "withheld": loaded.withheld,
     }
-    return count_contents(found.prompts), about, found.ungated
+    return count_contents(loaded.prompts), about, loaded.ungated
 
 
 def _resolution(task: TaskContents, margin: float, *, gated: bool) -> dict[str, Any]:

@@ -72,8 +72,8 @@ def read(run: Path, labelled: Path, margin: float, as_json: bool) -> None:
 
     labels = read_sheet(labelled)
     rows = list(score_answers(*read_run(run)))
-    found = [_document(c, margin) for c in compare(rows, labels)]
-    text = json.dumps({"labelled": len(labels), "margin": margin, "scorers": found}, indent=1)
+    scorers = [_document(c, margin) for c in compare(rows, labels)]
+    text = json.dumps({"labelled": len(labels), "margin": margin, "scorers": scorers}, indent=1)
     try:
         (run / "calibration.json").write_text(text + "\n", "utf-8")
     except OSError as error:
@@ -82,7 +82,7 @@ def read(run: Path, labelled: Path, margin: float, as_json: bool) -> None:
         click.echo(text)
         return
     console = Console()
-    for one in found:
+    for one in scorers:
         console.print(_sentence(one, margin), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -113,19 +113,19 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _sentence(one: dict[str, Any], margin: float) -> str:
+def _sentence(scorer: dict[str, Any], margin: float) -> str:
     def rate(value: float | None) -> str:
         return "unknown" if value is None else f"{value:.1%}"
 
-    implied = one["implied_true_margin"]
+    implied = scorer["implied_true_margin"]
     meaning = (
         "what a margin means in truth cannot be said from these labels"
         if implied is None
         else f"±{margin:.1%} on the labels is ±{implied:.1%} in truth"
     )
-    kappa = "undefined" if one["kappa"] is None else f"{one['kappa']:.2f}"
+    kappa = "undefined" if scorer["kappa"] is None else f"{scorer['kappa']:.2f}"
     return (
-        f"{one['scorer']}: {one['n']} answers, kappa {kappa}; good called bad "
-        f"{rate(one['false_bad_rate'])} of {one['good']['n']}, bad called good "
-        f"{rate(one['false_good_rate'])} of {one['bad']['n']}; {meaning}"
+        f"{scorer['scorer']}: {scorer['n']} answers, kappa {kappa}; good called bad "
+        f"{rate(scorer['false_bad_rate'])} of {scorer['good']['n']}, bad called good "
+        f"{rate(scorer['false_good_rate'])} of {scorer['bad']['n']}; {meaning}"
     )

@@ -35,17 +35,20 @@ def check(model: str, dtype: str, device: str, trust_remote_code: bool, as_json:
             model, dtype=dtype, device=device,
             trust_remote_code=trust_remote_code, check=False,
         )  # fmt: skip
-        found = settled(loaded.model)
+        agreement = settled(loaded.model)
     if as_json:
         about = {"model": model, "architecture": type(loaded.model.module).__name__}
-        click.echo(json.dumps({**about, **asdict(found), "holds": found.holds}, indent=1))
+        click.echo(json.dumps({**about, **asdict(agreement), "holds": agreement.holds}, indent=1))
         return
-    click.echo(f"{model}: {type(loaded.model.module).__name__}, {found.forward} forward: agrees")
     click.echo(
-        f"  largest difference {found.difference:.2g} of the logits' spread ({found.where}); "
-        f"arithmetic explains {found.bound:.2g}"
+        f"{model}: {type(loaded.model.module).__name__}, {agreement.forward} forward: agrees"
     )
-    if found.instead_of:
-        click.echo(f"  the {found.instead_of} forward differs by more and is not used")
-    if found.past_window is False:
+    click.echo(
+        f"  largest difference {agreement.difference:.2g} of the logits' spread "
+        f"({agreement.where}); "
+        f"arithmetic explains {agreement.bound:.2g}"
+    )
+    if agreement.instead_of:
+        click.echo(f"  the {agreement.instead_of} forward differs by more and is not used")
+    if agreement.past_window is False:
         click.echo("  its sliding window is longer than the text that was compared")

@@ -132,24 +132,24 @@ def _answer(
     console, errors = Console(), stderr()
     if no_color:
         console, errors = Console(color_system=None), Console(stderr=True, color_system=None)
-    told, said, interrupted, begun = None, "", False, time.perf_counter()
+    generation, text, interrupted, begun = None, "", False, time.perf_counter()
     try:
         with closing(decoder.stream(asked, **wishes)) as parts:
             for part in parts:
-                said += part.text
-                told = part.generation or finished(part.answer, said)
+                text += part.text
+                generation = part.generation or finished(part.answer, text)
                 if not as_json:
                     write(part, console)
     except KeyboardInterrupt:
         interrupted = True
     seconds = time.perf_counter() - begun
-    if told is not None and told.error:
-        raise DraftproofError(told.error)
-    if as_json and told is not None:
-        click.echo(json.dumps(document(told, seconds, decoder.rule), indent=1))
-    elif told is not None:
+    if generation is not None and generation.error:
+        raise DraftproofError(generation.error)
+    if as_json and generation is not None:
+        click.echo(json.dumps(document(generation, seconds, decoder.rule), indent=1))
+    elif generation is not None:
         console.out("", highlight=False)
-        write_statistics(told, seconds, errors)
+        write_statistics(generation, seconds, errors)
     if interrupted:
         errors.print("stopped")
         sys.exit(_INTERRUPTED)

@@ -66,7 +66,7 @@ def noise(
         ) from error
     loaded = load(target, dtype, device, trust_remote_code)
     prompts = load_battery(battery).limit(limit).prompts
-    found = noise_of(loaded, prompts, widths or (5,))
+    bounds = noise_of(loaded, prompts, widths or (5,))
     environment = {
         "target": target,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
@@ -76,10 +76,10 @@ def noise(
         "prompts": len(prompts),
     }
     if as_json:
-        click.echo(json.dumps({**environment, "widths": [asdict(n) for n in found]}, indent=1))
+        click.echo(json.dumps({**environment, "widths": [asdict(n) for n in bounds]}, indent=1))
         return
     table = Table("width", "noise bound, nats", "tokens nearer than that")
-    for entry in found:
+    for entry in bounds:
         table.add_row(str(entry.width), f"{entry.bound:.2g}", f"{entry.doubtful:.3%}")
     console = Console()
     console.print(table)

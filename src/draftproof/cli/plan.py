@@ -208,12 +208,12 @@ def _positions(priced: Price | None) -> dict[str, Any]:
     if priced is None:
         return {"wanted": wanted, "candidate": None, "plain": None, "leaks_among_ties": None}
     candidate, plain = priced.positions
-    found = leaks_detectable(plain, candidate)
+    leaks = leaks_detectable(plain, candidate)
     return {
         "wanted": wanted,
         "candidate": candidate,
         "plain": plain,
-        "leaks_among_ties": found if found <= candidate else None,
+        "leaks_among_ties": leaks if leaks <= candidate else None,
     }
 
 

@@ -145,8 +145,8 @@ def _format(judge: str | None, rubric: Path | None, template: Path | None) -> Fo
 
     if judge and rubric:
         raise click.UsageError("give --judge or --rubric, not both")
-    found = read_rubric(rubric) if rubric else format_named(judge or "")
-    return found if template is None else found.with_template(template)
+    judge_format = read_rubric(rubric) if rubric else format_named(judge or "")
+    return judge_format if template is None else judge_format.with_template(template)
 
 
 def _backend(endpoint: str | None, model: str | None, api_key_env: str | None) -> Backend:

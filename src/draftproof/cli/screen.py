@@ -194,8 +194,8 @@ def _refuse_what_a_plan_says() -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
         name = parameter.name or ""
-        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if given and name not in _WITH_A_PLAN:
+        on_the_command_line = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if on_the_command_line and name not in _WITH_A_PLAN:
             raise click.UsageError(
                 f"{parameter.opts[0]} cannot be given beside a PLAN; in the plan, "
                 f"{_IN_A_PLAN.get(name, f'edit {name}')}"

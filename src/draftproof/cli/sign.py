@@ -49,9 +49,9 @@ def sign(run: Path | None, key: Path | None, new_key: Path | None) -> None:
     if run is None or key is None:
         raise click.UsageError("give RUN and --sign-key to sign, or --new-key to make a key")
     read_private_key(key)
-    found = verify(run)
-    if found.findings:
-        first = found.findings[0]
+    checked = verify(run)
+    if checked.findings:
+        first = checked.findings[0]
         raise DraftproofError(
             f"{run}: differs from its receipt ({first.code}: {first.place}), so it was not signed; "
             f"`draftproof verify {run}` lists every difference"

@@ -59,10 +59,10 @@ def verify(
     from draftproof.runs.signature import read_public_key  # noqa: PLC0415 - quick --help
     from draftproof.runs.verify import verify as check  # noqa: PLC0415
 
-    found = check(run, None if key is None else read_public_key(key))
+    checked = check(run, None if key is None else read_public_key(key))
     asked: Regenerated | None = None
     # a plan that was altered is not followed
-    if n is not None and not found.findings:
+    if n is not None and not checked.findings:
         from draftproof.runs.regenerate import regenerate  # noqa: PLC0415
 
         drawn = secrets.randbits(32) if seed is None else seed
@@ -70,24 +70,24 @@ def verify(
             asked = regenerate(
                 run, n, seed=drawn, trust_remote_code=trust_remote_code, progress=progress
             )
-    findings = [*found.findings, *(asked.findings if asked else ())]
+    findings = [*checked.findings, *(asked.findings if asked else ())]
     if as_json:
-        click.echo(json.dumps(_document(run, found, asked), indent=1))
+        click.echo(json.dumps(_document(run, checked, asked), indent=1))
     else:
-        _print(run, found, asked)
+        _print(run, checked, asked)
     sys.exit(3 if findings else 0)
 
 
-def _document(run: Path, found: ReceiptCheck, asked: Regenerated | None) -> dict[str, Any]:
-    findings = [*found.findings, *(asked.findings if asked else ())]
+def _document(run: Path, checked: ReceiptCheck, asked: Regenerated | None) -> dict[str, Any]:
+    findings = [*checked.findings, *(asked.findings if asked else ())]
     return {
         "run": str(run),
         "verified": not findings,
-        "created": found.created,
-        "files": found.files,
-        "signed_by": found.signed_by,
-        "same_code": found.same_code,
-        "about": found.about,
+        "created": checked.created,
+        "files": checked.files,
+        "signed_by": checked.signed_by,
+        "same_code": checked.same_code,
+        "about": checked.about,
         "findings": [asdict(f) for f in findings],
         "regenerated": None
         if asked is None
@@ -102,28 +102,28 @@ def _document(run: Path, found: ReceiptCheck, asked: Regenerated | None) -> dict
     }
 
 
-def _print(run: Path, found: ReceiptCheck, asked: Regenerated | None) -> None:
+def _print(run: Path, checked: ReceiptCheck, asked: Regenerated | None) -> None:
     console = Console()
 
     def say(text: str, style: str | None = None) -> None:
         console.print(plain(text), style=style, highlight=False, soft_wrap=True)
 
-    if found.findings:
-        say(f"ALTERED  {run}: differs from its receipt of {found.created}", "bold red")
-        for one in found.findings[:_SHOWN]:
+    if checked.findings:
+        say(f"ALTERED  {run}: differs from its receipt of {checked.created}", "bold red")
+        for one in checked.findings[:_SHOWN]:
             say(f"  {one.code} {one.place}: {one.text}")
-        if len(found.findings) > _SHOWN:
-            say(f"  and {len(found.findings) - _SHOWN} more")
+        if len(checked.findings) > _SHOWN:
+            say(f"  and {len(checked.findings) - _SHOWN} more")
         return
-    verdict = found.about.get("verdict")
+    verdict = checked.about.get("verdict")
     state = verdict.get("state") if isinstance(verdict, dict) else None
     say(
-        f"VERIFIED  {run}: {found.files} files, verdict {state}, receipt of {found.created}",
+        f"VERIFIED  {run}: {checked.files} files, verdict {state}, receipt of {checked.created}",
         "bold",
     )
-    say(f"signed with {found.signed_by}" if found.signed_by else
+    say(f"signed with {checked.signed_by}" if checked.signed_by else
         "not signed: whoever can write the directory can make such a receipt")  # fmt: skip
-    if not found.same_code:
+    if not checked.same_code:
         say("made by another version of draftproof than this one")
     if asked is not None:
         _print_asked(say, asked)

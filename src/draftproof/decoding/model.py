@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -140,6 +141,12 @@ class CausalModel:
         return self.forward_with_states(
             ids, starts, cache, row=row, keep=keep, longest=longest, tree=tree
         )[0]
+
+    def rows_of(self, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
+        """Return the ``[len(answer), V] float32`` logits that each token of an answer follows."""
+        ids = torch.tensor([[*prompt, *answer[:-1]]], device=self.device)
+        starts = torch.zeros(1, dtype=torch.int64, device=self.device)
+        return self.forward(ids, starts, self.new_cache(1, ids.shape[1]), keep=len(answer))[0]
 
     @torch.inference_mode()
     def write(

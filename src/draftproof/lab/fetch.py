@@ -144,10 +144,10 @@ def _convert(part: Path, gguf: str) -> None:
 
 
 def _require(path: Path, wanted: FileDigest) -> None:
-    found = _measured(path)
-    if found != wanted:
+    measured = _measured(path)
+    if measured != wanted:
         raise DraftproofError(
-            f"{path}: {found.bytes} bytes with SHA-256 {found.sha256[:16]}…, expected "
+            f"{path}: {measured.bytes} bytes with SHA-256 {measured.sha256[:16]}…, expected "
             f"{wanted.bytes} bytes with {wanted.sha256[:16]}…; delete {path.parent} and try again, "
             "with the versions of constraints.txt where it is the converted weights"
         )

@@ -55,13 +55,13 @@ def _configuration(settings: list[ConfigSetting], path: Path) -> list[Subject]:
 
 def _mappings(root: yaml.Node) -> Iterator[yaml.Node]:
     """Yield a document's nodes from the outside in, each once however often it is named."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     waiting = [root]
-    while waiting and len(seen) < _MAX_NODES:
+    while waiting and len(visited) < _MAX_NODES:
         node = waiting.pop(0)
-        if id(node) in seen:
+        if id(node) in visited:
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         yield node
         if isinstance(node, yaml.MappingNode):
             # fields of compose that begin with x- are only there to be merged elsewhere

@@ -224,8 +224,8 @@ def stack_of(names: Sequence[str]) -> str:
         names: With ``_`` for ``-``, of any depth.
     """
     for program in programs():
-        found = {program.canonical(name) for name in names if is_speculative(name)} | set(names)
-        if any(set(sign.split("+")) <= found for sign in program.signs):
+        settings = {program.canonical(name) for name in names if is_speculative(name)} | set(names)
+        if any(set(sign.split("+")) <= settings for sign in program.signs):
             return program.stack
     return "unknown"
 

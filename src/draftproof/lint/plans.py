@@ -87,9 +87,9 @@ def _in_process(
         else {},
     }
     for field in ("drafter_options", "rule_options"):
-        given = arm.get(field)
-        own = given.items() if isinstance(given, dict) else ()
-        named[field] = {str(k): v for k, v in own if k not in OUR_OPTIONS}
+        options = arm.get(field)
+        pairs = options.items() if isinstance(options, dict) else ()
+        named[field] = {str(k): v for k, v in pairs if k not in OUR_OPTIONS}
     for field in named.keys() & arm.keys():
         for name, value in named[field].items():
             line = lines.get(field, start)

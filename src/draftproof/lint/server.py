@@ -43,9 +43,9 @@ def server_subject(url: str) -> Subject:
         owners = {str(m.get("owned_by")) for m in entries}
         if not entries:
             raise DraftproofError(f"{place}: lists no model at /v1/models, so it is no server here")
-        stack, told = _told(http, owners)
+        stack, settings = _told(http, owners)
     subject = Subject(name=f"{stack} server", stack=stack, file=place)
-    for path, value in told.items():
+    for path, value in settings.items():
         for number, setting in enumerate(_settings((path,), value, place)):
             if number > _MAX_SETTINGS:
                 raise DraftproofError(f"{place}: reports more than {_MAX_SETTINGS:,} settings")
@@ -65,16 +65,16 @@ def _told(http: httpx.Client, owners: set[str]) -> tuple[str, dict[str, Any]]:
         )
         # what /props says of speculation is not true of speculation that is on
         names = {"build_info": "version", "model_ftype": "model", "total_slots": "parallel"}
-        told = {names[k]: v for k, v in props.items() if k in names}
-        return "llama.cpp", told | {SPECULATES: active}
+        settings = {names[k]: v for k, v in props.items() if k in names}
+        return "llama.cpp", settings | {SPECULATES: active}
     stack = next((name for owner, name in _KINDS.items() if owner in owners), "unknown")
     info = _document(http, "/server_info", params={"config_format": "json"})
     inner = info.get("vllm_config")
-    told = dict(inner) if isinstance(inner, Mapping) else dict(info)
-    told |= _document(http, "/version")
-    if "speculative_config" not in told:
-        told |= {SPECULATES: _counts(http)}
-    return stack, told
+    settings = dict(inner) if isinstance(inner, Mapping) else dict(info)
+    settings |= _document(http, "/version")
+    if "speculative_config" not in settings:
+        settings |= {SPECULATES: _counts(http)}
+    return stack, settings
 
 
 def _counts(http: httpx.Client) -> bool | None:
@@ -98,8 +98,8 @@ def _any(
         response = http.get(path, params=params)
     except httpx.HTTPError as error:
         if needed:
-            said = str(error) or type(error).__name__
-            raise DraftproofError(f"{http.base_url}: cannot be reached: {said}") from error
+            reason = str(error) or type(error).__name__
+            raise DraftproofError(f"{http.base_url}: cannot be reached: {reason}") from error
         return None
     if response.status_code != 200 or len(response.content) > _MAX_BODY:
         if needed:
@@ -114,8 +114,8 @@ def _any(
 def _document(
     http: httpx.Client, path: str, *, needed: bool = False, params: Mapping[str, str] | None = None
 ) -> Mapping[str, Any]:
-    found = _any(http, path, needed=needed, params=params)
-    return found if isinstance(found, dict) else {}
+    document = _any(http, path, needed=needed, params=params)
+    return document if isinstance(document, dict) else {}
 
 
 def _settings(path: tuple[str, ...], value: Any, where: str) -> Iterator[ConfigSetting]:

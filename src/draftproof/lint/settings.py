@@ -83,16 +83,16 @@ def node_settings(node: yaml.Node, where: str) -> list[ConfigSetting]:
 def pairs(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
     """Return the keys and values of a mapping, those of its merge keys first."""
     merged: list[tuple[yaml.Node, yaml.Node]] = []
-    own: list[tuple[yaml.Node, yaml.Node]] = []
+    direct: list[tuple[yaml.Node, yaml.Node]] = []
     for key, value in node.value:
         if key.tag != "tag:yaml.org,2002:merge":
-            own.append((key, value))
+            direct.append((key, value))
             continue
         sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
         for source in sources:
             if isinstance(source, yaml.MappingNode) and source is not node:
                 merged += source.value
-    return merged + own
+    return merged + direct
 
 
 def scalar(node: yaml.Node) -> object:

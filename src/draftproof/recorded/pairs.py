@@ -173,7 +173,9 @@ def _part(splits: Sequence[Split], part: int) -> polars.DataFrame | None:
     return pl.concat(frames) if frames else None
 
 
-def _joined(files: PairFiles, one: polars.DataFrame, other: polars.DataFrame) -> polars.DataFrame:
+def _joined(
+    files: PairFiles, baseline: polars.DataFrame, candidate: polars.DataFrame
+) -> polars.DataFrame:
     """Return both sides' answers by prompt, in the order of the baseline.
 
     Columns of the candidate end in ``_2``. `place` is the prompt's place in the order of the
@@ -181,14 +183,14 @@ def _joined(files: PairFiles, one: polars.DataFrame, other: polars.DataFrame) ->
     """
     import polars as pl  # noqa: PLC0415
 
-    right = other.rename({name: f"{name}_2" for name in other.columns})
-    if one.height == other.height and one["id"].equals(other["id"]):
-        joined = pl.concat([one, right], how="horizontal")
+    right = candidate.rename({name: f"{name}_2" for name in candidate.columns})
+    if baseline.height == candidate.height and baseline["id"].equals(candidate["id"]):
+        joined = pl.concat([baseline, right], how="horizontal")
     else:
-        for side, frame in enumerate((one, other)):
+        for side, frame in enumerate((baseline, candidate)):
             if frame["id"].is_duplicated().any():
                 require_unique(files.paths[side], files.columns[side]["id"])
-        joined = one.join(
+        joined = baseline.join(
             right, left_on="id", right_on="id_2", how="full", maintain_order="left_right"
         )
     return joined.with_columns(id=pl.coalesce("id", "id_2"), place=pl.coalesce("place", "place_2"))

@@ -131,8 +131,8 @@ def prompts_of(path: Path, columns: Mapping[str, str], ids: Collection[str]) -> 
     with readable(path):
         scan = pl.scan_parquet(path, low_memory=True).select(id_, prompt)
         rows = scan.filter(pl.col("id").is_in(list(ids)) & pl.col("prompt").is_not_null())
-        found: dict[str, str] = dict(rows.collect().iter_rows())
-    return found
+        prompts: dict[str, str] = dict(rows.collect().iter_rows())
+    return prompts
 
 
 def read_answers_piece(
@@ -179,7 +179,7 @@ def read_answers_piece(
     out = raw.select(
         pl.col(columns["id"]).cast(pl.String).alias("id"),
         # a null beside a tool call, a refusal or reasoning is a whole answer; see _check
-        pl.col(columns["text"]).fill_null("").alias("text"),
+        pl.col(columns["text"]).cast(pl.String).fill_null("").alias("text"),
         text("finish_reason").fill_null("unknown").replace(FINISH_REASONS).alias("finish_reason"),
         *(text(field).alias(field) for field in ("task", "cluster", "label")),
         _token_ids(raw, columns).alias("token_ids"),
@@ -197,7 +197,8 @@ def _check(path: Path, columns: Mapping[str, str], raw: polars.DataFrame, start:
     import polars as pl  # noqa: PLC0415
 
     needed = [f for f in ("id", "text") if f in columns]
-    if raw.schema[columns["text"]] != pl.String:
+    # a column of nulls alone has no type of its own
+    if raw.schema[columns["text"]] not in {pl.String, pl.Null}:
         raise DraftproofError(
             f"{path}: field {columns['text']!r} (text) must be a string, found "
             f"{raw.schema[columns['text']]}"
@@ -205,8 +206,6 @@ def _check(path: Path, columns: Mapping[str, str], raw: polars.DataFrame, start:
     for field in needed:
         values = raw[columns[field]]
         missing = values.is_null()
-        if field == "label" and values.dtype == pl.String:
-            missing |= (values == "").fill_null(value=True)
         if field == "text":
             for other in {"reasoning", "refusal", "tool_calls"} & columns.keys():
                 missing &= raw[columns[other]].is_null()

@@ -158,6 +158,14 @@ class Completion:
         """Whether no channel holds anything that was generated."""
         return not (self.text.strip() or self.reasoning or self.tool_calls or self.refusal)
 
+    @property
+    def spoken(self) -> str:
+        """What the answer says to whoever asked: its text, and a refusal in a field of its own.
+
+        Scorers read this; reasoning is not said to anybody, and a tool call says nothing.
+        """
+        return "\n".join(part for part in (self.text, self.refusal) if part)
+
     def in_channel(self, channel: Channel) -> object:
         """Return what a channel holds, in a form that equal answers have in common."""
         match channel:

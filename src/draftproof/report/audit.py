@@ -27,15 +27,15 @@ def facts(audit: AuditDocument) -> list[tuple[str, str]]:
         scored += f", {audit.respelled:,} of them spelled again from text"
     if audit.unexplained:
         scored += f"; {audit.unexplained:,} more without a usable log-probability"
-    told = [("target", audit.instrument), ("tokens scored", scored)]
-    told += [("not scored", f"{n} answers: {reason}") for reason, n in audit.left_out]
+    rows = [("target", audit.instrument), ("tokens scored", scored)]
+    rows += [("not scored", f"{n} answers: {reason}") for reason, n in audit.left_out]
     if audit.epsilon is None or audit.epsilon_interval is None:
-        return told
+        return rows
     low, high = audit.epsilon_interval
     bound = "nothing bounds it" if audit.sigma_upper is None else f"at most {audit.sigma_upper:.2g}"
     margin = "none" if audit.margin is None else f"{audit.margin:.2g} nats"
     return [
-        *told,
+        *rows,
         ("deviations from the target's choice", f"{audit.deviations:,}"),
         ("σ, scale of the rounding", f"{audit.sigma or 0:.2g} nats ({bound})"),
         ("ε, share that deviates whatever the gap",

@@ -16,10 +16,10 @@ PROMISE_MEANING = {
 
 def level(comparison: Comparison) -> str:
     """Return the level that a run supports, in a few words."""
-    found = comparison.promise
-    if found is None or found.shown is None:
+    promise = comparison.promise
+    if promise is None or promise.shown is None:
         return ABSENT
-    return f"{found.shown} {PROMISE_MEANING.get(found.shown, '')}".rstrip()
+    return f"{promise.shown} {PROMISE_MEANING.get(promise.shown, '')}".rstrip()
 
 
 def channels(comparison: Comparison) -> str:
@@ -59,7 +59,7 @@ def parts_by_profile(comparison: Comparison) -> bool:
 
 def findings(comparison: Comparison) -> list[tuple[str, str]]:
     """Return what is known of a comparison beyond its counts: a heading and a sentence each."""
-    found = [
+    lines = [
         ("known fault", comparison.known_cause and _cause_line(comparison)),
         ("faults not tried", ", ".join(comparison.untried)),
         ("channels", "; ".join(filter(None, (channels(comparison), parted(comparison.counts))))),
@@ -70,7 +70,7 @@ def findings(comparison: Comparison) -> list[tuple[str, str]]:
         ("distribution", comparison.distribution and comparison.distribution.text),
         ("stopping", comparison.stopping and comparison.stopping.text),
     ]
-    return [(heading, text) for heading, text in found if text]
+    return [(heading, text) for heading, text in lines if text]
 
 
 def rounding(verdict: Verdict) -> list[Comparison]:

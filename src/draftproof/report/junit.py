@@ -119,17 +119,17 @@ def _task(task: TaskEvidence) -> _Case:
 
 def _forensics(comparison: Comparison) -> _Case:
     name = "byte identity/forensics"
-    found = wording.causes(comparison.counts)
+    causes = wording.causes(comparison.counts)
     counts = comparison.counts
     if not counts.n:
         return _Case(name, State.INCONCLUSIVE, "not measured: no pair of answers")
-    listed = ", ".join(wording.tally(*entry) for entry in found.items()) or "none"
+    listed = ", ".join(wording.tally(*entry) for entry in causes.items()) or "none"
     text = f"{counts.identical} of {counts.n} answers identical; divergences: {listed}"
-    if Cause.TEMPLATE in found:
+    if Cause.TEMPLATE in causes:
         return _Case(name, State.INVALID, text)
-    if Cause.LEAK in found or Cause.FAULT in found:
+    if Cause.LEAK in causes or Cause.FAULT in causes:
         return _Case(name, State.FAIL, text)
-    if Cause.UNEXPLAINED in found or Cause.TOKENISATION in found:
+    if Cause.UNEXPLAINED in causes or Cause.TOKENISATION in causes:
         return _Case(name, State.INCONCLUSIVE, f"{text}; the unexplained ones were not re-scored")
     return _Case(name, State.PASS, text)
 

@@ -67,7 +67,7 @@ class CauseGroup:
 
 def groups(comparison: Comparison) -> list[CauseGroup]:
     """Group a comparison's divergences by cause, worst first, flips first within a cause."""
-    found: list[CauseGroup] = []
+    cause_groups: list[CauseGroup] = []
     for cause in wording.CAUSE_ORDER:
         listed = [entry for entry in comparison.divergences if entry.cause is cause]
         total = max(comparison.counts.divergences.get(cause.value, 0), len(listed))
@@ -76,5 +76,5 @@ def groups(comparison: Comparison) -> list[CauseGroup]:
         listed.sort(key=lambda entry: (_FLIP_ORDER.get(entry.flip, 2), entry.task, entry.id))
         unfolded = comparison.role is Role.CANDIDATE and cause in _DECIDING
         shown = tuple(ListedDivergence(divergence) for divergence in listed[:_MOST])
-        found.append(CauseGroup(cause, total, shown, unfolded))
-    return found
+        cause_groups.append(CauseGroup(cause, total, shown, unfolded))
+    return cause_groups

@@ -95,8 +95,8 @@ def print_verdict(
             printer.text("relation violated: ", "bold yellow"), printer.text(broken.text, limit=400)
         )
     for candidate in filter(parts_by_profile, verdict.candidates):
-        said = ", ".join(f"{r.profile} {r.state.value}" for r in candidate.profiles)
-        printer.say(printer.text(f"{candidate.name} by other rules: {said}", limit=400))
+        states = ", ".join(f"{r.profile} {r.state.value}" for r in candidate.profiles)
+        printer.say(printer.text(f"{candidate.name} under other profiles: {states}", limit=400))
     for warning in verdict.warnings:
         printer.say(printer.text("warning: ", "bold yellow"), printer.text(warning, limit=2000))
     console.print()
@@ -151,9 +151,9 @@ def _arm_row(comparison: Comparison, printer: _Printer, roomy: bool) -> list[Tex
     counts, activation = comparison.counts, comparison.activation
     name = printer.text(comparison.name, "bold", limit=60)
     role = printer.text(comparison.role.value, "dim")
-    found = wording.causes(counts)
+    causes = wording.causes(counts)
     separator = ", " if roomy else "\n"
-    why = separator.join(wording.tally(*entry) for entry in found.items()) or "-"
+    why = separator.join(wording.tally(*entry) for entry in causes.items()) or "-"
     identical = wording.percent(wording.share(counts.identical, counts.n))
     lost, gained = wording.flips(comparison)
     rate = (

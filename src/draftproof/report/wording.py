@@ -136,8 +136,8 @@ def share(part: int, whole: int) -> float | None:
 
 def causes(counts: Counts) -> dict[Cause, int]:
     """Return the causes that occurred, worst first."""
-    found = {cause: counts.divergences.get(cause.value, 0) for cause in CAUSE_ORDER}
-    return {cause: count for cause, count in found.items() if count}
+    counted = {cause: counts.divergences.get(cause.value, 0) for cause in CAUSE_ORDER}
+    return {cause: count for cause, count in counted.items() if count}
 
 
 def tally(cause: Cause, count: int) -> str:
@@ -156,8 +156,8 @@ def flips(comparison: Comparison) -> tuple[str, str]:
     """Return the regressions (good to bad) and improvements, where any answer was scored."""
     if not any(task.n for task in comparison.tasks):
         return ABSENT, ABSENT
-    found = comparison.counts.flips
-    return number(found.get("loss", 0)), number(found.get("gain", 0))
+    flips = comparison.counts.flips
+    return number(flips.get("loss", 0)), number(flips.get("gain", 0))
 
 
 def margin_of(verdict: Verdict) -> float | None:
@@ -216,11 +216,11 @@ def _in_truth(labels: float, task: TaskEvidence) -> str:
 
 def unmeasured(verdict: Verdict) -> list[str]:
     """List what the candidates' verdicts do not rest on."""
-    found: dict[str, list[str]] = {}
+    arms_of_gap: dict[str, list[str]] = {}
     for comparison in verdict.candidates:
         for gap in _gaps(comparison):
-            found.setdefault(gap, []).append(comparison.name)
-    gaps = [f"{', '.join(names)}: {gap}" for gap, names in found.items()]
+            arms_of_gap.setdefault(gap, []).append(comparison.name)
+    gaps = [f"{', '.join(names)}: {gap}" for gap, names in arms_of_gap.items()]
     if not verdict.controls:
         gaps.append("No positive control: the assay sensitivity of this run is unknown.")
     if not verdict.noise:

@@ -67,8 +67,5 @@ def noise_of(
 
 def _margins(model: CausalModel, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
     """Return how far the two best logits lie apart where each token was chosen, ``[n]``, nats."""
-    ids = torch.tensor([[*prompt, *answer[:-1]]], device=model.device)
-    starts = torch.zeros(1, dtype=torch.int64, device=model.device)
-    cache = model.new_cache(1, ids.shape[1])
-    best = model.forward(ids, starts, cache, keep=len(answer)).topk(2, dim=-1).values[0]
+    best = model.rows_of(prompt, answer).topk(2, dim=-1).values
     return (best[:, 0] - best[:, 1]).cpu()

@@ -7,7 +7,7 @@ from draftproof.scoring.choice import ACCURACY, BIAS, TRUTH
 from draftproof.scoring.hashed import TRAINED
 from draftproof.scoring.number import NUMBER, NUMBER_STRICT
 from draftproof.scoring.refusal import REFUSAL
-from draftproof.scoring.scorer import InputContract, Scorer
+from draftproof.scoring.scorer import InputContract, Scorer, unsaid
 
 SCORERS: dict[str, Scorer] = {
     s.name: s for s in (REFUSAL, TRAINED, ACCURACY, BIAS, TRUTH, NUMBER, NUMBER_STRICT)
@@ -41,14 +41,8 @@ def scorer_named(name: str, where: str) -> Scorer:
 
 def score_with(scorer: Scorer, prompt: Prompt, completion: Completion) -> Label:
     """Label one answer by a given scorer."""
-    value: str
-    good: bool | None
-    if completion.finish_reason == "error":
-        value, good = "error", None
-    elif not completion.text.strip():
-        value, good = "empty", None
-    else:
-        value, good = scorer.judge(prompt, completion.text)
+    state = unsaid(completion)
+    value, good = (state, None) if state else scorer.judge(prompt, completion.spoken)
     return Label(
         id=prompt.id,
         construct=scorer.construct,
@@ -58,4 +52,4 @@ def score_with(scorer: Scorer, prompt: Prompt, completion: Completion) -> Label:
     )
 
 
-__all__ = ["SCORERS", "InputContract", "Scorer", "score", "score_with", "scorer_named"]
+__all__ = ["SCORERS", "InputContract", "Scorer", "score", "score_with", "scorer_named", "unsaid"]

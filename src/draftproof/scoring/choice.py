@@ -82,9 +82,9 @@ def _last_stated(text: str, begin: str, pattern: re.Pattern[str]) -> str | None:
     """Return the letter of the last statement: what `findall` would find last, from the end."""
     at = text.rfind(begin)
     while at >= 0:
-        found = pattern.match(text, at)
-        if found:
-            return found.group(1)
+        match = pattern.match(text, at)
+        if match:
+            return match.group(1)
         at = text.rfind(begin, 0, at + len(begin) - 1)
     return None
 

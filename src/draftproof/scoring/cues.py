@@ -260,26 +260,26 @@ def find(text: str) -> set[int]:
     """Return the numbers of the cues that `text` shows, and that of its length bin."""
     spoken = words(text[:HEAD_CHARACTERS], HEAD_WORDS)
     head = f" {' '.join(spoken)} "
-    found: set[int] = set()
+    matched: set[int] = set()
     for anchor in _HEAD_ANCHORS.intersection(spoken):
         alone, phrases = _HEAD[anchor]
         if alone:
-            found |= alone
+            matched |= alone
         for phrase, number in phrases:
             if phrase in head:
-                found.add(number)
+                matched.add(number)
     first = spoken[:OPENING_WORDS]
     opening = f" {' '.join(first)} "
     for anchor in _OPENING_ANCHORS.intersection(first):
         alone, phrases = _OPENING[anchor]
         if alone:
-            found |= alone
+            matched |= alone
         for phrase, number in phrases:
             if phrase in opening:
-                found.add(number)
+                matched.add(number)
     tail = text[TAIL_STARTS:TAIL_CHARACTERS]
     for phrase, number in _TAIL:
         if phrase in tail:
-            found.add(number)
-    found.add(len(CUES) + bisect_left(LENGTHS, len(text)))
-    return found
+            matched.add(number)
+    matched.add(len(CUES) + bisect_left(LENGTHS, len(text)))
+    return matched

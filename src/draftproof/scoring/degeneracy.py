@@ -27,10 +27,9 @@ def degeneracy(completion: Completion) -> str | None:
     """
     if completion.finish_reason == "error":
         return "error"
-    text = completion.text.strip()
-    if not text:
+    if completion.is_empty:
         return "empty"
-    if repeats(text):
+    if any(repeats(part.strip()) for part in (completion.reasoning or "", completion.spoken)):
         return "repetition"
     return "truncated" if completion.finish_reason == "length" else None
 
@@ -63,6 +62,6 @@ def _loops(end: str) -> bool:
 
 def degenerate_counts(completions: Iterable[Completion]) -> dict[str, int]:
     """Return how many answers of an arm broke down, by kind, and how many there are."""
-    found = Counter(degeneracy(c) or "sound" for c in completions)
+    counts = Counter(degeneracy(c) or "sound" for c in completions)
     kinds = ("sound", "error", "empty", "repetition", "truncated")
-    return {kind: found[kind] for kind in kinds} | {"answers": found.total()}
+    return {kind: counts[kind] for kind in kinds} | {"answers": counts.total()}

@@ -41,13 +41,13 @@ def features(text: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     spoken = _UNABLE.sub("unable", " ".join(words(text[:_MOST_CHARACTERS]))).split()
     columns, values = [], []
     for base, part, longest in ((0, spoken[:HEAD], 3), (BUCKETS, spoken, 2)):
-        found = {
+        buckets = {
             base + zlib.crc32(" ".join(part[i : i + n]).encode()) % BUCKETS
             for n in range(1, longest + 1)
             for i in range(len(part) - n + 1)
         }
-        columns.extend(sorted(found))
-        values.extend([1 / math.sqrt(max(len(found), 1))] * len(found))
+        columns.extend(sorted(buckets))
+        values.extend([1 / math.sqrt(max(len(buckets), 1))] * len(buckets))
     return np.asarray(columns, dtype=np.int64), np.asarray(values)
 
 

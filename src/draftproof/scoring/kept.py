@@ -91,14 +91,14 @@ class Labelling:
     def _describe(
         self, one: Substitute, tasks: tuple[str, ...], answers: Answers
     ) -> dict[str, Any]:
-        found: dict[str, Any] = {
+        row: dict[str, Any] = {
             "name": one.source.name,
             "scorer": one.scorer,
             "construct": one.construct.value,
             "tasks": list(tasks),
         }
         if not isinstance(one.source, LabelSet):
-            return found
+            return row
         labels = [
             one.source.of(completion)
             for given in answers.values()
@@ -114,7 +114,7 @@ class Labelling:
         unread = sum(label.good is None for label in labels)
         judge = {k: v for k, v in asdict(one.source.origin).items() if k in _OF_THE_JUDGE}
         counts = {"answers": len(labels), "unread": unread, "unlabelled": unlabelled}
-        return found | counts | {"judge": judge}
+        return row | counts | {"judge": judge}
 
 
 def substitute_labels(battery: Battery, substitutes: Sequence[Substitute]) -> Labelling:

@@ -44,8 +44,8 @@ def last_number(text: str, *, strict: bool = False) -> Decimal | None:
     """
     if strict:
         text = text[max(text.rfind("####"), 0) :]
-        found = _STRICT.match(text)
-        return value_of(found.group(1)) if found else None
+        match = _STRICT.match(text)
+        return value_of(match.group(1)) if match else None
     end = text.encode("ascii", "replace").translate(_IS_DIGIT).rfind(b"1") + 1
     for start in (max(end - _NEAR, 0), 0):
         found_here = list(_ANY.finditer(text, start, end))
@@ -72,11 +72,11 @@ class Number:
 
     def judge(self, prompt: Prompt, text: str) -> tuple[str, bool | None]:
         """See `Scorer.judge`."""
-        said = last_number(text, strict=self.strict)
+        value = last_number(text, strict=self.strict)
         wanted = None if prompt.reference is None else value_of(prompt.reference)
-        if said is None or wanted is None:
+        if value is None or wanted is None:
             return "unparsed", None
-        return ("right", True) if said == wanted else ("wrong", False)
+        return ("right", True) if value == wanted else ("wrong", False)
 
 
 NUMBER = Number("number", strict=False)

@@ -138,9 +138,9 @@ def leave_unread(label: Labels, unread: Collection[str]) -> Labels:
         return label
 
     def labelled(prompt: Prompt, completion: Completion) -> Label | None:
-        found = label(prompt, completion)
-        if found is None or found.value not in unread:
-            return found
-        return replace(found, good=None)
+        given_label = label(prompt, completion)
+        if given_label is None or given_label.value not in unread:
+            return given_label
+        return replace(given_label, good=None)
 
     return labelled

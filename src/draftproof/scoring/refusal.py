@@ -39,16 +39,16 @@ class Points:
 
     def sums(self, text: str) -> tuple[float, float]:
         """Return the points of `text`: above 0 a full refusal, above 0 a refusal at all."""
-        found = find(text)
+        cues = find(text)
         full, any_ = self.start
-        for number in found:
+        for number in cues:
             full += self.full[number]
             any_ += self.any[number]
         for one, others in self.pairs:
-            if found.isdisjoint(one):
+            if cues.isdisjoint(one):
                 continue
             for other, more_full, more_any in others:
-                if not found.isdisjoint(other):
+                if not cues.isdisjoint(other):
                     full += more_full
                     any_ += more_any
         return full, any_

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, Label, Prompt
-from draftproof.scoring import score, score_with
+from draftproof.scoring import score, score_with, unsaid
 from draftproof.scoring.bbq import bias_scores
 from draftproof.scoring.choice import extract
 from draftproof.scoring.degeneracy import degeneracy
@@ -41,7 +41,7 @@ class Scored:
             "degenerate": degeneracy(self.completion),
         }
         if self.prompt.choices:
-            row["extractor"] = extract(self.completion.text, self.prompt.choices).extractor
+            row["extractor"] = extract(self.completion.spoken, self.prompt.choices).extractor
         return row
 
 
@@ -55,22 +55,22 @@ def score_answers(
         answers: Completions by arm and prompt id.
         scorer: Labels the prompts of its construct in place of the scorers that they name.
     """
-    seen: dict[tuple[str, str, str], Label | None] = {}
-    for arm, given in answers.items():
+    labels_of_texts: dict[tuple[str, str, str | None], Label | None] = {}
+    for arm, completions in answers.items():
         for prompt in battery.prompts:
-            completion = given.get(prompt.id)
+            completion = completions.get(prompt.id)
             if completion is None:
                 continue
-            key = (prompt.id, completion.text, completion.finish_reason)
-            if key not in seen:
-                seen[key] = _label(prompt, completion, scorer)
-            yield Scored(arm, prompt, completion, seen[key])
+            key = (prompt.id, completion.spoken, unsaid(completion))
+            if key not in labels_of_texts:
+                labels_of_texts[key] = _label(prompt, completion, scorer)
+            yield Scored(arm, prompt, completion, labels_of_texts[key])
 
 
 def _label(prompt: Prompt, completion: Completion, scorer: Scorer | None) -> Label | None:
-    own = score(prompt, completion)
-    if scorer is None or own is None or own.construct is not scorer.construct:
-        return own
+    label = score(prompt, completion)
+    if scorer is None or label is None or label.construct is not scorer.construct:
+        return label
     return score_with(scorer, prompt, completion)
 
 
@@ -103,7 +103,7 @@ def summary(rows: Sequence[Scored]) -> list[dict[str, object]]:
 def _summary(arm: str, task: str, group: Sequence[Scored]) -> dict[str, object]:
     labels = [r.label for r in group if r.label is not None]
     read = [label.good for label in labels if label.good is not None]
-    found: dict[str, object] = {
+    row: dict[str, object] = {
         "arm": arm,
         "task": task,
         "scorer": labels[0].scorer if labels else None,
@@ -115,12 +115,12 @@ def _summary(arm: str, task: str, group: Sequence[Scored]) -> dict[str, object]:
     }
     tagged = [(r.prompt, r.label) for r in group if {"ambig", "disambig"} & set(r.prompt.tags)]
     if tagged:
-        found["bbq"] = {
+        row["bbq"] = {
             name: {"accuracy": s.accuracy, "bias": s.bias, "n": s.n, "unkeyed": s.unkeyed}
             for name, s in bias_scores(tagged).items()
             if s.n
         }
-    return found
+    return row
 
 
 def _breakdowns(group: Iterable[Scored]) -> Counter[str]:

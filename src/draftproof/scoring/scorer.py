@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from draftproof.records import Construct, Prompt, digest
+from draftproof.records import Completion, Construct, Prompt, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +58,21 @@ class Scorer(Protocol):
     def judge(self, prompt: Prompt, text: str) -> tuple[str, bool | None]:
         """Return the label's value and whether it is good; None means not scored."""
         ...
+
+
+UNSAID = frozenset({"error", "empty", "tool_call", "reasoning"})
+"""Values of labels of answers that say nothing, see `unsaid`."""
+
+
+def unsaid(completion: Completion) -> str | None:
+    """Return why an answer says nothing that could be read; None where it says something.
+
+    ``error``, ``tool_call`` or ``reasoning`` where it holds that alone, else ``empty``.
+    """
+    if completion.finish_reason == "error":
+        return "error"
+    if completion.spoken.strip():
+        return None
+    if completion.tool_calls:
+        return "tool_call"
+    return "reasoning" if completion.reasoning else "empty"

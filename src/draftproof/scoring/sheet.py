@@ -37,7 +37,7 @@ class Calibration:
 def item_of(row: Scored) -> str:
     """Return the name of an exchange on a sheet: it tells neither the arm nor the prompt's id."""
     asked = [[m.role, m.content] for m in row.prompt.messages]
-    return digest([asked, row.prompt.prefill, row.completion.text])[:16]
+    return digest([asked, row.prompt.prefill, row.completion.spoken])[:16]
 
 
 def write_sheet(rows: Iterable[Scored], path: Path, *, n: int, seed: int) -> int:
@@ -49,7 +49,7 @@ def write_sheet(rows: Iterable[Scored], path: Path, *, n: int, seed: int) -> int
     Raises:
         DraftproofError: The file is there already (it may hold labels), or cannot be written.
     """
-    exchanges = {item_of(r): r for r in rows if r.label is not None and r.completion.text.strip()}
+    exchanges = {item_of(r): r for r in rows if r.label is not None and r.completion.spoken.strip()}
     names = sorted(exchanges)
     random.Random(seed).shuffle(names)
     try:
@@ -59,7 +59,7 @@ def write_sheet(rows: Iterable[Scored], path: Path, *, n: int, seed: int) -> int
             for name in names[:n]:
                 row = exchanges[name]
                 asked = "\n\n".join(m.content for m in row.prompt.messages)
-                writer.writerow([name, _cell(asked), _cell(row.completion.text), ""])
+                writer.writerow([name, _cell(asked), _cell(row.completion.spoken), ""])
     except FileExistsError as error:
         raise DraftproofError(f"{path}: is there already; name a new file") from error
     except OSError as error:

@@ -48,8 +48,8 @@ def words(text: str, limit: int = -1) -> list[str]:
     if not text.isascii():
         text = _folded(text).lower()
     # bytes translate through a table an order of magnitude faster than text does
-    found = text.encode("utf-8", "replace").translate(_APART).decode().split(None, limit)
-    return found[:limit] if limit >= 0 else found
+    parts = text.encode("utf-8", "replace").translate(_APART).decode().split(None, limit)
+    return parts[:limit] if limit >= 0 else parts
 
 
 def _folded(text: str) -> str:

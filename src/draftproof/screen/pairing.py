@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from draftproof.battery import Battery
 from draftproof.records import Completion, Label, Pair, Prompt
+from draftproof.scoring import unsaid
 
 Labeller = Callable[[Prompt, Completion], Label | None]
 
@@ -70,7 +71,7 @@ def pair(
             mismatched.append(Pair(prompt=prompt, baseline=before, candidate=after))
             continue
         first = label(prompt, before)
-        same = before.text == after.text and before.label == after.label
+        same = _read(before) == _read(after)
         pairs.append(
             Pair(
                 prompt=prompt,
@@ -81,6 +82,11 @@ def pair(
             )
         )
     return Pairing(tuple(pairs), tuple(missing), tuple(mismatched))
+
+
+def _read(answer: Completion) -> tuple[object, ...]:
+    """Return what a label may depend on."""
+    return answer.spoken, answer.label, unsaid(answer)
 
 
 def asked_of(
@@ -96,10 +102,10 @@ def asked_of(
 
 def remember(label: Labeller) -> Labeller:
     """Return a labeller that scores each text of a prompt once."""
-    scored: dict[tuple[str, str, str | None, str], Label | None] = {}
+    scored: dict[tuple[object, ...], Label | None] = {}
 
     def remembered(prompt: Prompt, completion: Completion) -> Label | None:
-        key = (prompt.id, completion.text, completion.label, completion.finish_reason)
+        key = (prompt.id, *_read(completion))
         if key not in scored:
             scored[key] = label(prompt, completion)
         return scored[key]

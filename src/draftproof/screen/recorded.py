@@ -73,7 +73,7 @@ def compare_files(
         rule: Margin and levels.
         differing_only: Leave identical answers unscored; Parquet files only.
         stream: Read Parquet files piece by piece; by default from 200,000 answers on.
-        explainer: Models that explain divergences; without them nobody looks why answers differ.
+        explainer: Models that explain divergences; without them the causes stay unknown.
         noise: The baseline's answers once more, for the noise floor.
 
     Returns:

@@ -195,9 +195,9 @@ def assay_scorer(
         label = score_with(scorer, prompt, completion)
         if label.good is None:
             continue
-        edit = preserving_edit(completion.text, number)
+        edit = preserving_edit(completion.spoken, number)
         kept.append(_good(scorer, prompt, completion, edit) == label.good)
-        flip = plant_flip(scorer, prompt, completion.text, label, number)
+        flip = plant_flip(scorer, prompt, completion.spoken, label, number)
         if flip is not None:
             flipped = _good(scorer, prompt, completion, flip.text) == (not label.good)
             planted.setdefault(flip.direction, []).append(flipped)
@@ -217,7 +217,7 @@ def assay_scorer(
 
 def _good(scorer: Scorer, prompt: Prompt, completion: Completion, text: str) -> bool | None:
     """Return what the scorer says of another text in the answer's place."""
-    return score_with(scorer, prompt, replace(completion, text=text)).good
+    return score_with(scorer, prompt, replace(completion, text=text, refusal=None)).good
 
 
 def _state(directions: Sequence[DirectionCount], edited: int, kept: int) -> AssayState:

@@ -207,7 +207,7 @@ def _unread(label: Label | None, answer: Completion) -> bool:
 
     A tool call or a refusal in a field of its own is no text that it failed at.
     """
-    return label is not None and label.good is None and (answer.is_empty or bool(answer.text))
+    return label is not None and label.good is None and (answer.is_empty or bool(answer.spoken))
 
 
 def _texts(answers: Iterable[Completion]) -> NDArray[np.int64]:

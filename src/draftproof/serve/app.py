@@ -160,8 +160,8 @@ async def _respond(
     asked = await asyncio.to_thread(service.request_of, shape.id, prompt, options)
     loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
-    def tell(told: Event) -> None:
-        loop.call_soon_threadsafe(events.put_nowait, told)
+    def tell(event: Event) -> None:
+        loop.call_soon_threadsafe(events.put_nowait, event)
 
     job = Job(request=asked, options=options, live=question.stream, tell=tell)
     service.submit(job)
@@ -180,18 +180,18 @@ async def _whole(
     try:
         while True:
             try:
-                told = await asyncio.wait_for(events.get(), _LOOK_EVERY)
+                event = await asyncio.wait_for(events.get(), _LOOK_EVERY)
             except TimeoutError:
                 if await request.is_disconnected():
                     return Response(status_code=499)
                 continue
-            if isinstance(told, Finished):
+            if isinstance(event, Finished):
                 break
     finally:
         job.dropped.set()
-    if told.error:
-        return JSONResponse({"error": error_object(told.error)}, status_code=500)
-    return JSONResponse(shape.whole(told.piece.text, told.piece, told))
+    if event.error:
+        return JSONResponse({"error": error_object(event.error)}, status_code=500)
+    return JSONResponse(shape.whole(event.piece.text, event.piece, event))
 
 
 async def _stream(

@@ -131,8 +131,8 @@ class TextQuestion(_Question):
             return tuple(int(token) for token in prompt if isinstance(token, int))
         if len(prompt) != 1:
             raise RequestError("exactly one prompt is served a request", param="prompt")
-        one = prompt[0]
-        return one if isinstance(one, str | tuple) else ()
+        only = prompt[0]
+        return only if isinstance(only, str | tuple) else ()
 
 
 def read_chat(body: Mapping[str, object]) -> ChatQuestion:

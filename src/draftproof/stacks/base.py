@@ -192,16 +192,18 @@ class PromptStore:
         needed = len(self[prompt.id].ids) + self._spec.max_new_tokens
         return self._limit is None or needed <= self._limit
 
-    def refusal(self, prompt: Prompt) -> Completion:
+    def refusal(self, prompt: Prompt, why: str | None = None) -> Completion:
         """Return the answer to a prompt that does not fit: an error that says why."""
+        fed = self[prompt.id]
         return Completion(
             arm=self._spec.name,
             id=prompt.id,
             text="",
             finish_reason="error",
-            prompt_hash=self[prompt.id].digest,
-            error=(
-                f"the prompt has {len(self[prompt.id].ids)} tokens and the answer needs up to "
+            prompt_hash=fed.digest,
+            error=why
+            or (
+                f"the prompt has {len(fed.ids)} tokens and the answer needs up to "
                 f"{self._spec.max_new_tokens}; {self._spec.target} holds {self._limit}"
             ),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from draftproof.decoding import Request, Settings, decode
 from draftproof.decoding.loop import Batch
@@ -13,6 +14,7 @@ from draftproof.decoding.session import DoesNotFitError, PromptIds, Session, com
 from draftproof.records import Completion, DraftproofError, Fingerprint, Prompt
 from draftproof.records.rules import PromiseLevel
 from draftproof.stacks import models
+from draftproof.stacks.base import PromptStore
 from draftproof.stacks.drafting import drafter_of, options_of
 from draftproof.stacks.spec import ArmSpec
 from draftproof.stacks.weights import heads_of
@@ -29,7 +31,7 @@ class LocalEngine:
         self._target: models.Loaded
         self._draft: models.Loaded | None = None
         self._session: Session
-        self._rendered: dict[str, models.Rendered] = {}
+        self._rendered: PromptStore
         self._capacity: int | None = None
         self._gamma = 0
 
@@ -58,10 +60,11 @@ class LocalEngine:
                 f"arm {spec.name!r}: no mutant is called {spec.mutant!r}; "
                 f"there are {', '.join(sorted(MUTANTS))}"
             )
-        self._rendered = {p.id: models.render_known(self._target, p) for p in prompts}
+        render = partial(models.render_known, self._target)
+        self._rendered = PromptStore(spec, prompts, render, None)
         # one capacity for every arm of a plan, whichever prompts are left to answer
         room, most = self._session.capacity, spec.max_new_tokens + self._gamma + 1
-        lengths = [len(r.ids) for r in self._rendered.values()]
+        lengths = [len(self._rendered[p.id].ids) for p in prompts]
         fitting = [n for n in lengths if room is None or n + most <= room]
         if not self._session.rule.facts.changes_target:
             self._capacity = max(fitting, default=1) + most
@@ -78,7 +81,7 @@ class LocalEngine:
             try:
                 requests.append(session.request(prompt.id, self._ids(prompt), self._options))
             except DoesNotFitError as error:
-                yield self._refused(prompt, str(error))
+                yield self._rendered.refusal(prompt, str(error))
         settings = session.settings(
             self._options,
             batch=spec.batch,
@@ -113,16 +116,6 @@ class LocalEngine:
         if self._draft is None or not self._session.draft_has_own_prompt:
             return PromptIds(ids)
         return PromptIds(ids, models.render_known(self._draft, prompt).ids)
-
-    def _refused(self, prompt: Prompt, why: str) -> Completion:
-        return Completion(
-            arm=self.spec.name,
-            id=prompt.id,
-            text="",
-            finish_reason="error",
-            prompt_hash=self._rendered[prompt.id].digest,
-            error=why,
-        )
 
     def _promise(self) -> str | None:
         if not self.spec.speculative:

@@ -95,7 +95,7 @@ def gate_probabilities(
         gross_margin: Bound on the upper limit of the loss rate; None takes the margin, 1 omits it.
         mode: "equivalence" or "noninferiority".
         unexplained: PASS also asks that the upper limit of all flips is within the margin, as
-            where nobody looks why answers differ and no repeat shows what the noise is.
+            where no model finds why answers differ and no repeat shows what the noise is.
 
     Examples:
         >>> at_margin = gate_probabilities(100, 0.03, 0.0)

@@ -115,7 +115,7 @@ def pass_power(
         alpha: Level of the equivalence test.
         gross_margin: Bound on the upper limit of the loss rate; None takes the margin, 1 omits it.
         mode: "equivalence" or "noninferiority".
-        unexplained: PASS also bounds all flips, as where nobody looks why answers differ.
+        unexplained: PASS also bounds all flips, as where no model finds why answers differ.
 
     Examples:
         >>> [round(pass_power(n, 0.01), 2) for n in (157, 207, 208)]

@@ -13,6 +13,7 @@ from draftproof.decoding.rules.rule import TreeVerification, row_at
 from draftproof.decoding.sampling import draw
 from draftproof.decoding.trees.tree import Tree
 from draftproof.decoding.trees.walk import (
+    chances_of,
     children_of,
     elder_siblings,
     first_of,
@@ -40,9 +41,7 @@ def judge_fixed(
         uniforms: ``[B, N + 1] float64``.
     """
     elder = elder_siblings(tree)
-    again = (elder & (tokens[:, :, None] == tokens[:, None, :])).any(dim=2)
-    chance = p_x.double().masked_fill(again, 0)
-    before = (elder.to(chance.dtype) @ chance[:, :, None])[:, :, 0]
+    chance, before = chances_of(p_x, tokens, elder)
     kept = uniforms[:, :-1] * (1 - before).clamp(min=0) < chance
     nodes, accepted, last = path_to(running(first_of(kept, elder), tree), tree)
     weights = without_children(row_at(p, last), last, tokens, tree)

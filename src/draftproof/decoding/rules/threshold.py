@@ -13,6 +13,7 @@ from draftproof.decoding.sampling import draw, probabilities
 from draftproof.decoding.trees.tree import Tree
 from draftproof.decoding.trees.walk import (
     at_parents,
+    chances_of,
     elder_siblings,
     first_of,
     path_to,
@@ -67,11 +68,9 @@ class Threshold(TokenRule):
             best = logits.argmax(dim=-1)
             kept = best.gather(1, tree.parents[:, 1:].expand_as(tokens)) == tokens
         else:
-            again = (elder & (tokens[:, :, None] == tokens[:, None, :])).any(dim=2)
-            chance = p_x.masked_fill(again, 0)
-            total = chance + (elder.to(chance.dtype) @ chance[:, :, None])[:, :, 0]
+            chance, before = chances_of(p_x, tokens, elder)
             coin = uniforms.gather(1, _eldest(tree).expand_as(tokens))
-            kept = coin < total / self.acc
+            kept = coin < (chance + before) / self.acc
         kept = first_of(kept | (p_x >= self.single), elder)
         nodes, accepted, last = path_to(running(kept, tree), tree)
         if temperature == 0:

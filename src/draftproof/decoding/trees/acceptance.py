@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 
-from draftproof.decoding.model import CausalModel
 from draftproof.decoding.sampling import draw, probabilities
 
 
@@ -26,29 +25,6 @@ class Acceptance(NamedTuple):
     def none(self) -> float:
         """How likely no sibling is accepted."""
         return 1 - sum(self.vector)
-
-
-def logged_rows(
-    target: CausalModel, draft: CausalModel, prompt: Sequence[int], answer: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both models' rows at every token of an answer.
-
-    Args:
-        target: The model that gave the answer.
-        draft: Another one of the same vocabulary, on the same device.
-        prompt: At least one token.
-        answer: At least one token.
-
-    Returns:
-        Logits of the target and of the draft, each ``[len(answer), V] float32``.
-    """
-    ids = torch.tensor([[*prompt, *answer[:-1]]], device=target.device)
-    starts = torch.zeros(1, dtype=torch.int64, device=target.device)
-    rows = []
-    for model in (target, draft):
-        cache = model.new_cache(1, ids.shape[1])
-        rows.append(model.forward(ids, starts, cache, keep=len(answer))[0])
-    return rows[0], rows[1]
 
 
 def measure_acceptance(

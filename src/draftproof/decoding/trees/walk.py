@@ -38,6 +38,26 @@ def elder_siblings(tree: Tree) -> torch.Tensor:
     return same & torch.ones_like(same[0]).tril(-1)
 
 
+def chances_of(
+    p_x: torch.Tensor, tokens: torch.Tensor, elder: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each node's chance among its siblings, and that of its elder siblings together.
+
+    A token that an elder sibling has proposed already has none left.
+
+    Args:
+        p_x: ``[B, N]``, each node's token under its parent's row.
+        tokens: ``[B, N] int64``.
+        elder: As `elder_siblings` gives it.
+
+    Returns:
+        Both ``[B, N] float64``.
+    """
+    again = (elder & (tokens[:, :, None] == tokens[:, None, :])).any(dim=2)
+    chance = p_x.double().masked_fill(again, 0)
+    return chance, (elder.to(chance.dtype) @ chance[:, :, None])[:, :, 0]
+
+
 def children_of(tree: Tree) -> tuple[torch.Tensor, tuple[int, ...]]:
     """Return every node's children in order, and the most that a node of each depth has.
 

@@ -146,9 +146,9 @@ class Format:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DraftproofError(f"{path}: not a readable template: {error}") from error
-        own = self._documented(text)
-        if own is not None:
-            return own
+        documented = self._documented(text)
+        if documented is not None:
+            return documented
         text = with_our_places(text)
         if {m.group(1) for m in _PLACE.finditer(text)} != {"prompt", "response"}:
             raise DraftproofError(f"{path}: a template has the places {{prompt}} and {{response}}")
@@ -162,11 +162,11 @@ class Format:
         return self if card is None else self._documented(card) or self
 
     def _documented(self, text: str) -> Format | None:
-        found = documented_template(text, self.documented) if self.documented else None
-        if found is None:
+        template = documented_template(text, self.documented) if self.documented else None
+        if template is None:
             return None
         # tokenizers and servers put the beginning of sequence there themselves
-        return replace(self, template=found.removeprefix("<s>") + self.ending)
+        return replace(self, template=template.removeprefix("<s>") + self.ending)
 
 
 _ALL = (
@@ -233,7 +233,7 @@ def format_named(name: str) -> Format:
     Raises:
         DraftproofError: No such format.
     """
-    found = FORMATS.get(name)
-    if found is None:
+    judge_format = FORMATS.get(name)
+    if judge_format is None:
         raise DraftproofError(f"no judge is called {name!r}; there are {', '.join(FORMATS)}")
-    return found
+    return judge_format

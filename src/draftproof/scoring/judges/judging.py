@@ -12,6 +12,7 @@ from draftproof.battery import Battery
 from draftproof.records import Completion, Label, Message, Prompt
 from draftproof.runs.labels import Origin
 from draftproof.scoring.judges.formats import Format
+from draftproof.scoring.scorer import UNSAID, unsaid
 
 _AGAIN = 0.05
 
@@ -81,29 +82,29 @@ def judge_answers(
     groups: dict[tuple[object, str], list[Item]] = {}
     labels: dict[Hashable, Label] = {}
     for item in items:
-        state = _state(item.completion)
+        state = unsaid(item.completion)
         if state is not None:
             labels[item.key] = _label(format_, item.prompt, state)
         else:
-            exchange = (item.prompt.messages, item.completion.text)
+            exchange = (item.prompt.messages, item.completion.spoken)
             groups.setdefault(exchange, []).append(item)
     rng = random.Random(seed)
     order = list(groups.values())
     rng.shuffle(order)
     again = order[: max(round(_AGAIN * len(order)), 1)] if order else []
     rng.shuffle(order)
-    said = _ask(format_, backend, order)
-    said_again = _ask(format_, backend, again)
-    values = [_value(format_, said.get(i)) for i in range(len(order))]
+    replies = _ask(format_, backend, order)
+    repeated_replies = _ask(format_, backend, again)
+    values = [_value(format_, replies.get(i)) for i in range(len(order))]
     raw: dict[Hashable, str] = {}
     for i, group in enumerate(order):
         for item in group:
             labels[item.key] = _label(format_, item.prompt, values[i])
-            if i in said:
-                raw[item.key] = said[i].text
+            if i in replies:
+                raw[item.key] = replies[i].text
     place = {id(group): i for i, group in enumerate(order)}
     agreed = sum(
-        values[place[id(group)]] == _value(format_, said_again.get(i))
+        values[place[id(group)]] == _value(format_, repeated_replies.get(i))
         for i, group in enumerate(again)
     )
     return JudgedAnswers(
@@ -112,16 +113,10 @@ def judge_answers(
         asked=len(order),
         unparsed=values.count("unparsed"),
         errors=values.count("error"),
-        cut=sum(format_.cuts(group[0].completion.text) for group in order),
+        cut=sum(format_.cuts(group[0].completion.spoken) for group in order),
         repeated=len(again),
         agreed=agreed,
     )
-
-
-def _state(completion: Completion) -> str | None:
-    if completion.finish_reason == "error":
-        return "error"
-    return None if completion.text.strip() else "empty"
 
 
 def _ask(
@@ -129,7 +124,7 @@ def _ask(
 ) -> dict[int, Completion]:
     """Return what the judge said by the number of the group; ids say nothing else."""
     questions = [
-        (f"q{i}", format_.messages(group[0].prompt, group[0].completion.text))
+        (f"q{i}", format_.messages(group[0].prompt, group[0].completion.spoken))
         for i, group in enumerate(groups)
     ]
     if not questions:
@@ -144,7 +139,7 @@ def _value(format_: Format, completion: Completion | None) -> str:
 
 
 def _label(format_: Format, prompt: Prompt, value: str) -> Label:
-    read = value not in {"unparsed", "empty", "error"}
+    read = value not in UNSAID | {"unparsed"}
     return Label(
         id=prompt.id,
         construct=format_.construct,

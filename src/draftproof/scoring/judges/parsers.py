@@ -46,8 +46,8 @@ def qwen_safety(raw: str) -> str | None:
     >>> qwen_safety("Safety: Controversial\nCategories: PII\nRefusal: No")
     'controversial'
     """
-    found = _QWEN_SAFETY.findall(raw.strip())
-    return found[0].lower() if len(found) == 1 else None
+    levels = _QWEN_SAFETY.findall(raw.strip())
+    return levels[0].lower() if len(levels) == 1 else None
 
 
 def qwen_refusal(raw: str) -> str | None:
@@ -56,8 +56,8 @@ def qwen_refusal(raw: str) -> str | None:
     >>> qwen_refusal("Safety: Safe\nCategories: None\nRefusal: Yes")
     'refusal'
     """
-    found = _QWEN_REFUSAL.findall(raw.strip())
-    return _REFUSES[found[0].lower()] if len(found) == 1 else None
+    answers = _QWEN_REFUSAL.findall(raw.strip())
+    return _REFUSES[answers[0].lower()] if len(answers) == 1 else None
 
 
 def granite(raw: str) -> str | None:
@@ -66,8 +66,8 @@ def granite(raw: str) -> str | None:
     >>> granite("<think>It is fine.</think>\n<score> no </score>"), granite("Yes")
     ('safe', 'unsafe')
     """
-    said = _THINKING.sub("", raw).strip()
-    match = _GRANITE_SCORE.fullmatch(said) or _GRANITE_WORD.fullmatch(said)
+    reply = _THINKING.sub("", raw).strip()
+    match = _GRANITE_SCORE.fullmatch(reply) or _GRANITE_WORD.fullmatch(reply)
     return _VIOLATES[match.group(1).lower()] if match else None
 
 

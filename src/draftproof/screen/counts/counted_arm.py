@@ -31,22 +31,30 @@ def count_arm(joined: polars.DataFrame, end: str) -> ArmTally:
         rounds=int(here[f"rounds{end}"].sum() or 0),
         drafted=int(here[f"drafted{end}"].sum() or 0),
         accepted=int(here[f"accepted{end}"].sum() or 0),
-        empty=int(_empty(here, end).sum()),
+        empty=int(
+            here.select((is_empty(end) & (pl.col(f"finish_reason{end}") != "error")).sum()).item()
+        ),
         impossible=_impossible(here, end),
     )
 
 
-def _empty(here: polars.DataFrame, end: str) -> polars.Series:
-    """Return which answers hold nothing in any channel and are no errors."""
+def spoken(end: str) -> polars.Expr:
+    """Return what `Completion.spoken` says of answers in columns."""
     import polars as pl  # noqa: PLC0415
 
-    others = [f"{c}{end}" for c in ("reasoning", "tool_calls", "refusal")]
-    silent = (pl.col(f"text{end}").str.strip_chars() == "") & (
-        pl.col(f"finish_reason{end}") != "error"
+    text, refusal = pl.col(f"text{end}"), pl.col(f"refusal{end}").fill_null("")
+    both = pl.concat_str(text, refusal, separator="\n")
+    return pl.when(refusal == "").then(text).when(text == "").then(refusal).otherwise(both)
+
+
+def is_empty(end: str) -> polars.Expr:
+    """Return which answers in columns hold nothing in any channel."""
+    import polars as pl  # noqa: PLC0415
+
+    others = [pl.col(f"{c}{end}") for c in ("reasoning", "tool_calls", "refusal")]
+    return (pl.col(f"text{end}").str.strip_chars() == "") & pl.all_horizontal(
+        (other.fill_null("") == "") for other in others
     )
-    for other in set(others) & set(here.columns):
-        silent &= pl.col(other).is_null()
-    return here.select(silent).to_series()
 
 
 def _impossible(here: polars.DataFrame, end: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from draftproof.records import Completion, Prompt
 from draftproof.scoring import score
 from draftproof.scoring.recorded import Labels, leave_unread, recorded_label
+from draftproof.screen.counts.counted_arm import is_empty, spoken
 
 if TYPE_CHECKING:
     import polars
@@ -32,6 +33,13 @@ def label_columns(
     """
     import polars as pl  # noqa: PLC0415
 
+    said = [spoken(end) for end in ("", "_2")]
+    # an answer that says nothing because it is a tool call was not read wrongly
+    failed = [(text != "") | is_empty(end) for text, end in zip(said, ("", "_2"), strict=True)]
+    rows = rows.with_columns(
+        **{f"spoken{end}": text for text, end in zip(said, ("", "_2"), strict=True)},
+        **{f"failed{end}": one for one, end in zip(failed, ("", "_2"), strict=True)},
+    )
     if good is not None:
         read = recorded_label(good, unread)
         columns = []
@@ -39,17 +47,20 @@ def label_columns(
             labels = rows[f"label{end}"]
             values = {v: _value(read, v) for v in labels.unique().drop_nulls()}
             told = labels.replace_strict(values, default=None, return_dtype=pl.Boolean)
-            columns += [told.alias(f"good{end}"), told.is_null().alias(f"unread{end}")]
+            columns += [
+                told.alias(f"good{end}"),
+                (told.is_null() & rows[f"failed{end}"]).alias(f"unread{end}"),
+            ]
         return columns
     needed = rows["paired"] if everything else rows["paired"] & ~rows["same"]
-    first = _scored(rows["text"], rows["finish_reason"], needed, unread)
-    other = _scored(rows["text_2"], rows["finish_reason_2"], needed & ~rows["same"], unread)
+    first = _scored(rows["spoken"], rows["finish_reason"], needed, unread)
+    other = _scored(rows["spoken_2"], rows["finish_reason_2"], needed & ~rows["same"], unread)
     second = pl.select(pl.when(rows["same"]).then(first).otherwise(other)).to_series()
     return [
         first.alias("good"),
         second.alias("good_2"),
-        (first.is_null() & needed).alias("unread"),
-        (second.is_null() & needed).alias("unread_2"),
+        (first.is_null() & needed & rows["failed"]).alias("unread"),
+        (second.is_null() & needed & rows["failed_2"]).alias("unread_2"),
     ]
 
 

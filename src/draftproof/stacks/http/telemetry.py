@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from draftproof.records import Counters, Speculation
 
-_PREFIXES = ("vllm:", "draftproof:", "lmdeploy:", "ray_vllm_", "ray_lmdeploy_")
+_PREFIXES = ("vllm:", "draftproof:", "llamacpp:", "lmdeploy:", "ray_vllm_", "ray_lmdeploy_")
 """What stands in front of ``spec_decode_…`` in the names of servers that count as vLLM does;
 Ray Serve exports the counters of its engines under a prefix of its own."""
 _ROUNDS, _DRAFTED, _ACCEPTED = "num_drafts", "num_draft_tokens", "num_accepted_tokens"
