@@ -238,3 +238,11 @@ def test_scores_are_kept_for_the_same_answers_only(tmp_path):
     assert kept_scores(path, scores_key("another", [], None)) is None
     path.write_bytes(path.read_bytes()[:100])
     assert kept_scores(path, key) is None
+
+
+def test_a_plain_stack_is_not_asked_where_named_tokens_decide_already():
+    stack = Stack(plant=tuple(np.linspace(0.8, 2.0, 12)), plain=BEST)
+    noise, ruling = stack.judge()
+    assert ruling.failed
+    assert len(noise.named) == 12
+    assert stack.asked == 0
