@@ -1,13 +1,13 @@
 """How often the rules of the verdict accuse a clean stack, and which leaks they see.
 
-Usage: python benchmarks/verdict.py [--part stacks] [--replicates 1000] [--quick] [--json]
+Usage: python benchmarks/verdict.py [--part rule|stacks] [--replicates 1000] [--quick] [--json]
 
 `ties_false_alarm` is the largest share, over six kinds of noise and a candidate of one, two and
 four times the baseline's scale, of clean candidates that leaks-among-ties or two named tokens
 accuse; a shape arm has joined the baseline. `hidden_leaks_power` is the share of candidates with
 ten hidden leaks that leaks-among-ties alone finds. What is measured on the lab pair, and how, says
 `benchmarks/verdict_stacks.py`. `real_accused` and `real_controls_caught` are read from the runs of
-`benchmarks/real_model.py`, NaN without them.
+`benchmarks/real_model.py`, NaN without them. The part ``rule`` is `verdict_rule`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from benchmarks import verdict_rule
 from benchmarks.real_model import accusations
 from benchmarks.scored_arms import (
     KINDS,
@@ -127,29 +127,31 @@ def stacks(replicates: int, quick: bool) -> Figures:
     }
 
 
-PARTS: dict[str, Callable[[int, bool], Figures]] = {"stacks": stacks}
 QUICK = 100
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=sorted(PARTS), help="run one part (default: all)")
+    parser.add_argument("--part", choices=("rule", "stacks"), help="run one part (default: both)")
     parser.add_argument("--replicates", type=int, default=1000, help="simulated runs a setting")
     parser.add_argument(
         "--quick", action="store_true", help=f"240 prompts, {QUICK} simulated runs a setting"
     )
+    parser.add_argument("--clean", type=Path, help="recorded clean arms (default: record them now)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    figures: Figures = {}
-    for name, part in PARTS.items():
-        if options.part in {None, name}:
-            replicates = QUICK if options.quick else options.replicates
-            figures.update(part(replicates, options.quick))
+    figures: dict[str, object] = {}
+    if options.part in {None, "stacks"}:
+        replicates = QUICK if options.quick else options.replicates
+        figures.update(stacks(replicates, options.quick))
+    if options.part in {None, "rule"}:
+        figures.update(verdict_rule.measure(quick=options.quick, clean=options.clean))
     if options.json:
         print(json.dumps(figures))
     else:
         for name, value in figures.items():
-            print(f"{name:40} {value}" if isinstance(value, str) else f"{name:40} {value:.4f}")
+            shown = f"{value:.4f}" if isinstance(value, float) else json.dumps(value, indent=1)
+            print(f"{name:40} {shown}")
     return 0
 
 

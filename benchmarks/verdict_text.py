@@ -127,8 +127,8 @@ def xstest_prompts(data):
         return {row["id"]: row["prompt"] for row in csv.DictReader(file)}
 
 
-def write_clean_arms(folder, battery="lab-core", tokens=96, rows=64):
-    """Let the shipped lab target answer a battery once an arm of `CLEAN_ARMS`, by transformers.
+def write_clean_arms(folder, battery="lab-core", tokens=96, rows=64, arms=tuple(CLEAN_ARMS)):
+    """Let the shipped lab target answer a battery once for each of `arms`, by transformers.
 
     Takes about a minute an arm on one core.
     """
@@ -138,7 +138,8 @@ def write_clean_arms(folder, battery="lab-core", tokens=96, rows=64):
     prompts = list(load_battery(battery).prompts)
     tokenizer = AutoTokenizer.from_pretrained(model_path("target"), padding_side="left")
     tokenizer.pad_token_id = tokenizer.pad_token_id or 0
-    for name, (dtype, temperature, seed) in CLEAN_ARMS.items():
+    for name in arms:
+        dtype, temperature, seed = CLEAN_ARMS[name]
         model = AutoModelForCausalLM.from_pretrained(model_path("target"), dtype=dtype).eval()
         ends = model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
@@ -287,7 +288,10 @@ def measure(data, clean=None, repetitions=30, samples=30):
         "assay_power": assay_power(data),
     }
     if clean is not None:
-        pairs = {f"{a}-{b}": recorded_pairs(Path(clean), a, b) for a, b in CLEAN_PAIRS}
+        there = {path.stem for path in Path(clean).glob("*.jsonl")}
+        pairs = {
+            f"{a}-{b}": recorded_pairs(Path(clean), a, b) for a, b in CLEAN_PAIRS if {a, b} <= there
+        }
         figures["text_checks_accused_clean"] = accused_clean(pairs, samples)
         figures["text_faults_named_in_varied_pairs"] = {
             name: faults_named([rows], repetitions) for name, rows in pairs.items()

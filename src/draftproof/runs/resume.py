@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -171,18 +172,16 @@ def _look(
     if complete:
         patience = {"ready_timeout": min(arm.ready_timeout, _PATIENCE)}
         arm = arm.model_copy(update=patience)
-    engine = engine_of(arm)
     try:
-        engine.open(battery.prompts)
-        rounds = canary_rounds(engine, 1)
-        return _Seen(engine.fingerprint().to_json(), rounds[0] if rounds else None)
+        with closing(engine_of(arm)) as engine:
+            engine.open(battery.prompts)
+            rounds = canary_rounds(engine, 1)
+            return _Seen(engine.fingerprint().to_json(), rounds[0] if rounds else None)
     except DraftproofError as error:
         if not complete:
             raise
         _LOG.warning("whether it is still the same cannot be asked: %s", error)
         return files
-    finally:
-        engine.close()
 
 
 def _accepted(record: ArmRecord, what: list[str], seen: _Seen) -> ArmRecord:

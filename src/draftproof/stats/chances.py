@@ -10,11 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from draftproof.stats.checks import BoolArray, FloatArray, IntArray
-from draftproof.stats.decisions import change_p_values, pass_decisions
+from draftproof.stats.decisions import (
+    FAIL,
+    INCONCLUSIVE,
+    PASS,
+    change_p_values,
+    pass_decisions,
+)
 from draftproof.stats.mcnemar import loss_p_values
 from draftproof.stats.sequential import log_e_loss, log_e_margin
 
@@ -115,23 +122,48 @@ def screen_chances(
         mode: "equivalence" or "noninferiority".
         unexplained: PASS also bounds all flips of every task.
     """
-    passed, ways = [], []
-    sound = np.ones(runs, dtype=bool)
-    for task in tasks:
-        b, c = task.draw(runs, rng)
-        passed.append(pass_decisions(b, c, task.units, margin=margin, alpha=alpha, mode=mode))
-        if unexplained:
-            sound &= pass_decisions(
-                b, c, task.units, margin=margin, alpha=alpha, mode=mode, unexplained=True
-            )
-        change = change_p_values(b, c, task.units, margin, mode)
-        ways.append((loss_p_values(b.astype(float), c.astype(float)), change))
-    failed = np.zeros(runs, dtype=bool)
-    for family in zip(*ways, strict=True):
+    counts = [task.draw(runs, rng) for task in tasks]
+    states = family_decisions(
+        counts, [task.units for task in tasks],
+        margin=margin, alpha=alpha, alpha_fail=alpha_fail, mode=mode, unexplained=unexplained,
+    )  # fmt: skip
+    return Chances(float(np.mean(states == PASS)), float(np.mean(states == FAIL)), runs)
+
+
+def family_decisions(
+    counts: Sequence[tuple[IntArray, IntArray]],
+    units: Sequence[int],
+    *,
+    margin: float = 0.03,
+    alpha: float = 0.05,
+    alpha_fail: float = 0.025,
+    mode: str = "equivalence",
+    unexplained: bool = False,
+) -> IntArray:
+    """States of many screens: 1 PASS, -1 FAIL, 0 neither, as `screen_verdict` decides each.
+
+    Args:
+        counts: Losses and gains of every task, int64 ``[runs]`` each.
+        units: Pairs of every task.
+        margin: Equivalence margin.
+        alpha: Level of the equivalence tests.
+        alpha_fail: Family level of the tests that FAIL.
+        mode: "equivalence" or "noninferiority".
+        unexplained: PASS also bounds all flips of every task.
+    """
+    rule: dict[str, Any] = {"margin": margin, "alpha": alpha, "mode": mode}
+    tables = list(zip(counts, units, strict=True))
+    passed = np.stack([pass_decisions(b, c, n, **rule) for (b, c), n in tables], axis=1)
+    sound = [pass_decisions(b, c, n, **rule, unexplained=unexplained) for (b, c), n in tables]
+    ways = (
+        [loss_p_values(b.astype(float), c.astype(float)) for (b, c), _ in tables],
+        [change_p_values(b, c, n, margin, mode) for (b, c), n in tables],
+    )
+    failed = np.zeros(passed.shape[0], dtype=bool)
+    for family in ways:
         shown = _holm(np.stack(family, axis=1)) <= alpha_fail
-        failed |= (shown & ~np.stack(passed, axis=1)).any(axis=1)
-    all_passed = np.all(passed, axis=0) & sound
-    return Chances(float(np.mean(all_passed & ~failed)), float(failed.mean()), runs)
+        failed |= (shown & ~passed).any(axis=1)
+    return np.where(failed, FAIL, np.where(np.all(sound, axis=0), PASS, INCONCLUSIVE))
 
 
 def _holm(p: FloatArray) -> FloatArray:

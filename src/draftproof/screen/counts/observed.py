@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from draftproof.screen.counts.task_tally import TaskTally
-from draftproof.screen.counts.units import NO_PAIR, UNREAD
+from draftproof.screen.counts.units import LOSS, NO_PAIR, TORN, UNREAD
 from draftproof.stats.clusters import ClusteredPairs, cluster_pairs
 from draftproof.stats.sizes import discordance_bound
 
@@ -50,7 +50,8 @@ def observed_flips(tallies: Iterable[Mapping[str, TaskTally]]) -> dict[str, Obse
             scored = (signs != NO_PAIR) & (signs != UNREAD)
             if not scored.any():
                 continue
-            one = _observed(cluster_pairs(keys[scored], signs[scored].astype(np.float64)))
+            flips = np.where(signs == TORN, LOSS, signs)[scored].astype(np.float64)
+            one = _observed(cluster_pairs(keys[scored], flips))
             if name not in found or one.discordance > found[name].discordance:
                 found[name] = one
     return found
