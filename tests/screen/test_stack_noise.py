@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from benchmarks.scored_arms import PROMPTS, draw_gaps, hidden_margins, noise_of
 
-from draftproof.records import Completion, State
+from draftproof.records import Cause, Completion, Message, Pair, Prompt, State
 from draftproof.rescoring.kept_scores import keep_scores, kept_scores, scores_key
 from draftproof.rescoring.scored_answers import LeftOut, ScoredAnswers
+from draftproof.screen.forensics import explain
+from draftproof.screen.stack_noise.ends import ends_settled
 from draftproof.screen.stack_noise.findings import noise_findings
 from draftproof.screen.stack_noise.measure import measure
 from draftproof.screen.stack_noise.record import stack_noise
@@ -224,6 +226,26 @@ def test_ties_that_follow_the_draft_fail():
     # plain decoding that is replayed with the same draft follows it no more than chance
     stack.arms["draft"] = replace(Stack(seed=6, sigma=0.1).arms["target"], arm="draft")
     assert not stack.judge()[1].failed
+
+
+@pytest.mark.parametrize(("end", "cause"), [(0.01, Cause.TIE), (3.0, Cause.FAULT)])
+def test_an_end_that_the_model_likes_as_well_is_a_tie(end, cause):
+    stack = Stack()
+    for name, scores in stack.arms.items():
+        gap, deviation = scores.gap.copy(), scores.deviation.copy()
+        gap[7], deviation[7] = 0.01, 0.01 if name == "target" else end
+        stack.arms[name] = replace(scores, gap=gap, deviation=deviation)
+    prompt = Prompt(id="p0", task="t", messages=(Message("user", "q"),))
+    answer = {"id": "p0", "finish_reason": "stop"}
+    pair = Pair(
+        prompt=prompt,
+        baseline=Completion(arm="target", text="a", token_ids=(1,) * 7, **answer),
+        candidate=Completion(arm="draft", text="ab", token_ids=(1,) * 9, **answer),
+    )
+    measured = measure(stack, "draft", ("target",))
+    (found,) = ends_settled(explain([pair], None), measured)
+    assert found.divergence.cause is cause
+    assert ("likes both" in found.divergence.explanation) is (cause is Cause.TIE)
 
 
 def test_scores_are_kept_for_the_same_answers_only(tmp_path):
