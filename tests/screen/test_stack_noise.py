@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from benchmarks.scored_arms import PROMPTS, draw_gaps, hidden_margins, noise_of
 
-from draftproof.records import Completion, State
+from draftproof.records import Cause, Completion, Message, Pair, Prompt, State
 from draftproof.rescoring.kept_scores import keep_scores, kept_scores, scores_key
 from draftproof.rescoring.scored_answers import LeftOut, ScoredAnswers
+from draftproof.screen.forensics import explain
+from draftproof.screen.stack_noise.ends import ends_settled
 from draftproof.screen.stack_noise.findings import noise_findings
 from draftproof.screen.stack_noise.measure import measure
 from draftproof.screen.stack_noise.record import stack_noise
@@ -226,6 +228,26 @@ def test_ties_that_follow_the_draft_fail():
     assert not stack.judge()[1].failed
 
 
+@pytest.mark.parametrize(("end", "cause"), [(0.01, Cause.TIE), (3.0, Cause.FAULT)])
+def test_an_end_that_the_model_likes_as_well_is_a_tie(end, cause):
+    stack = Stack()
+    for name, scores in stack.arms.items():
+        gap, deviation = scores.gap.copy(), scores.deviation.copy()
+        gap[7], deviation[7] = 0.01, 0.01 if name == "target" else end
+        stack.arms[name] = replace(scores, gap=gap, deviation=deviation)
+    prompt = Prompt(id="p0", task="t", messages=(Message("user", "q"),))
+    answer = {"id": "p0", "finish_reason": "stop"}
+    pair = Pair(
+        prompt=prompt,
+        baseline=Completion(arm="target", text="a", token_ids=(1,) * 7, **answer),
+        candidate=Completion(arm="draft", text="ab", token_ids=(1,) * 9, **answer),
+    )
+    measured = measure(stack, "draft", ("target",))
+    (found,) = ends_settled(explain([pair], None), measured)
+    assert found.divergence.cause is cause
+    assert ("likes both" in found.divergence.explanation) is (cause is Cause.TIE)
+
+
 def test_scores_are_kept_for_the_same_answers_only(tmp_path):
     scores = replace(Stack().arms["draft"], left_out=(LeftOut("an error", 2),), seed=3)
     path = tmp_path / "scores" / "draft.npz"
@@ -238,3 +260,11 @@ def test_scores_are_kept_for_the_same_answers_only(tmp_path):
     assert kept_scores(path, scores_key("another", [], None)) is None
     path.write_bytes(path.read_bytes()[:100])
     assert kept_scores(path, key) is None
+
+
+def test_a_plain_stack_is_not_asked_where_named_tokens_decide_already():
+    stack = Stack(plant=tuple(np.linspace(0.8, 2.0, 12)), plain=BEST)
+    noise, ruling = stack.judge()
+    assert ruling.failed
+    assert len(noise.named) == 12
+    assert stack.asked == 0

@@ -13,7 +13,7 @@ SECTIONS = {
         "demo": "Screen the models that ship: two candidates must pass, the control must fail.",
         "screen": "Ask prompts with and without speculation, and judge the differences.",
         "compare": "Judge two files of recorded answers, a baseline's and a candidate's.",
-        "audit": "Audit one deployment: do its answers follow this target up to rounding?",
+        "audit": "Score the answers of one deployment with the model that it should be.",
         "rejudge": "Score and judge the answers of a run again, without generating.",
         "verify": "Verify a run against its receipt and its signature.",
         "sign": "Sign the receipt of a run, or make a key to sign with.",

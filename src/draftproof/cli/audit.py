@@ -84,11 +84,11 @@ def audit(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Audit one deployment: do its answers follow this target up to rounding?
+    """Score the answers of one deployment with the model that it should be.
 
-    SUBJECT is a URL that is asked now, a FILE of recorded answers, or RUN:ARM. There is no
-    baseline. Every token is scored by the target (--target, or --rescore where a server holds it);
-    temperature 0 only. PASS says which share of leaked tokens would have been found, no more.
+    SUBJECT is a URL that is asked now, a FILE of recorded answers, or RUN:ARM. No baseline is
+    needed. The target scores every token (--target, or --rescore for a server). Only answers at
+    temperature 0 can be audited. A PASS says which share of leaked tokens would have been found.
     """
     if (target is None) == (rescore is None):
         raise click.UsageError("name the target: either --target MODEL or --rescore URL")

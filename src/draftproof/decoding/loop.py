@@ -127,7 +127,7 @@ class Batch:
 
     def uniforms(self) -> torch.Tensor:
         """Return ``[B, 2γ + 1] float64`` in [0, 1), each row's from its own generator."""
-        if self.settings.temperature == 0 and not getattr(self.rule, "needs_uniforms", False):
+        if self.settings.temperature == 0 and not self.rule.needs_uniforms:
             return self._no_uniforms
         uniforms = torch.zeros(self._no_uniforms.shape, dtype=torch.float64)
         for place, row in enumerate(self.rows):

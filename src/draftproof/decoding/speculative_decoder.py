@@ -23,7 +23,6 @@ from draftproof.decoding.pretrained import (
 )
 from draftproof.decoding.prompts import is_one
 from draftproof.decoding.remembered import settled_once
-from draftproof.decoding.rules.rule import Rule
 from draftproof.decoding.session import Session
 from draftproof.decoding.settings import Exactness
 from draftproof.records import DraftproofError
@@ -37,17 +36,12 @@ class SpeculativeDecoder:
     Args:
         target: The model whose answers are wanted.
         drafter: Proposes tokens; None decodes plainly.
-        draft: The draft model, whose chat template a rule that changes the target distribution
-            feeds it.
-        rule: Name of the acceptance rule, or the rule itself.
-        rule_options: The named rule's parameters.
         exactness: See `draftproof.decoding.decode`.
         noise_bound: See `draftproof.decoding.decode`.
         width: See `draftproof.decoding.decode`.
         batch: Most prompts decoded together.
-        ignore_generation_config: Leave out what the checkpoint's ``generation_config`` asks of
-            every answer (a repetition penalty, tokens to suppress); what a call names comes first
-            in any case.
+        session: What `Session` takes besides: draft, rule, rule_options and
+            ignore_generation_config.
 
     Raises:
         DraftproofError: There is no such rule, or it needs a draft and there is none.
@@ -58,23 +52,17 @@ class SpeculativeDecoder:
         target: Pretrained,
         drafter: Drafter | None = None,
         *,
-        draft: Pretrained | None = None,
-        rule: str | Rule = "exact",
-        rule_options: Mapping[str, Any] | None = None,
         exactness: Exactness = "fast",
         noise_bound: float = 0.0,
         width: int | None = None,
         batch: int = 8,
-        ignore_generation_config: bool = False,
+        **session: Any,
     ) -> None:
         if batch < 1:
             raise DraftproofError(f"batch must be at least 1, got {batch}")
         self._batch = batch
         self._loop = {"exactness": exactness, "noise_bound": noise_bound, "width": width}
-        self._session = Session(
-            target, drafter, draft=draft, rule=rule, rule_options=rule_options, spare=width,
-            ignore_generation_config=ignore_generation_config,
-        )  # fmt: skip
+        self._session = Session(target, drafter, spare=width, **session)
         self.target, self.drafter, self.rule = target, drafter, self._session.rule
 
     @classmethod

@@ -22,6 +22,7 @@ from draftproof.screen.forensics import explain
 from draftproof.screen.pairing import Pairing, pair
 from draftproof.screen.sampled import distribution
 from draftproof.screen.sensitivity import inject_leaks
+from draftproof.screen.stack_noise.ends import ends_settled
 from draftproof.screen.stack_noise.findings import NoiseFindings, noise_findings
 from draftproof.screen.stack_noise.measure import measure
 from draftproof.screen.tally import Tally, tally_pairs
@@ -146,6 +147,8 @@ def find(joined: Pairing, arm: Arm, conditions: Conditions, *, exact: bool = Fal
         measured = measure(arm.stack, arm.name, clean, shaped, tests=deciding)
     bound = 0.0 if exact else measured.margin if measured is not None else None
     explanations = explain([*unlike, *differing], rescorer, bound)
+    if measured is not None:
+        explanations = ends_settled(explanations, measured)
     noise = None
     if not exact and arm.stack is not None:
         noise = noise_findings(arm.stack, measured, explanations)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.drafters.drafter import Ask, Kind, Proposal
+from draftproof.decoding.drafters.drafter import Ask, Drafter, Kind, Proposal
 from draftproof.decoding.forward.prefill import prefill
 from draftproof.decoding.model import CausalModel
 from draftproof.decoding.sampling import draw, probabilities
 
 
-class DraftModel:
+class DraftModel(Drafter):
     """Proposes the draft model's own continuation, greedy or sampled with the target's T.
 
     The cache needs no bookkeeping: each proposal starts by feeding the last two committed
@@ -31,8 +31,6 @@ class DraftModel:
             wholly, 1 less after any other, from `gamma` / 2 on and never above `gamma`. What
             transformers calls the transient heuristic; a new request starts afresh.
     """
-
-    taps: tuple[int, ...] = ()
 
     def __init__(
         self, model: CausalModel, gamma: int, *, confidence: float = 0.0, adaptive: bool = False

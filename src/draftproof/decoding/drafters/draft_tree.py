@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.drafters.drafter import Ask, Kind, Proposal
+from draftproof.decoding.drafters.drafter import Ask, Drafter, Kind, Proposal
 from draftproof.decoding.drafters.ranks import RankLevel, Ranks
 from draftproof.decoding.forward.prefill import prefill
 from draftproof.decoding.model import CausalModel
@@ -38,7 +38,7 @@ class _Step(NamedTuple):
     block: Level | None
 
 
-class DraftTree:
+class DraftTree(Drafter):
     """Proposes a tree of one shape, level by level, with one draft forward a level.
 
     Greedy, the children of a node are the draft's best tokens; at a temperature they are drawn
@@ -54,8 +54,6 @@ class DraftTree:
     Raises:
         ValueError: Not a tree, or one without nodes below its root.
     """
-
-    taps: tuple[int, ...] = ()
 
     def __init__(self, model: CausalModel, parents: Sequence[int]) -> None:
         ordered = breadth_first(parents)

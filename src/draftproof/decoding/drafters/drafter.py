@@ -81,7 +81,7 @@ class Drafter(Protocol):
     """
 
     gamma: int
-    taps: tuple[int, ...]
+    taps: tuple[int, ...] = ()
 
     def open(self, rows: int, capacity: int) -> None:
         """Forget everything and make room for `rows` sequences of `capacity` tokens."""
@@ -109,7 +109,7 @@ class Drafter(Protocol):
             states: ``[B, D + 1, len(taps)·hidden]``, if tapped: those of the root and of the
                 accepted path below it; columns beyond a row's accepted tokens mean nothing.
         """
-        ...
+        del accepted, states  # to many drafters the next texts say all
 
 
 def option_said(error: Exception) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.drafters.drafter import Ask, Proposal
+from draftproof.decoding.drafters.drafter import Ask, Drafter, Proposal
 from draftproof.decoding.drafters.eagle_head import EagleHead
 from draftproof.decoding.drafters.heads import Bound, refuse_dense, shifted
 from draftproof.decoding.model import CausalModel
@@ -161,7 +161,7 @@ class EagleRun:
         return made
 
 
-class EagleDrafter:
+class EagleDrafter(Drafter):
     """What drafters with an EAGLE head share; the shape of the tree is their own.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.drafters.drafter import Ask, Kind, Proposal
+from draftproof.decoding.drafters.drafter import Ask, Drafter, Kind, Proposal
 from draftproof.decoding.forward.prefill import prefill
 from draftproof.decoding.model import CausalModel
 from draftproof.decoding.sampling import draw, probabilities
@@ -49,7 +49,7 @@ def text_round_trip(target: Any, draft: Any) -> Reencode:
     return reencode
 
 
-class Intersection:
+class Intersection(Drafter):
     """Drafts in the tokens that both tokenizers have.
 
     Token-level intersection (Timor et al. 2025, arXiv 2502.05202, section 4): the draft's row is
@@ -68,8 +68,6 @@ class Intersection:
     Raises:
         DraftproofError: No token is shared.
     """
-
-    taps: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -172,9 +170,6 @@ class Intersection:
         logits = self.model.forward(block, begin, self._cache, longest=max(starts) + 1)
         last = torch.tensor([len(ids) - 1 for ids in fresh], device=device)
         return logits[torch.arange(len(fresh), device=device), last], begin + last + 1
-
-    def observe(self, accepted: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """See `Drafter.observe`; the next texts say all."""
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
-from draftproof.decoding.drafters.drafter import Ask, Proposal
+from draftproof.decoding.drafters.drafter import Ask, Drafter, Proposal
 from draftproof.decoding.drafters.heads import Bound, refuse_dense, shifted
 from draftproof.decoding.drafters.medusa_heads import MedusaHeads
 from draftproof.decoding.drafters.ranks import Ranks
 from draftproof.decoding.model import CausalModel
 
 
-class Medusa:
+class Medusa(Drafter):
     """Proposes the heads' best tokens as a tree, or as a chain.
 
     Cai et al. 2024 (arXiv 2401.10774, section 2.1.2). A node of depth d and rank r holds the

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 
 import torch
 
-from draftproof.decoding.drafters.drafter import Ask, Proposal
+from draftproof.decoding.drafters.drafter import Ask, Drafter, Proposal
 from draftproof.decoding.drafters.heads import refuse_dense
 
 
-class HostChains:
+class HostChains(Drafter):
     """What drafters share whose chains come from texts alone, without a model.
 
     Args:
         gamma: Most tokens a round.
     """
 
-    taps: tuple[int, ...] = ()
     what = ""
     """What proposes, for messages."""
 
@@ -45,6 +44,3 @@ class HostChains:
         padded = [c + [0] * (width - len(c)) for c in chains]
         tokens = torch.tensor(padded, dtype=torch.int64, device=ask.tail.device)
         return Proposal(tokens.view(len(chains), width), lengths=[len(c) for c in chains])
-
-    def observe(self, accepted: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """See `Drafter.observe`; the next texts say all."""

@@ -8,7 +8,7 @@ to a cache, whose memory it addresses.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 
@@ -49,7 +49,7 @@ def record_cuda(run: Callable[[], None]) -> Callable[[], None]:
     return graph.replay
 
 
-class CapturedForward:
+class CapturedForward(Forward):
     """Runs a `LeanForward` by replaying recorded steps.
 
     Args:
@@ -57,14 +57,10 @@ class CapturedForward:
         record: How; `record_cuda` on a GPU.
     """
 
-    kind, shape_free, no_trees = "lean", False, ""
+    kind = "lean"
 
     def __init__(self, lean: LeanForward, record: Recorder = record_cuda) -> None:
         self._lean, self._record = lean, record
-
-    def current(self) -> Self:
-        """See `Forward.current`."""
-        return self
 
     def serves(self, capacity: int) -> bool:
         """See `Forward.serves`."""

@@ -27,7 +27,7 @@ _SMALL = 64 * 2**20
 """Bytes of weights below which more threads than one gain nothing."""
 
 
-class FusedForward:
+class FusedForward(Forward):
     """Runs a Llama-shaped causal LM over a `RowCache` by one compiled function.
 
     Args:
@@ -38,7 +38,7 @@ class FusedForward:
             the same, and reading them is most of a step.
     """
 
-    kind, shape_free, no_trees = "fused", True, ""
+    kind, shape_free = "fused", True
 
     def __init__(self, module: Any, own: Forward, *, owned: bool = False) -> None:
         from draftproof.decoding.forward.fused_attention import Sizes  # noqa: PLC0415 - numba takes half a second
@@ -79,10 +79,6 @@ class FusedForward:
         if np.array_equal(layers, self._source[0]) and np.array_equal(ends, self._source[1]):
             return self
         return FusedForward(self._module, self._own, owned=self._owned)
-
-    def serves(self, capacity: int) -> bool:
-        """See `Forward.serves`."""
-        return capacity > 0
 
     def open(self, rows: int, capacity: int) -> RowCache:
         """See `Forward.open`."""

@@ -11,7 +11,7 @@ is held twice.
 from __future__ import annotations
 
 import copy
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
@@ -73,7 +73,7 @@ class _Layer:
         self.down = _Product(feed.down_proj)
 
 
-class LeanForward:
+class LeanForward(Forward):
     """Runs a Llama-shaped causal LM over a `RowCache`.
 
     Args:
@@ -82,7 +82,7 @@ class LeanForward:
         window: Tokens that its narrowest windowed layer sees; None if every layer sees all.
     """
 
-    kind, shape_free, no_trees = "lean", False, ""
+    kind = "lean"
 
     def __init__(self, module: Any, window: int | None = None) -> None:
         nothing = torch.zeros((), dtype=module.dtype, device=module.device)
@@ -101,10 +101,6 @@ class LeanForward:
         self._head = module.lm_head
         self._layers = [_Layer(layer) for layer in body.layers]
         self._turns = (torch.empty(0), torch.empty(0))
-
-    def current(self) -> Self:
-        """See `Forward.current`; the weights are this forward's own."""
-        return self
 
     def serves(self, capacity: int) -> bool:
         """See `Forward.serves`; a window that narrows what a row sees is left to the module."""

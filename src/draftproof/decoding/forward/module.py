@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 
 from draftproof.decoding.cache import RowCache
-from draftproof.decoding.forward.protocol import TokenBlock, aimed
+from draftproof.decoding.forward.protocol import Forward, TokenBlock, aimed
 from draftproof.decoding.masks import ADDED, mask_for, own_windows, viewed, windowed_parts
 from draftproof.decoding.support import Support
 
 
-class ModuleForward:
+class ModuleForward(Forward):
     """Runs a module as it is, with explicit positions and an explicit mask.
 
     Args:
@@ -20,7 +20,7 @@ class ModuleForward:
         support: How far it is served.
     """
 
-    kind, shape_free = "module", False
+    kind = "module"
 
     def __init__(self, module: Any, support: Support) -> None:
         self._module, self.support = module, support
@@ -28,14 +28,6 @@ class ModuleForward:
         self._windowed = windowed_parts(module)
         alibi = getattr(self._config, "alibi", False)
         self.no_trees = "its alibi counts slots and not positions" if alibi else ""
-
-    def current(self) -> Self:
-        """See `Forward.current`; the module is always what it is."""
-        return self
-
-    def serves(self, capacity: int) -> bool:
-        """See `Forward.serves`."""
-        return capacity > 0
 
     def open(self, rows: int, capacity: int) -> RowCache:
         """See `Forward.open`."""

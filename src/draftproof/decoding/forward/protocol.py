@@ -47,30 +47,25 @@ class TokenBlock(NamedTuple):
 
 
 class Forward(Protocol):
-    """One way to compute a causal LM."""
+    """One way to compute a causal LM.
 
-    @property
-    def kind(self) -> str:
-        """What runs record: ``fused``, ``lean``, ``module`` or the name of another way."""
-        ...
+    Attributes:
+        kind: What runs record: ``fused``, ``lean``, ``module`` or the name of another way.
+        shape_free: Whether a token's bits depend neither on the block's shape nor on other rows.
+        no_trees: Why it can verify no tree, as the end of a sentence; empty where it can.
+    """
 
-    @property
-    def shape_free(self) -> bool:
-        """Whether a token's bits depend neither on the block's shape nor on other rows."""
-        ...
-
-    @property
-    def no_trees(self) -> str:
-        """Why it can verify no tree, as the end of a sentence; empty where it can."""
-        ...
+    kind: str
+    shape_free: bool = False
+    no_trees: str = ""
 
     def current(self) -> Forward:
         """Return itself, or what must take its place because the module was altered meanwhile."""
-        ...
+        return self
 
     def serves(self, capacity: int) -> bool:
         """Return whether it computes rows of `capacity` tokens; if not, the module itself does."""
-        ...
+        return capacity > 0
 
     def open(self, rows: int, capacity: int) -> RowCache:
         """Return an empty state for `rows` rows of `capacity` tokens, whose `forward` is this."""

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 
 from draftproof.decoding.rules.exact import Exact
-from draftproof.decoding.rules.rule import Stateless, Verification, row_at
+from draftproof.decoding.rules.rule import Rule, Verification, row_at
 from draftproof.decoding.sampling import draw, probabilities
 from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Block(Stateless):
+class Block(Rule):
     """Block verification (Sun et al. 2024, arXiv 2403.10444, algorithm 2).
 
     With w_0 = 1 and w_i = min(1, w_{i-1}·p_i(x_i)/q_i(x_i)), the residual mass after i drafts is

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import torch
 
-from draftproof.decoding.rules.rule import Stateless, Verification, leading, of_drafts, row_at
+from draftproof.decoding.rules.rule import Rule, Verification, leading, of_drafts, row_at
 from draftproof.decoding.sampling import draw, probabilities
 from draftproof.records.rules import RULE_FACTS, RuleFacts
 
 
 @dataclass(frozen=True, slots=True)
-class EntropyAware(Stateless):
+class EntropyAware(Rule):
     """Reconstruction of Entropy-Aware Speculative Decoding (Su et al. 2025, arXiv 2512.23765).
 
     A draft x that the exact rule would keep is taken back where both models are in doubt about

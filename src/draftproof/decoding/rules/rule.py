@@ -48,20 +48,6 @@ class TreeVerification(NamedTuple):
     token: torch.Tensor
 
 
-class Stateless:
-    """A rule whose decision depends on nothing but the round in front of it.
-
-    Attributes:
-        needs_uniforms: Whether it draws at temperature 0 too.
-    """
-
-    __slots__ = ()
-    needs_uniforms: ClassVar[bool] = False
-
-    def begin(self, rows: int, device: torch.device) -> None:
-        """Return no state."""
-
-
 class Rule(Protocol):
     """Decides which drafted tokens of a chain are kept and what follows them."""
 
@@ -70,10 +56,12 @@ class Rule(Protocol):
     """Its row in the table of rules' facts."""
     dense: ClassVar[bool]
     """Whether the rule needs the draft's rows even where drafting is deterministic."""
+    needs_uniforms: ClassVar[bool] = False
+    """Whether it draws at temperature 0 too."""
 
     def begin(self, rows: int, device: torch.device) -> Any:
         """Return the state of `rows` answers at their beginning, None for a rule without one."""
-        ...
+        return None
 
     def verify(
         self, drafts: torch.Tensor, logits: torch.Tensor, q: torch.Tensor | None,
@@ -208,7 +196,7 @@ def of_drafts(rows: torch.Tensor, drafts: torch.Tensor) -> torch.Tensor:
     return rows[:, : drafts.shape[1]].gather(2, drafts[..., None]).squeeze(2).double()
 
 
-class TokenRule(Stateless):
+class TokenRule(Rule):
     """A rule that keeps the leading drafts that pass a test at their own position.
 
     Attributes:
@@ -216,7 +204,6 @@ class TokenRule(Stateless):
             deterministic.
     """
 
-    __slots__ = ()
     reads_q: ClassVar[bool] = True
 
     def kept(self, chains: Chains) -> torch.Tensor:

@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from draftproof.decoding.rules.rule import Verification
+from draftproof.decoding.rules.rule import Rule, Verification
 from draftproof.decoding.rules.sample_spaces import Spaces
 from draftproof.decoding.sampling import draw, probabilities
-from draftproof.records.rules import RuleFacts
 
 
 class SteeredState:
@@ -30,16 +29,13 @@ class SteeredState:
         return type(self)(**columns)
 
 
-class SteeredRule:
+class SteeredRule(Rule):
     """A rule that chooses every token from a composite of target and expert.
 
     It says what the composite is at one position, with rows ``[B, ...]``; what becomes of a chain
     is the same for all.
     """
 
-    __slots__ = ()
-    name: ClassVar[str]
-    facts: ClassVar[RuleFacts]
     dense: ClassVar[bool] = True
 
     def verify(

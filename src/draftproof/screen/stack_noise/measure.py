@@ -20,6 +20,8 @@ from draftproof.stats.positions import ScoredPositions, pooled, scored_positions
 
 _SEED = 1711
 """Of the bootstrap; fixed, so that a verdict is a function of its evidence."""
+_DECIDING = 2
+"""Named tokens that FAIL whatever else is known."""
 _RESPELLED_FOREIGN = 0.02
 """Share of named tokens of a baseline known by its text above which it is not this model."""
 
@@ -107,32 +109,59 @@ def measure(
     shapes = [p for p in map(positions_of, shape_scores) if p.n]
     shape = pooled(*shapes) if shapes else None
     shape_arm = ", ".join(shape_arms) if shapes else None
-    if tests and shape is None and contamination(plain, positions, shape=None).exceeds:
-        # plain decoding at the candidate's own prefixes; asked only where it could decide
-        shape = reprefilled(source, scores)
-        shape_arm = SHAPE_ARM if shape is not None else None
-    clean = plain if shape is None else pooled(plain, shape)
-    clean_fit, fit = fit_noise(clean), fit_noise(positions)
-    scale = NoiseScale(clean_fit, fit)
-    named_clean, foreign, largest = _clean_named((*clean_scores, *shape_scores), clean, clean_fit)
-    named = name_tokens(positions, scale.sigma, largest)
+    fit = fit_noise(positions)
+    every = (*clean_scores, *shape_scores)
+    held = _held(positions, fit, every, plain if shape is None else pooled(plain, shape))
+    # plain decoding at the candidate's own prefixes; asked only where it could decide, and not
+    # where named tokens have decided already
+    decided = int((~scores.respelled[positions.row[held.named.index]]).sum()) >= _DECIDING
+    if tests and shape is None and not decided:
+        if contamination(plain, positions, shape=None).exceeds:
+            shape = reprefilled(source, scores)
+        if shape is not None:
+            shape_arm = SHAPE_ARM
+            held = _held(positions, fit, every, pooled(plain, shape))
     return MeasuredNoise(
         scores=scores,
         positions=positions,
         fit=fit,
-        clean_scores=(*clean_scores, *shape_scores),
-        clean=clean,
-        clean_fit=clean_fit,
-        sigma=scale.sigma,
-        coarser=scale.coarser_arithmetic,
-        named=named,
-        named_clean=named_clean,
-        foreign=foreign,
+        clean_scores=every,
+        clean=held.clean,
+        clean_fit=held.scale.baseline,
+        sigma=held.scale.sigma,
+        coarser=held.scale.coarser_arithmetic,
+        named=held.named,
+        named_clean=held.named_clean,
+        foreign=held.foreign,
         share=share_test(positions, seed=_SEED) if tests else ShareTest(0.0, math.inf),
         contamination=contamination(plain, positions, shape=shape),
         shape_arm=shape_arm,
-        direction=directions(source, scores, clean_scores[0], named.margin) if tests else None,
+        direction=directions(source, scores, clean_scores[0], held.named.margin) if tests else None,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """An arm's tokens held against clean positions; the fields are those of `MeasuredNoise`."""
+
+    clean: ScoredPositions
+    scale: NoiseScale
+    named: NamedTokens
+    named_clean: int
+    foreign: bool
+
+
+def _held(
+    positions: ScoredPositions,
+    fit: NoiseFit,
+    clean_scores: Sequence[ScoredAnswers],
+    clean: ScoredPositions,
+) -> _Held:
+    clean_fit = fit_noise(clean)
+    scale = NoiseScale(clean_fit, fit)
+    named_clean, foreign, largest = _clean_named(clean_scores, clean, clean_fit)
+    named = name_tokens(positions, scale.sigma, largest)
+    return _Held(clean, scale, named, named_clean, foreign)
 
 
 def without_repeats(scores: ScoredAnswers, first: ScoredAnswers) -> ScoredAnswers:

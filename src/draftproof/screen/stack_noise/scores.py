@@ -121,6 +121,8 @@ class RunScores:
                 return cast("list[int | None]", kept["said"])
         if self._ask is None:
             return None
+        if self.progress is not None:
+            self.progress(f"asking {baseline.name} again", 0, len(prefixes))
         said = PlainAsker(baseline, instrument, self._ask).next_tokens(prefixes, known)
         if path is not None and said is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
