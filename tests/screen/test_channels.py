@@ -5,9 +5,12 @@ import json
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from draftproof.cli.compare import compare
 from draftproof.records import (
     TEXT_CHANNELS,
+    ArmSummary,
     Cause,
     Channel,
     Completion,
@@ -18,6 +21,7 @@ from draftproof.records import (
     ToolCall,
 )
 from draftproof.report import from_json, to_html, to_json
+from draftproof.runs.dates import answered
 from draftproof.runs.plan import Decision
 from draftproof.scoring import score
 from draftproof.scoring.degeneracy import degeneracy
@@ -319,3 +323,48 @@ def test_labels_say_what_an_answer_without_a_text_is(answer, value):
     completion = Completion(arm="a", id="p", text="", **answer)
     assert score(prompt, completion).value == value
     assert degeneracy(completion) == (value if value in {"empty", "error"} else None)
+
+
+def test_two_arms_that_do_not_speculate_are_compared_as_what_differs_between_them(screen):
+    s = screen()
+    arms = [
+        dataclasses.replace(
+            s.arm(name, role, s.answers(name, answered_at=f"2026-11-28T10:0{minute}:00+00:00"),
+                  speculative=False),
+            declared={"name": name, "role": role.value, "url": f"http://{name}", "gamma": 4},
+        )
+        for minute, (name, role) in enumerate([("old", Role.BASELINE), ("new", Role.CANDIDATE)])
+    ]  # fmt: skip
+    summaries = [
+        ArmSummary(name=a.name, role=a.role, engine="openai", description="", answers=120, tokens=0,
+                   seconds=None, errors=0, truncated=0, answered=answered(a.answers))
+        for a in arms
+    ]  # fmt: skip
+    verdict = s.judge_arms(*arms, summaries=summaries)
+    found = only(verdict)
+    assert (found.state, verdict.exit_code) == (State.PASS, 0)
+    assert "neither arm speculates, they differ in url http://new against http://old" in (
+        found.sentence
+    )
+    assert "Answers given on 2026-11-28 10:00 to 2026-11-28 10:01 UTC." in verdict.sentence
+    assert not any("speculat" in r.text for r in found.reasons)
+    meant = [arms[0], dataclasses.replace(arms[1], speculative=True)]
+    assert only(s.judge_arms(*meant)).state is State.INVALID
+
+
+LEVELS = [("L3", 0, 5), ("L2", 0, 5), ("L1", 0, 5), ("LS", 0, 0)]
+
+
+@pytest.mark.parametrize(("level", "identical", "labels_alone"), LEVELS)
+def test_compare_requires_a_level(tmp_path, level, identical, labels_alone):
+    before = rows(300, tool_calls=CALL)
+    others = {"same": before, "spelled": rows(300, tool_calls=CALL.replace(", ", ","))}
+    codes = []
+    for name, answers in {"base": before, **others}.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(r) + "\n" for r in answers), "utf-8")
+        if name != "base":
+            args = [str(tmp_path / "base.jsonl"), str(path), "--columns", "label=label"]
+            args += ["--good", "refusal", "--require", level, "--out", str(tmp_path / level / name)]
+            codes.append(CliRunner().invoke(compare, args).exit_code)
+    assert codes == [identical, labels_alone]

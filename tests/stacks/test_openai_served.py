@@ -44,7 +44,7 @@ def test_a_served_draft_is_proven_by_its_responses(prompts, local, tmp_path):
     assert proof["answers"] == len(prompts)
     assert 0 < proof["accepted"] <= proof["drafted"]
     # both channels agree
-    gained = engine._counters.gained
+    gained = engine._counters.watch.gained
     assert (gained.drafted, gained.accepted) == (proof["drafted"], proof["accepted"])
     found = engine.fingerprint().to_json()
     assert found["stack"] == "draftproof"

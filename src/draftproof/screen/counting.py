@@ -149,8 +149,9 @@ def count(joined: polars.DataFrame, counting: Counting) -> CountedPiece:
     shared = rows.filter("paired")["token_ids_2"].list.len().sum()
     tally.tokens = int(shared or 0)
     said = joined.filter(pl.col("text").is_not_null() & (pl.col("finish_reason") != "error"))
-    digests_of = said.select(pl.struct("text", *(c.value for c in _OPTIONAL))).to_series()
-    tally.texts = [digests_of.hash(seed=3).to_numpy().view(np.int64)]
+    whole = pl.struct("text", *(c.value for c in _OPTIONAL))
+    digests_of = said.select(pl.coalesce("asked", "id").hash(seed=3), said=whole.hash(seed=3))
+    tally.texts = [digests_of.to_numpy().view(np.int64)]
     tally.channels = count_channels(rows.filter("paired"))
     _tasks(rows, counting, tally)
     # a prompt that reached the arms in different form is listed before all others

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from draftproof.records import (
+    ArmSummary,
     Cause,
     Channel,
     Comparison,
@@ -15,6 +16,7 @@ from draftproof.records import (
     Stopping,
     channel_words,
 )
+from draftproof.runs.dates import when
 from draftproof.runs.plan import Decision
 from draftproof.screen.channels import ComparedChannels
 from draftproof.screen.decision import Decided
@@ -66,6 +68,7 @@ def comparison_sentence(
             f"{counts.identical:,} of {counts.n:,} answers are identical to {whose} in "
             f"{channels.phrase}; {_causes(counts)}; {_flips(counts)}"
         )
+    what += _changed(evidence)
     if channels.withheld is not None:
         what += f"; {channels.withheld}"
     if state is State.INCONCLUSIVE and arm.role is Role.CANDIDATE:
@@ -82,6 +85,31 @@ def _enough(decided: Decided) -> str:
         return f"; {max(needed):,} independent prompts a task would decide, if nothing is lost"
     unknown = (r.text for t in undecided for r in t.reasons if r.code == "no-size-known")
     return "".join(f"; {text}" for text in list(unknown)[:1])
+
+
+_NAMES = frozenset({"name", "role", "of", "order", "speculates"})
+
+
+def _changed(evidence: ArmEvidence) -> str:
+    """Return what differs between two declared arms of which none speculates.
+
+    Such a verdict is on a version, a cache or a machine, not on speculation.
+    """
+    before, after = evidence.against.declared, evidence.arm.declared
+    drafted = any(arm.drafted for arm in evidence.tally.arms)
+    if evidence.arm.role is not Role.CANDIDATE or evidence.arm.speculative is not False or drafted:
+        return ""
+    keys = [k for k in after if k not in _NAMES and before.get(k) != after[k]]
+    parts = [f"{k.replace('_', ' ')} {after[k]!s:.60} against {before.get(k)!s:.60}" for k in keys]
+    return f"; neither arm speculates, they differ in {', '.join(parts)}" if parts else ""
+
+
+def dates_sentence(arms: Sequence[ArmSummary]) -> str | None:
+    """Return when the answers were given, None where the arms do not all know it."""
+    spans = [arm.answered for arm in arms if arm.answered is not None]
+    if not spans or len(spans) < len(arms):
+        return None
+    return f"Answers given {when((min(s[0] for s in spans), max(s[1] for s in spans)))}."
 
 
 def _fault(fault: KnownCause | None) -> str:

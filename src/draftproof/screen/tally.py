@@ -39,7 +39,8 @@ class Tally:
         mismatched: Prompts that reached the arms in different form.
         first_mismatched: Place and id of the first of them.
         tokens: Candidate tokens of complete pairs.
-        texts: Digests of what the baseline said, one an answer that is no error.
+        texts: Digests of the prompt and of what the baseline said, ``[answers, 2]``, of answers
+            that are no errors.
         channels: What the pairs show, and where they part.
     """
 
@@ -61,7 +62,11 @@ class Tally:
         """
         if not self.texts:
             return 0.0
-        shares = np.unique_counts(np.concatenate(self.texts)).counts
+        prompts, said = np.concatenate(self.texts).T
+        # a prompt that was asked under two ids was still asked once
+        with np.errstate(over="ignore"):
+            _, once = np.unique(prompts * _ODD + said, return_index=True)
+        shares = np.unique_counts(said[once]).counts
         n = int(shares.sum())
         return n - float(np.sum(shares.astype(np.float64) ** 2)) / n if n else 0.0
 
@@ -132,7 +137,7 @@ def tally_pairs(
     before = list(baseline)
     tally = Tally(
         arms=(tally_arm(before), tally_arm(candidate)),
-        texts=[_texts(before)],
+        texts=[_texts(prompts, before)],
         missing=len(joined.missing),
         mismatched=len(joined.mismatched),
         tokens=sum(len(p.candidate.token_ids or ()) for p in joined.pairs),
@@ -149,7 +154,8 @@ def tally_pairs(
         task.prompts += 1
         units = numbers.setdefault(prompt.task, {})
         found = pairs.get(prompt.id)
-        asked = prompt.id if sampled else _asked(prompt, found)
+        sides = () if found is None else (found.baseline, found.candidate)
+        asked = prompt.id if sampled else _asked(prompt, *sides)
         unit = units.setdefault(asked, len(units))
         cluster = units.setdefault(
             f"cluster {prompt.cluster}" if prompt.cluster else asked, len(units)
@@ -167,6 +173,8 @@ def tally_pairs(
     return tally
 
 
+_ODD = np.int64(0x1E3779B97F4A7C15)
+"""Multiplier that keeps two digests apart in their sum."""
 _SAID = (Channel.REASONING, Channel.TEXT, Channel.REFUSAL, Channel.TOOL_CALLS)
 _OUTCOMES: Mapping[tuple[bool, bool], str] = {
     (True, True): "both", (True, False): "loss", (False, True): "gain", (False, False): "neither",
@@ -210,16 +218,23 @@ def _unread(label: Label | None, answer: Completion) -> bool:
     return label is not None and label.good is None and (answer.is_empty or bool(answer.spoken))
 
 
-def _texts(answers: Iterable[Completion]) -> NDArray[np.int64]:
-    """Return a digest of what each answer says, ``[answers]``; errors say nothing."""
-    said = (tuple(a.in_channel(c) for c in _SAID) for a in answers if a.finish_reason != "error")
-    return np.array([hash(one) for one in said], dtype=np.int64)
+def _texts(prompts: Iterable[Prompt], answers: Iterable[Completion]) -> NDArray[np.int64]:
+    """Return digests of the prompt and of what each answer says; errors say nothing."""
+    by_id = {p.id: p for p in prompts}
+    digests = [
+        (hash(_asked(by_id.get(a.id), a)), hash(tuple(a.in_channel(c) for c in _SAID)))
+        for a in answers
+        if a.finish_reason != "error"
+    ]
+    return np.array(digests, dtype=np.int64).reshape(-1, 2)
 
 
-def _asked(prompt: Prompt, pair: Pair | None) -> object:
+def _asked(prompt: Prompt | None, *answers: Completion) -> object:
     """Return what two ids of one prompt have in common."""
-    hashed = None if pair is None else pair.baseline.prompt_hash or pair.candidate.prompt_hash
-    return hashed or (prompt.messages, prompt.prefill) if hashed or prompt.messages else prompt.id
+    hashed = next((a.prompt_hash for a in answers if a.prompt_hash), None)
+    if hashed or prompt is None:
+        return hashed or answers[0].id
+    return (prompt.messages, prompt.prefill) if prompt.messages else prompt.id
 
 
 __all__ = ["GAIN", "LOSS", "NO_PAIR", "SAME", "UNREAD", "Tally", "TaskTally", "tally_pairs"]

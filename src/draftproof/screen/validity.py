@@ -139,7 +139,10 @@ def caveats(evidence: ArmEvidence, proof: Activation) -> tuple[Reason, ...]:
         reasons = (Reason(code="ids-share-prompts", state=State.PASS, text=text),)
     if evidence.arm.speculative is not None or proof.proven or proof.drafted:
         return reasons
-    text = f"recorded answers do not prove that speculation was on: {proof.text}"
+    text = (
+        f"nothing says whether {evidence.arm.name!r} speculated, so this is a verdict on two arms: "
+        f"{proof.text}"
+    )
     return (*reasons, Reason(code="speculation-not-recorded", state=State.PASS, text=text))
 
 

@@ -26,7 +26,12 @@ from draftproof.screen.evidence import ArmEvidence, gather
 from draftproof.screen.noise import broken, changed_between, noise_floor, relation, task_noise
 from draftproof.screen.pairing import Labeller, asked_of, remember
 from draftproof.screen.sampled import law_level
-from draftproof.screen.sentences import control_sentence, level_sentence, verdict_sentence
+from draftproof.screen.sentences import (
+    control_sentence,
+    dates_sentence,
+    level_sentence,
+    verdict_sentence,
+)
 from draftproof.stats import AssayEvidence
 
 EXIT_CODES = {
@@ -188,6 +193,7 @@ def document(
     sentences = [
         verdict_sentence(state, candidates, rule),
         level_sentence(reached, rule.require, enough=enough),
+        dates_sentence(context.summaries),
         control_sentence(controls),
     ]
     return Verdict(
