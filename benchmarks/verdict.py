@@ -127,7 +127,7 @@ def stacks(replicates: int, quick: bool) -> Figures:
     }
 
 
-QUICK = 100
+QUICK = 60
 
 
 def main() -> int:

@@ -211,7 +211,7 @@ def texts(quick, clean):
             arms = ("f32", "bf16", "t07a", "t07b") if quick else tuple(verdict_text.CLEAN_ARMS)
             verdict_text.write_clean_arms(folder, tokens=48 if quick else 96, arms=arms)
             clean = folder
-        return verdict_text.measure(data, clean, repetitions, repetitions)
+        return verdict_text.measure(data, clean, repetitions, repetitions, varied=not quick)
 
 
 def measure(*, quick=False, clean=None):

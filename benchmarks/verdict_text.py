@@ -271,7 +271,7 @@ def assay_power(data):
     }  # fmt: skip
 
 
-def measure(data, clean=None, repetitions=30, samples=30):
+def measure(data, clean=None, repetitions=30, samples=30, *, varied=True):
     """Return all figures of this file by their keys.
 
     Args:
@@ -279,6 +279,7 @@ def measure(data, clean=None, repetitions=30, samples=30):
         clean: Folder of recorded arms for `CLEAN_PAIRS`, or None.
         repetitions: Planted samples a kind.
         samples: Samples of each clean pair.
+        varied: Plant defects into the clean pairs as well.
     """
     data = Path(data)
     bases = [xstest_pairs(data, model) for model in MODELS]
@@ -293,7 +294,8 @@ def measure(data, clean=None, repetitions=30, samples=30):
             f"{a}-{b}": recorded_pairs(Path(clean), a, b) for a, b in CLEAN_PAIRS if {a, b} <= there
         }
         figures["text_checks_accused_clean"] = accused_clean(pairs, samples)
-        figures["text_faults_named_in_varied_pairs"] = {
-            name: faults_named([rows], repetitions) for name, rows in pairs.items()
-        }
+        if varied:
+            figures["text_faults_named_in_varied_pairs"] = {
+                name: faults_named([rows], repetitions) for name, rows in pairs.items()
+            }
     return figures

@@ -231,11 +231,10 @@ def test_ties_that_follow_the_draft_fail():
 @pytest.mark.parametrize(("end", "cause"), [(0.01, Cause.TIE), (3.0, Cause.FAULT)])
 def test_an_end_that_the_model_likes_as_well_is_a_tie(end, cause):
     stack = Stack()
-    for name in stack.arms:
-        deviation = np.zeros(3840)
-        deviation[7] = 0.01 if name == "target" else end
-        gap = np.where(np.arange(3840) == 7, 0.01, 2.0)
-        stack.arms[name] = replace(stack.arms[name], gap=gap, deviation=deviation)
+    for name, scores in stack.arms.items():
+        gap, deviation = scores.gap.copy(), scores.deviation.copy()
+        gap[7], deviation[7] = 0.01, 0.01 if name == "target" else end
+        stack.arms[name] = replace(scores, gap=gap, deviation=deviation)
     prompt = Prompt(id="p0", task="t", messages=(Message("user", "q"),))
     answer = {"id": "p0", "finish_reason": "stop"}
     pair = Pair(
