@@ -42,7 +42,7 @@ def rows(n=120, **columns):
     return made
 
 
-def judge(folder, before, after, way="lines", *, labelled=True, **rule):
+def judge(folder, before, after, way="lines", *, labelled=True, good=("refusal",), **rule):
     paths = []
     for name, answers in (("base", before), ("cand", after)):
         path = folder / f"{name}.{'jsonl' if way == 'lines' else 'parquet'}"
@@ -51,7 +51,7 @@ def judge(folder, before, after, way="lines", *, labelled=True, **rule):
         else:
             pl.DataFrame(answers, infer_schema_length=None).write_parquet(path)
         paths.append(path)
-    labels = {"columns": {"label": "label"}, "good": ["refusal"]} if labelled else {"columns": {}}
+    labels = {"columns": {"label": "label"}, "good": good} if labelled else {"columns": {}}
     verdict, _ = compare_files(
         *paths, **labels, rule=Decision(**rule),
         stream={"lines": None, "held": False, "streamed": True}[way],

@@ -1,6 +1,7 @@
 """The noise of our own stack in bfloat16, from a plan to a verdict and judged again."""
 
 import pytest
+from pydantic import ValidationError
 
 from draftproof.records import State
 from draftproof.report.document import from_json, to_json
@@ -97,3 +98,19 @@ def test_our_own_kernels_have_no_noise(tmp_path):
     assert (section.sigma, section.margin, section.arm) == (0.0, 0.0, None)
     assert "every difference counts" in section.text
     assert not (run.path / screen_run.SCORES).exists()
+
+
+def test_a_shape_arm_is_plain_and_joins_plain_decoding(tmp_path):
+    shaped = {"name": "shaped", "role": "shape", "exactness": "same_shape"}
+    document = {**PLAN, "limit": 2, "arms": [PLAN["arms"][0], PLAN["arms"][2], shaped]}
+    with RunDirectory(tmp_path / "r") as run:
+        verdict = run_plan(Plan.model_validate(document), run)
+    section = verdict.candidates[0].stack_noise
+    assert section.clean_arms == ("target", "shaped")
+    assert section.contamination.shape_arm == "shaped"
+    (shape,) = verdict.noise
+    assert (shape.name, shape.role.value, shape.expected) == ("shaped", "shape", True)
+    for wrong, words in (({"draft": "lab:draft"}, "must not speculate"), ({"of": "target"}, "of")):
+        arms = [PLAN["arms"][0], PLAN["arms"][2], {**shaped, **wrong}]
+        with pytest.raises(ValidationError, match=words):
+            Plan.model_validate({**PLAN, "arms": arms})

@@ -184,7 +184,7 @@ def _flips(stratum: Stratum, noise: TaskNoise | None, margin: float) -> str | No
         return text
     needed = pairs_needed(discordance_bound(flips, n), margin=margin, unexplained=True)
     if needed.n is None:
-        return f"{text}; no number of prompts is known to do: {needed.why}"
+        return f"{text}; how many prompts would be enough is not known: {needed.why}"
     return f"{text}; from {max(needed.n, n):,} independent prompts on it is within, with 80 % power"
 
 

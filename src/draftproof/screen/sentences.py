@@ -77,12 +77,14 @@ def comparison_sentence(
 
 
 def _enough(decided: Decided) -> str:
-    """Return how many prompts would decide every open task, nothing where that is not known."""
-    sizes = [t.n_needed for t in decided.tasks if t.gated and t.state is State.INCONCLUSIVE]
+    """Return how many prompts would decide every open task, or why that is not known."""
+    undecided = [t for t in decided.tasks if t.gated and t.state is State.INCONCLUSIVE]
+    sizes = [t.n_needed for t in undecided]
     needed = [size for size in sizes if size is not None]
-    if not needed or len(needed) < len(sizes):
-        return ""
-    return f"; {max(needed):,} independent prompts a task would decide, if nothing is lost"
+    if needed and len(needed) == len(sizes):
+        return f"; {max(needed):,} independent prompts a task would decide, if nothing is lost"
+    unknown = (r.text for t in undecided for r in t.reasons if r.code == "no-size-known")
+    return "".join(f"; {text}" for text in list(unknown)[:1])
 
 
 _NAMES = frozenset({"name", "role", "of", "order", "speculates"})

@@ -148,7 +148,7 @@ def _sized(record: TaskEvidence, result: GateResult, *, unexplained: bool) -> Ta
         ),
     )
     if needed.n is None:
-        code, text = "no-size-known", f"{have}; no number of pairs is known to do: {needed.why}"
+        code, text = "no-size-known", f"{have}; how many would be enough is not known: {needed.why}"
     reason = Reason(code=code, state=result.state, text=text, task=result.name)
     return replace(record, n_needed=needed.n, reasons=(*record.reasons, reason))
 
