@@ -124,7 +124,7 @@ def test_two_servers_are_screened(tmp_path):
         for comment, line in (
             ("# - {name: lossy,", "- {name: lossy,"),
             ("# target: ./models/target", "target: lab:target"),
-            ("max_new_tokens: 128", "max_new_tokens: 24"),
+            ("max_new_tokens: 128", "max_new_tokens: 64"),
         ):
             assert comment in plan
             plan = plan.replace(comment, line)
@@ -132,12 +132,12 @@ def test_two_servers_are_screened(tmp_path):
             assert f"http://127.0.0.1{shown}" in plan
             plan = plan.replace(f'"http://127.0.0.1{shown}"', f'"{real}"')
         (tmp_path / "plan.yaml").write_text(plan, "utf-8")
-        done = draftproof("screen", "plan.yaml", "--limit", "2", "--json", folder=tmp_path)
-    # twelve prompts are too few for a PASS; what can be seen is that the servers agree
+        done = draftproof("screen", "plan.yaml", "--limit", "5", "--json", folder=tmp_path)
+    # thirty prompts are too few for a PASS; what can be seen is that the servers agree
     assert done.returncode == 5, done.stderr
     (candidate,) = json.loads(done.stdout)["candidates"]
     assert 0 < candidate["activation"]["accepted"] <= candidate["activation"]["drafted"]
-    assert candidate["counts"]["identical"] == candidate["counts"]["n"] == 12
+    assert candidate["counts"]["identical"] == candidate["counts"]["n"] == 30
     (control,) = json.loads(done.stdout)["controls"]
     assert control["state"] == "FAIL"
     assert control["counts"]["divergences"]["leak"] > 0

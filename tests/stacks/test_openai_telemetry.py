@@ -140,7 +140,7 @@ def test_a_page_without_such_counters_says_nothing(page):
     [
         (PAGE.replace("num_draft_tokens_total", "num_proposals_total"), "has no vllm:spec_decode"),
         ("sglang:spec_accept_length 2.5\n", "sglang:spec_accept_length"),
-        ("vllm:spec_decode_draft_acceptance_rate 0.5\n", "not counters that are known"),
+        ("vllm:spec_decode_draft_acceptance_rate 0.5\n", "unknown counters"),
         (PAGE.replace("1155.0", "NaN"), "no count"),
         (PAGE.replace("1155.0", "-1"), "no count"),
         (PAGE.replace("1155.0", "+Inf"), "no count"),
@@ -212,8 +212,8 @@ def test_what_was_gained_counts():
     ("pages", "told"),
     [
         ((page(5, 20, 9), page(6, 24, 2), page(9, 36, 15)), "went backwards"),
-        ((page(5, 20, 9), "up 1\n"), "went away"),
-        ((page(5, 20, 9), None), "went away"),
+        ((page(5, 20, 9), "up 1\n"), "disappeared"),
+        ((page(5, 20, 9), None), "stopped answering"),
         ((page(5, 20, 9), "vllm:spec_decode_num_drafts_total 7\n"), "has no"),
     ],
 )
