@@ -35,7 +35,7 @@ FAULTS = [
         "1 to 3",
     ),
     ("drafter: lookup, drafter_options: {foo: 1}", "arms[1].drafter_options.foo", "no option"),
-    ("drafter: medusa", "arms[1].drafter_options.heads", "needs heads"),
+    ("drafter: medusa", "arms[1].drafter_options.heads", "needs trained heads"),
     (
         "drafter: eagle, drafter_options: {heads: ./nowhere}",
         "arms[1].drafter_options.heads",
@@ -87,7 +87,7 @@ def checked(place, *options):
 def test_a_plan_without_fault(tmp_path):
     done = checked(written(tmp_path, ["draft: lab:draft"]))
     assert done.exit_code == 0, done.output
-    assert "everything that it names is there" in done.output
+    assert "everything that it names exists" in done.output
 
 
 @pytest.mark.parametrize(("candidate", "place", "said"), FAULTS)

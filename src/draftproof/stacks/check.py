@@ -56,7 +56,7 @@ class ArmFindings:
 def _option_named(where: str, options: Mapping[str, object], said: str) -> str:
     words = set(re.findall(r"\w+", said))
     named = [name for name in options if name in words]
-    new = re.search(r"needs? (?:the option )?'?(heads|recordings|layers)'?", said)
+    new = re.search(r"option '?(heads|recordings|layers)\b", said)
     if not named and new:
         named = [new[1]]
     return f"{where}.{named[0]}" if len(named) == 1 else where
