@@ -80,7 +80,7 @@ def test_the_ensemble_weight_is_lossy_and_says_so(prompts, plain):
     ("options", "said"),
     [
         ({"drafter": "early_exit"}, "layers"),
-        ({"drafter": "early_exit", "drafter_options": {"layer": 2}}, "only 'layers'"),
+        ({"drafter": "early_exit", "drafter_options": {"layer": 4}}, "from 1 to 3"),  # 0.1.0's name
         ({"drafter": "early_exit", "drafter_options": {"layers": 4}}, "from 1 to 3"),
         ({"drafter": "early_exit", "drafter_options": {"depth": 2}}, "no option 'depth'"),
         ({"drafter": "prompt_lookup", "drafter_options": {"max_ngram": 0}}, "max_ngram"),

@@ -225,8 +225,8 @@ def test_a_token_is_named_beyond_both_bounds():
     assert token_threshold(0.03, 100) == pytest.approx(0.03 * math.log(1e8) / 1.702)
     assert name_tokens(scored, 0.03).index.tolist() == [1, 2, 3]
     named = name_tokens(scored, 0.03, largest_clean=0.25)
-    assert named.index.tolist() == [3]  # 0.5 equals twice the largest of the clean arms
-    assert named.margin == 0.5
+    assert named.index.tolist() == [3]  # 0.5 is below three times the largest of the clean arms
+    assert named.margin == 0.75
     assert not named.rounding_hides_leaks
     assert name_tokens(scored, 0.15).rounding_hides_leaks
     assert named.foreign

@@ -216,7 +216,9 @@ def speculative_options(spec: ArmSpec, module: Any) -> dict[str, object]:
     """
     if spec.drafter == "early_exit":
         most = module.config.num_hidden_layers - 1
-        layers = _only(spec, spec.drafter_options, "layers", None)
+        # plans of 0.1.0 call it layer
+        options = {"layers" if k == "layer" else k: v for k, v in spec.drafter_options.items()}
+        layers = _only(spec, options, "layers", None)
         if type(layers) is not int or not 1 <= layers <= most:
             raise DraftproofError(
                 f"arm {spec.name!r}: drafter_options.layers of early_exit is a whole number from 1 "
