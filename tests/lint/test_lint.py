@@ -47,6 +47,12 @@ VLLM = 'vllm serve m --speculative-config \'{"method": "draft_model", "model": "
             {"DP304"},
         ),
         (
+            "trt.yaml",
+            "kv_cache_config: {dtype: fp8}\nspeculative_config: {decoding_type: MTP}\n",
+            "L2",
+            {"DP309"},
+        ),
+        (
             "v.yaml",
             (
                 "model: m\nspeculative-config:\n  method: eagle3\n"

@@ -112,7 +112,8 @@ class LintRule(_Strict):
         for setting in subject.settings:
             stack = setting.stack or subject.stack
             applies = stack == "unknown" or stack in self.stacks
-            if applies and setting.key in self.keys and self.when.holds(setting, subject):
+            named = {setting.key, ".".join(setting.path[-2:])} & set(self.keys)
+            if applies and named and self.when.holds(setting, subject):
                 yield self.finding(subject, setting)
 
     def finding(self, subject: Subject, setting: ConfigSetting) -> LintFinding:
