@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from draftproof.recorded.joining import joined_with
 from draftproof.recorded.recorded import read_answers
-from draftproof.records import DraftproofError
+from draftproof.records import DraftproofError, Message, Prompt
 
 DOCUMENTS = {
     "sharegpt.json": [
@@ -115,3 +116,48 @@ def test_an_unknown_object_is_refused(tmp_path):
     path.write_text('{"answers": []}')
     with pytest.raises(DraftproofError, match="log of a known tool"):
         read_answers(path, "a")
+
+
+def prompts(*ids):
+    return [
+        Prompt(id=id_, task="t", messages=(Message("user", f"Q{id_[-1]}"),), scorer="refusal")
+        for id_ in ids
+    ]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_answers_are_joined_with_a_battery_of_other_ids(tmp_path, asked):
+    path = tmp_path / "a.jsonl"
+    rows = [{"id": f"v2-{n}", "text": f"A{n}"} for n in "12"]
+    if asked:
+        rows = [row | {"prompt": f"Q{row['id'][-1]}"} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    joined = joined_with(read_answers(path, "a"), prompts("x_safe-1", "x_safe-2", "x_unsafe-3"))
+    assert {id_: c.text for id_, c in joined.completions.items()} == {
+        "x_safe-1": "A1",
+        "x_safe-2": "A2",
+    }
+    assert all(c.id == id_ for id_, c in joined.completions.items())
+
+
+def test_a_file_that_has_the_battery_s_ids_stays_as_it_is(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": "x-1", "text": "A", "prompt": "Q2"}\n')
+    recorded = read_answers(path, "a")
+    assert joined_with(recorded, prompts("x-1", "x-2")) is recorded
+
+
+def test_another_question_s_answer_is_not_joined_by_its_number(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": "1", "text": "A", "prompt": "another question"}\n')
+    recorded = read_answers(path, "a")
+    assert joined_with(recorded, prompts("x-1", "x-2")) is recorded
+
+
+def test_two_answers_to_one_prompt_are_refused(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"id": "a", "text": "A", "prompt": "Q1"}\n{"id": "b", "text": "B", "prompt": "Q1"}\n'
+    )
+    with pytest.raises(DraftproofError, match="one prompt"):
+        joined_with(read_answers(path, "a"), prompts("x-1"))

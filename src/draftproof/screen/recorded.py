@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from draftproof.battery import Battery
+from draftproof.recorded.joining import joined_with
 from draftproof.recorded.parquet import readable
 from draftproof.recorded.recorded import Recorded, read_answers
 from draftproof.records import (
@@ -111,6 +112,9 @@ def compare_files(
         name = _stem(noise)
         files.append(read_answers(noise, name if name not in names else f"{name}-noise", columns))
         paths.append(noise)
+    if battery is not None:
+        files = [joined_with(file, battery.prompts) for file in files]
+        first, second = files[:2]
     label, warnings = _labeller(files, columns, good, unread, battery)
     warnings += recorded_dates([f.arm for f in files], [answered(f.completions) for f in files])
     if battery is None:
@@ -149,7 +153,10 @@ def flips_of_files(
         DraftproofError: Naming the file, the line and the field.
     """
     first, second = read_answers(baseline, "baseline"), read_answers(candidate, "candidate")
-    battery = battery or _battery_of(first, second, scored=True)
+    if battery is None:
+        battery = _battery_of(first, second, scored=True)
+    else:
+        first, second = (joined_with(f, battery.prompts) for f in (first, second))
     joined = pair(battery.prompts, first.completions, second.completions, remember(score))
     return observed_flips([tally_pairs(battery.prompts, joined).tasks])
 
