@@ -247,6 +247,11 @@ CASES = {
         ["L2"],
     ),
     "modelfile": ("Modelfile", "FROM t:8b\nDRAFT d:1b\nPARAMETER temperature 0\n", ["L2"]),
+    "modelfile-template": (
+        "Modelfile",
+        'FROM t:8b\nTEMPLATE """\nDraft an answer.\n"""\n',
+        [None],
+    ),
     "fork-of-vllm": (
         "start.sh",
         (

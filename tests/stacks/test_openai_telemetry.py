@@ -79,6 +79,7 @@ def test_counters_of_a_response(reply, seen):
         {"timings": {"draft_total": 4, "predicted_n": 9}},
         {"timings": {"draft_n": 4, "draft_n_accepted": 2}},
         {"meta_info": {"spec_accept_length": 2.5}},
+        {"meta_info": {"completion_tokens": 20, "spec_verify_ct": 30}},
     ],
 )
 def test_unknown_counters_are_said(reply):
@@ -109,6 +110,7 @@ def test_pages_of_other_servers_and_of_older_versions_count(prefix):
     server = Proof(state=ProofState.COUNTED, source="page", counters=counters).to_json()
     shown = activation(tally_arm([]), Proof.from_json(server).to_json())
     assert shown.proven
+    assert shown.rounds is None
     assert shown.text == "300 tokens drafted, 150 accepted (50.0%)"
 
 

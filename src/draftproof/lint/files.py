@@ -29,6 +29,7 @@ _UNITS = frozenset({".service", ".container"})
 _FLAG = re.compile(
     r"(?<![\w-])--?(?P<flag>[A-Za-z][\w-]*)|(?P<key>\b[A-Za-z_][\w-]*)[\"']?[ \t]*[:=]"
 )
+_QUOTED = re.compile(r'"""[\s\S]*?"""')
 _COMMENT = re.compile(r"(?m)(^|(?<=\s))#[^\n]*")
 _INSTRUCTION = re.compile(r"(?im)^[ \t]*(from|env|entrypoint|cmd)[ \t]+((?:\\\r?\n|[^\n])*)")
 
@@ -203,6 +204,8 @@ def _assignments(text: str) -> list[str]:
 def _model_file(text: str, path: Path) -> Subject:
     """Read an Ollama Modelfile: one instruction a line."""
     subject = Subject(path.name, "ollama", str(path))
+    # a template between triple quotes is text, whatever its lines begin with
+    text = _QUOTED.sub(lambda block: "\n" * block[0].count("\n"), text)
     for number, line in enumerate(text.splitlines(), 1):
         word, _, value = line.strip().partition(" ")
         if word.isalpha():

@@ -78,7 +78,8 @@ class Activation:
     """Proof that speculation happened (or, for a baseline, that it did not)."""
 
     source: str
-    rounds: int
+    rounds: int | None
+    """None where the stack counts drafted and accepted tokens and no rounds."""
     drafted: int
     accepted: int
     tokens: int

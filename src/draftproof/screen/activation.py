@@ -25,7 +25,7 @@ def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activa
             ``drafted``, ``accepted``, ``problem``.
     """
     counted, drafted, accepted = arm.counted, arm.drafted, arm.accepted
-    verified: int | None = arm.rounds
+    rounds: int | None = arm.rounds
     source = _source(arm)
     problem, impossible = None, min(arm.impossible, default=None)
     if not counted and server is not None:
@@ -34,10 +34,9 @@ def activation(arm: ArmTally, server: Mapping[str, Any] | None = None) -> Activa
         if proof.state is ProofState.COUNTED and proof.counters is not None:
             source = f"the server's counters ({proof.source})"
             counters = proof.counters
-            counted, verified = 1, counters.rounds
+            counted, rounds = 1, counters.rounds
             drafted, accepted = counters.drafted, counters.accepted
-    impossible = impossible or impossible_counters(verified, drafted, accepted)
-    rounds = verified or 0
+    impossible = impossible or impossible_counters(rounds, drafted, accepted)
     if impossible:
         text = f"the counters are impossible: {impossible}"
     elif drafted and accepted:

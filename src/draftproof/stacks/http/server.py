@@ -20,7 +20,7 @@ from draftproof.stacks.http.options import command_words
 
 _LOG = logging.getLogger(__name__)
 _SAID_AFTER = 5.0
-"""Seconds of waiting that go by without a word."""
+"""Seconds of waiting before a progress line is shown."""
 GRACE = 10.0
 """Seconds between asking a server to end and making it."""
 _PYTHON = (sys.executable, "-I", "-S")

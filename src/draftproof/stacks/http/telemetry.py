@@ -137,6 +137,8 @@ def _from_sglang(fields: Mapping[str, object]) -> Speculation:
     counted = [str(name) for name in fields if str(name).startswith("spec_")]
     if counted == ["spec_verify_ct"] and "completion_tokens" in fields:
         rounds, emitted = _count(fields, "spec_verify_ct"), _count(fields, "completion_tokens")
+        if rounds > emitted:
+            raise UnknownCountersError(f"{rounds} verifying steps for {emitted} tokens")
         accepted = max(emitted - 1 - rounds, 0)
         return Speculation(
             rounds=rounds, drafted=accepted, accepted=accepted, drafted_at_least=True
