@@ -29,13 +29,15 @@ def when(between: Span | None) -> str:
 
     >>> when(("2026-11-28T21:04:10+00:00", "2026-11-28T21:09:00+00:00"))
     'on 2026-11-28 21:04 to 2026-11-28 21:09 UTC'
+    >>> when(("2026-11-28T21:04:10+00:00", "2026-11-28T21:04:59+00:00"))
+    'on 2026-11-28 21:04 UTC'
     >>> when(None)
     'at a time that was not recorded for all'
     """
     if between is None:
         return "at a time that was not recorded for all"
     first, last = (time[:16].replace("T", " ") for time in between)
-    return f"on {first} to {last} UTC"
+    return f"on {first} UTC" if first == last else f"on {first} to {last} UTC"
 
 
 def given_earlier(answers: Mapping[str, Mapping[str, Completion]], begun: str | None) -> list[str]:
